@@ -1,0 +1,109 @@
+//! The plan: what of a program travels. Operators, edges and state schemas; never closures.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::id::OperatorId;
+
+/// What of a program travels between processes. Every worker builds the same one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The operators, upstream before downstream.
+    pub operators: Vec<PlanOperator>,
+    /// The edges between them.
+    pub edges: Vec<PlanEdge>,
+}
+
+/// One node of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanOperator {
+    /// The id that names its state.
+    pub id: OperatorId,
+    /// The method that made it, as a reader of the program knows it: `map`, `aggregate`.
+    pub method: String,
+    /// What part it plays.
+    pub role: Role,
+    /// The parallelism it runs with, resolved for the threads at hand.
+    pub parallelism: u32,
+    /// Whether it partitions its state by key group. Others keep list state only.
+    pub keyed: bool,
+    /// The states it declares, in the order of declaration. Empty for a stateless operator.
+    pub states: Vec<StateSchema>,
+}
+
+/// What part an operator plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// Reads from outside.
+    Source,
+    /// Neither end.
+    Operator,
+    /// Writes outside, with the guarantee it gives.
+    Sink(Guarantee),
+}
+
+/// What a sink promises when a job is restored and replays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Guarantee {
+    /// Output appears when its snapshot is committed, once.
+    ExactlyOnce,
+    /// Output may appear again after a restore.
+    AtLeastOnce,
+}
+
+/// One edge of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanEdge {
+    /// The operator that sends.
+    pub from: OperatorId,
+    /// The operator that receives.
+    pub to: OperatorId,
+    /// How records find the receiving task.
+    pub kind: EdgeKind,
+}
+
+/// How records find the receiving task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EdgeKind {
+    /// Task i sends to task i.
+    Forward,
+    /// By key group.
+    Hash,
+    /// Round robin.
+    Rebalance,
+    /// To every task.
+    Broadcast,
+    /// To task 0.
+    Global,
+}
+
+/// A declared state: its name within the operator, what kind of state it is, and the shape of what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSchema {
+    /// The name within the operator.
+    pub name: String,
+    /// `value`, `list`, `map`, `window`, `timers`, `positions`, `pending`.
+    pub kind: String,
+    /// The shape of the stored types, as text; two schemas are equal exactly when their texts are.
+    pub schema: String,
+}
+
+impl Plan {
+    /// Names the program's shape: operators, edges and schemas. Resolved parallelism and args do not count.
+    pub fn fingerprint(&self) -> String {
+        let mut shape = self.clone();
+        for operator in &mut shape.operators {
+            operator.parallelism = 0;
+        }
+        let bytes = serde_json::to_vec(&shape).expect("a plan has string keys only");
+        format!("{:016x}", xxh3_64(&bytes))
+    }
+
+    /// The operator with this id.
+    pub fn operator(&self, id: &OperatorId) -> Option<&PlanOperator> {
+        self.operators.iter().find(|operator| operator.id == *id)
+    }
+}
