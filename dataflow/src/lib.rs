@@ -1,1 +1,29 @@
-//! stub
+//! Millstream's engine, a library: streams, operators, windows, state, exchange, snapshots.
+//!
+//! A program builds a graph on a [`Job`]; an [`engine::Engine`] runs it. Nothing here knows of Kubernetes, gRPC
+//! or the processes around it.
+#![warn(missing_docs)]
+
+mod batch;
+pub mod clock;
+pub mod connector;
+mod data;
+pub mod engine;
+mod error;
+mod exchange;
+pub mod operator;
+mod plan;
+pub mod sink;
+pub mod snapshot;
+pub mod source;
+pub mod state;
+mod stream;
+mod task;
+mod time;
+
+pub use batch::{BATCH_RECORDS, Batch};
+pub use data::{Data, Key};
+pub use error::{Context, Error, Kind, Result};
+pub use stream::{Args, Job, JobSettings, KeyedStream, SourceStream, Stream};
+pub use task::{Barrier, Counters, Doorbell, TaskInfo};
+pub use time::{Timestamp, Watermarks};

@@ -4,6 +4,7 @@
 //! this crate, and it builds on none of them.
 #![warn(missing_docs)]
 
+pub mod error;
 pub mod id;
 pub mod key_group;
 pub mod key_hash;

@@ -1,0 +1,1 @@
+//! Connectors: sources and sinks that Millstream brings, a file or folder each.

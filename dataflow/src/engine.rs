@@ -1,0 +1,261 @@
+//! [`Engine`]: the tasks of one worker, running. The surface that the worker drives.
+//!
+//! Built from the graph that a program wrote down. Told by the worker to start, to cut, to commit; tells it of
+//! shares, failures and the end through [`Event`]s.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use millstream_protocol::plan::Plan;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::plan::{BuildSpec, build, resolve};
+use crate::sink::Commits;
+use crate::snapshot::{Restore, Share, encoder};
+use crate::stream::Job;
+use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
+
+/// What an engine tells the worker.
+#[derive(Debug)]
+pub enum Event {
+    /// The tasks have restored; sinks may be recovered, then the engine started.
+    Restored,
+    /// One operator instance's share of a snapshot, or why there is none.
+    Share(Epoch, Result<Share>),
+    /// All tasks have ended: the streams were bounded.
+    Ended,
+    /// A task failed. The engine does nothing more; drop it.
+    Failed(Error),
+}
+
+/// How a worker's share of a job is to run.
+pub struct Deployment {
+    /// The run that this is a part of.
+    pub run: Run,
+    /// Names the job: `namespace/name`.
+    pub job: Arc<str>,
+    /// The engine threads of each worker.
+    pub threads: Vec<u32>,
+    /// Which worker this is.
+    pub worker: WorkerIndex,
+    /// The snapshot to go on from; an empty one for a fresh start.
+    pub restore: Restore,
+    /// Where processing time is read.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Commands waiting for a thread. A thread takes all of them before each round of its tasks, and there is one
+/// epoch in flight, so a handful is all there ever is.
+const COMMANDS: usize = 64;
+
+struct Thread {
+    commands: SyncSender<Command>,
+    doorbell: Doorbell,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// The tasks of one worker, running. Dropping it stops them, and waits until no thread is left.
+pub struct Engine {
+    threads: Vec<Thread>,
+    encoder: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    infos: Vec<TaskInfo>,
+    shares: usize,
+    commits: Commits,
+    restored_epoch: Epoch,
+    plan: Plan,
+}
+
+/// The plan of a program at so many threads. Reports every mistake in the program.
+pub fn plan_of(job: &Job, threads: u32) -> Result<Plan> {
+    Ok(resolve(&job.graph.borrow(), threads, job.settings.key_groups)?.plan)
+}
+
+impl Engine {
+    /// Makes the tasks and starts their threads, which restore and then wait for [`Engine::start`].
+    pub fn deploy(job: &Job, spec: Deployment) -> Result<(Self, mpsc::Receiver<Event>)> {
+        let graph = job.graph.borrow();
+        let key_groups = job.settings.key_groups;
+        let resolved = resolve(&graph, spec.threads.iter().sum(), key_groups)?;
+        let own = spec.threads.get(spec.worker.0 as usize).copied().unwrap_or(0);
+        let doorbells: Vec<Doorbell> = (0..own).map(|_| Doorbell::default()).collect();
+        let built = build(
+            &graph,
+            &resolved,
+            &BuildSpec {
+                key_groups,
+                linger_ms: crate::time::millis(job.settings.linger),
+                threads: &spec.threads,
+                worker: spec.worker,
+                doorbells: &doorbells,
+                run: spec.run,
+                job: spec.job.clone(),
+            },
+        )?;
+        // Each share, each thread's few reports: the queue never fills while somebody listens at all.
+        let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 4 + 16);
+        let shares = events.clone();
+        let (encoder, work) = encoder(key_groups, move |key, share| {
+            let _ = shares.blocking_send(Event::Share(key.epoch, share));
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let restored_epoch = spec.restore.epoch;
+        let restore = Arc::new(spec.restore);
+        let reports = Reports::new(own as usize, events);
+        let mut engine = Self {
+            threads: Vec::new(),
+            encoder: Some(spawn("encoder", work)?),
+            stop: stop.clone(),
+            infos: built.infos,
+            shares: built.shares,
+            commits: built.commits,
+            restored_epoch,
+            plan: resolved.plan,
+        };
+        for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
+            let (commands, received) = sync_channel(COMMANDS);
+            let tasks = tasks.into_iter().map(|(task, info)| Running { task, info }).collect();
+            let run = Loop {
+                tasks,
+                commands: received,
+                doorbell: doorbell.clone(),
+                clock: spec.clock.clone(),
+                encoder: encoder.clone(),
+                stop: stop.clone(),
+            };
+            let (restore, reports) = (restore.clone(), reports.clone());
+            let work = move || run.run(&restore, &move |report| reports.take(report));
+            let handle = Some(spawn(&format!("engine-{index}"), work)?);
+            engine.threads.push(Thread { commands, doorbell, handle });
+        }
+        Ok((engine, receiver))
+    }
+
+    /// Recovers the sinks' pending output from the snapshot. Before [`Engine::start`].
+    pub async fn recover(&self) -> Result<()> {
+        self.commits.recover(self.restored_epoch).await
+    }
+
+    /// Lets the tasks run.
+    pub fn start(&self) {
+        self.tell(|| Command::Start);
+    }
+
+    /// Cuts a snapshot. Its shares arrive as events, [`Engine::shares`] of them.
+    pub fn barrier(&self, barrier: Barrier) {
+        self.tell(|| Command::Event(TaskEvent::Barrier(barrier)));
+    }
+
+    /// The snapshot was published, and the next may build upon it.
+    pub fn published(&self, epoch: Epoch) {
+        self.tell(|| Command::Event(TaskEvent::Settled { epoch, published: true }));
+    }
+
+    /// The snapshot was given up.
+    pub fn abort(&self, epoch: Epoch) {
+        self.tell(|| Command::Event(TaskEvent::Settled { epoch, published: false }));
+    }
+
+    /// What makes the output of published snapshots visible.
+    pub fn committer(&self) -> EngineCommits {
+        EngineCommits(self.commits.clone())
+    }
+
+    /// How many shares a snapshot of this worker has.
+    pub fn shares(&self) -> usize {
+        self.shares
+    }
+
+    /// The plan that runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Every operator instance of this worker, with what it has done so far.
+    pub fn tasks(&self) -> &[TaskInfo] {
+        &self.infos
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for thread in &self.threads {
+            // A thread that has failed takes no commands; its failure was reported.
+            let _ = thread.commands.send(command());
+            thread.doorbell.ring();
+        }
+    }
+}
+
+/// Makes the output of published snapshots visible, beside the engine.
+#[derive(Clone)]
+pub struct EngineCommits(Commits);
+
+impl EngineCommits {
+    /// Makes the output of this epoch and of earlier ones visible.
+    pub async fn commit(&self, epoch: Epoch) -> Result<()> {
+        self.0.commit(epoch).await
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            drop(thread.commands);
+            thread.doorbell.ring();
+            if let Some(handle) = thread.handle {
+                let _ = handle.join();
+            }
+        }
+        if let Some(encoder) = self.encoder.take() {
+            let _ = encoder.join();
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.or_kind(Kind::Unavailable, || format!("cannot start the thread {name}"))
+}
+
+/// Sums the reports of the threads up to events of the engine.
+#[derive(Clone)]
+struct Reports(Arc<Mutex<Summed>>);
+
+struct Summed {
+    threads: usize,
+    counts: HashMap<&'static str, usize>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Reports {
+    fn new(threads: usize, events: mpsc::Sender<Event>) -> Self {
+        Self(Arc::new(Mutex::new(Summed { threads, counts: HashMap::new(), events })))
+    }
+
+    fn take(&self, report: Report) {
+        let mut summed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = match report {
+            Report::Ready => summed.last("ready").then_some(Event::Restored),
+            Report::Ended => summed.last("ended").then_some(Event::Ended),
+            Report::Failed(error) => Some(Event::Failed(error)),
+        };
+        if let Some(event) = event {
+            let _ = summed.events.try_send(event);
+        }
+    }
+}
+
+impl Summed {
+    /// Whether this was the last of the threads to say so.
+    fn last(&mut self, what: &'static str) -> bool {
+        let count = self.counts.entry(what).or_insert(0);
+        *count += 1;
+        *count == self.threads
+    }
+}

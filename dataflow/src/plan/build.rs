@@ -1,0 +1,208 @@
+//! Makes the tasks of one worker from the graph: channels first, then chains from their ends to their heads.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use millstream_protocol::id::{Run, TaskIndex, WorkerIndex};
+use millstream_protocol::key_group::KeyGroups;
+use millstream_protocol::place::place;
+use millstream_protocol::plan::EdgeKind;
+
+use super::graph::{Edge, Graph, Make, NodeIndex, RouterParts};
+use super::resolve::Resolved;
+use crate::error::{Error, Result};
+use crate::exchange::{Receiver, Sender, channel};
+use crate::sink::Commits;
+use crate::task::{BoxNode, Counters, Discard, Doorbell, InputTask, Task, TaskInfo, Tee};
+
+type Channels<T> = HashMap<(NodeIndex, usize, u32), Vec<T>>;
+
+/// What the makers of operator instances are given: the rest of the chain, and who they are.
+pub(crate) struct Wiring<'a> {
+    graph: &'a Graph,
+    resolved: &'a Resolved,
+    key_groups: KeyGroups,
+    linger_ms: i64,
+    /// By receiving node, place of the edge in its inputs, and sending task.
+    senders: RefCell<Channels<Sender>>,
+    infos: RefCell<Vec<TaskInfo>>,
+    pub(crate) commits: Commits,
+    pub(crate) run: Run,
+    pub(crate) job: Arc<str>,
+}
+
+impl Wiring<'_> {
+    /// What stands behind an output of an operator instance.
+    pub(crate) fn output<T: Clone + Send + 'static>(
+        &self,
+        from: NodeIndex,
+        output: usize,
+        task: TaskIndex,
+    ) -> Result<BoxNode<T>> {
+        let mut nodes: Vec<BoxNode<T>> = Vec::new();
+        for (to, place, edge) in self.graph.edges_from(from, output) {
+            let node = if self.resolved.chained[to.0] {
+                self.node(to, task)?
+            } else {
+                self.router(to, place, edge, task)?
+            };
+            let node = node.downcast::<BoxNode<T>>();
+            nodes.push(*node.map_err(|_| Error::bug("an output and its reader differ in type"))?);
+        }
+        Ok(match nodes.len() {
+            0 => Box::new(Discard),
+            1 => nodes.remove(0),
+            _ => Box::new(Tee(nodes)),
+        })
+    }
+
+    fn node(&self, index: NodeIndex, task: TaskIndex) -> Result<Box<dyn Any>> {
+        match &self.graph.node(index).make {
+            Make::Node { node, .. } => node(self, self.info(index, task)),
+            Make::Source(_) | Make::Head(_) => Err(Error::bug("only nodes are chained")),
+        }
+    }
+
+    fn router(
+        &self,
+        to: NodeIndex,
+        place: usize,
+        edge: &Edge,
+        task: TaskIndex,
+    ) -> Result<Box<dyn Any>> {
+        let senders = self.senders.borrow_mut().remove(&(to, place, task.0));
+        let senders = senders.ok_or_else(|| Error::bug("an edge has no channels"))?;
+        Ok((edge.router)(RouterParts {
+            senders,
+            from_task: task.0,
+            to_parallelism: self.resolved.parallelism[to.0],
+            key_groups: self.key_groups,
+            linger_ms: self.linger_ms,
+        }))
+    }
+
+    /// Who an operator instance is; makes its counters.
+    fn info(&self, index: NodeIndex, task: TaskIndex) -> TaskInfo {
+        let info = TaskInfo {
+            operator: self.graph.node(index).id.as_str().into(),
+            task,
+            parallelism: self.resolved.parallelism[index.0],
+            key_groups: self.key_groups,
+            counters: Arc::new(Counters::default()),
+        };
+        self.infos.borrow_mut().push(info.clone());
+        info
+    }
+}
+
+/// What a worker runs.
+pub(crate) struct Built {
+    /// The tasks of each thread, each with who its first operator is.
+    pub(crate) threads: Vec<Vec<(Box<dyn Task>, TaskInfo)>>,
+    /// Every operator instance, for counters.
+    pub(crate) infos: Vec<TaskInfo>,
+    /// How many shares a snapshot of this worker has.
+    pub(crate) shares: usize,
+    pub(crate) commits: Commits,
+}
+
+/// How a worker's tasks are to be made.
+pub(crate) struct BuildSpec<'a> {
+    pub(crate) key_groups: KeyGroups,
+    pub(crate) linger_ms: i64,
+    /// The threads of each worker.
+    pub(crate) threads: &'a [u32],
+    pub(crate) worker: WorkerIndex,
+    pub(crate) doorbells: &'a [Doorbell],
+    pub(crate) run: Run,
+    pub(crate) job: Arc<str>,
+}
+
+/// Makes the tasks of one worker.
+pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) -> Result<Built> {
+    let (senders, mut receivers) = channels(graph, resolved, spec);
+    let wiring = Wiring {
+        graph,
+        resolved,
+        key_groups: spec.key_groups,
+        linger_ms: spec.linger_ms,
+        senders: RefCell::new(senders),
+        infos: RefCell::default(),
+        commits: Commits::default(),
+        run: spec.run,
+        job: spec.job.clone(),
+    };
+    let mut threads: Vec<Vec<_>> = spec.doorbells.iter().map(|_| Vec::new()).collect();
+    let mut shares = 0;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let at = NodeIndex(index);
+        for task in (0..resolved.parallelism[index]).map(TaskIndex) {
+            let place = place(task, resolved.parallelism[index], spec.threads);
+            if place.worker != spec.worker {
+                continue;
+            }
+            shares += usize::from(Resolved::keeps(graph, at));
+            if resolved.chained[index] {
+                continue;
+            }
+            let info = wiring.info(at, task);
+            let head = match &node.make {
+                Make::Source(make) => {
+                    let doorbell = spec.doorbells[place.thread as usize].clone();
+                    let made = make(&wiring, info.clone(), doorbell);
+                    let made = made.map_err(|error| error.in_operator(&node.id))?;
+                    threads[place.thread as usize].push((made, info));
+                    continue;
+                }
+                Make::Node { node, head } => node(&wiring, info.clone()).and_then(head),
+                Make::Head(make) => make(&wiring, info.clone()),
+            };
+            let head = head.map_err(|error| error.in_operator(&node.id))?;
+            let inputs = receivers.remove(&(at, task.0)).unwrap_or_default();
+            let made = InputTask::new(info.operator.clone(), inputs, head);
+            threads[place.thread as usize].push((Box::new(made), info));
+        }
+    }
+    let Wiring { infos, commits, .. } = wiring;
+    Ok(Built { threads, infos: infos.into_inner(), shares, commits })
+}
+
+type Receivers = HashMap<(NodeIndex, u32), Vec<(usize, Receiver)>>;
+
+/// Makes the channels of every edge that is not within a chain.
+fn channels(
+    graph: &Graph,
+    resolved: &Resolved,
+    spec: &BuildSpec<'_>,
+) -> (Channels<Sender>, Receivers) {
+    let (mut senders, mut receivers) = (Channels::default(), Receivers::default());
+    let bell = |task: u32, parallelism: u32| {
+        let place = place(TaskIndex(task), parallelism, spec.threads);
+        spec.doorbells[place.thread as usize].clone()
+    };
+    for (to, node) in graph.nodes.iter().enumerate().filter(|(to, _)| !resolved.chained[*to]) {
+        let to_parallelism = resolved.parallelism[to];
+        for (place, edge) in node.inputs.iter().enumerate() {
+            let from_parallelism = resolved.parallelism[edge.from.0];
+            for from_task in 0..from_parallelism {
+                let targets = match edge.kind {
+                    EdgeKind::Forward => from_task..from_task + 1,
+                    EdgeKind::Global => 0..1,
+                    EdgeKind::Hash | EdgeKind::Rebalance | EdgeKind::Broadcast => {
+                        0..to_parallelism
+                    }
+                };
+                for to_task in targets {
+                    let from_bell = bell(from_task, from_parallelism);
+                    let (sender, receiver) = channel(from_bell, bell(to_task, to_parallelism));
+                    senders.entry((NodeIndex(to), place, from_task)).or_default().push(sender);
+                    let inputs = receivers.entry((NodeIndex(to), to_task)).or_default();
+                    inputs.push((edge.port, receiver));
+                }
+            }
+        }
+    }
+    (senders, receivers)
+}

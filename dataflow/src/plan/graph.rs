@@ -1,0 +1,120 @@
+//! [`Graph`]: what a program wrote down, with the closures that make its tasks.
+
+use std::any::Any;
+use std::panic::Location;
+
+use millstream_protocol::key_group::KeyGroups;
+use millstream_protocol::plan::{EdgeKind, Role, StateSchema};
+
+use super::build::Wiring;
+use crate::error::Result;
+use crate::exchange::Sender;
+use crate::task::{Doorbell, Head, Task, TaskInfo};
+
+/// A node of the graph by its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeIndex(pub(crate) usize);
+
+/// An operator as the program wrote it down.
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) method: &'static str,
+    pub(crate) role: Role,
+    pub(crate) parallelism: Option<u32>,
+    pub(crate) parallelism_max: Option<u32>,
+    pub(crate) keyed: bool,
+    pub(crate) keeps: bool,
+    pub(crate) states: Vec<StateSchema>,
+    pub(crate) inputs: Vec<Edge>,
+    pub(crate) make: Make,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// An input of a node.
+pub(crate) struct Edge {
+    pub(crate) from: NodeIndex,
+    /// Which output of the sender: 0 the main one, 1 the side one.
+    pub(crate) output: usize,
+    /// Which input of the receiver.
+    pub(crate) port: usize,
+    pub(crate) kind: EdgeKind,
+    /// Makes the router of one sending task: a boxed `BoxNode<T>`.
+    pub(crate) router: Box<dyn Fn(RouterParts) -> Box<dyn Any>>,
+}
+
+/// What a router is made of.
+pub(crate) struct RouterParts {
+    pub(crate) senders: Vec<Sender>,
+    pub(crate) from_task: u32,
+    pub(crate) to_parallelism: u32,
+    pub(crate) key_groups: KeyGroups,
+    pub(crate) linger_ms: i64,
+}
+
+type MakeSource = dyn Fn(&Wiring<'_>, TaskInfo, Doorbell) -> Result<Box<dyn Task>>;
+type MakeNode = dyn Fn(&Wiring<'_>, TaskInfo) -> Result<Box<dyn Any>>;
+type MakeHead = dyn Fn(&Wiring<'_>, TaskInfo) -> Result<Box<dyn Head>>;
+
+/// Makes an operator instance with all that is chained behind it.
+pub(crate) enum Make {
+    /// A task that polls.
+    Source(Box<MakeSource>),
+    /// A node with one input: a boxed `BoxNode<T>`, and what makes a head of it.
+    Node { node: Box<MakeNode>, head: fn(Box<dyn Any>) -> Result<Box<dyn Head>> },
+    /// An operator with two inputs.
+    Head(Box<MakeHead>),
+}
+
+/// What a program wrote down.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) errors: Vec<(String, &'static Location<'static>)>,
+}
+
+impl Graph {
+    pub(crate) fn add(&mut self, node: Node) -> NodeIndex {
+        if let Some(other) = self.nodes.iter().find(|other| other.id == node.id) {
+            let message = format!(
+                "the id {:?} is used twice, here and at {}: give each operator its own",
+                node.id, other.location
+            );
+            self.errors.push((message, node.location));
+        }
+        self.nodes.push(node);
+        NodeIndex(self.nodes.len() - 1)
+    }
+
+    pub(crate) fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[index.0]
+    }
+
+    pub(crate) fn node_mut(&mut self, index: NodeIndex) -> &mut Node {
+        &mut self.nodes[index.0]
+    }
+
+    /// A name for a stateless operator, for messages only.
+    pub(crate) fn derived_id(&self, upstream: NodeIndex, method: &str) -> String {
+        let upstream = &self.node(upstream).id;
+        let taken = |n: &usize| {
+            let id = format!("{upstream}/{method}-{n}");
+            self.nodes.iter().any(|node| node.id == id)
+        };
+        let n = (1..).find(|n| !taken(n)).expect("there are fewer nodes than numbers");
+        format!("{upstream}/{method}-{n}")
+    }
+
+    /// The edges that leave an output.
+    pub(crate) fn edges_from(
+        &self,
+        from: NodeIndex,
+        output: usize,
+    ) -> impl Iterator<Item = (NodeIndex, usize, &Edge)> {
+        self.nodes.iter().enumerate().flat_map(move |(to, node)| {
+            let edges = node.inputs.iter().enumerate();
+            edges
+                .filter(move |(_, edge)| edge.from == from && edge.output == output)
+                .map(move |(place, edge)| (NodeIndex(to), place, edge))
+        })
+    }
+}

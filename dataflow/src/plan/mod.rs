@@ -1,0 +1,11 @@
+//! From the program to tasks: the graph that handles write down, the plan that travels, the chains that run.
+//!
+//! Filled by [`crate::stream`], read by [`crate::engine`].
+
+mod build;
+mod graph;
+mod resolve;
+
+pub(crate) use build::{BuildSpec, Built, Wiring, build};
+pub(crate) use graph::{Edge, Graph, Make, Node, NodeIndex, RouterParts};
+pub(crate) use resolve::{Resolved, resolve};

@@ -1,0 +1,105 @@
+//! Sinks: where records go.
+//!
+//! A [`Sink`] is a description, cloned into every task; it opens a [`Writer`], which an operator of the engine
+//! drives, and a [`Committer`], which makes the output of a published snapshot visible, beside the engine.
+
+mod commit;
+mod operator;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::plan::Guarantee;
+
+pub(crate) use commit::{Commits, Register};
+pub(crate) use operator::{SinkOperator, pending_schema};
+
+use crate::batch::Batch;
+use crate::data::Data;
+use crate::error::Result;
+use crate::snapshot::Durable;
+use crate::task::TaskInfo;
+
+/// Where records go, as a program describes it.
+pub trait Sink: Clone + Send + 'static {
+    /// The records.
+    type Item: Send + 'static;
+    /// What a snapshot keeps of output that is not visible yet: enough to make it visible from anywhere.
+    type Pending: Data;
+    /// What writes on one task.
+    type Writer: Writer<Item = Self::Item, Pending = Self::Pending>;
+    /// What makes output visible.
+    type Committer: Committer<Pending = Self::Pending>;
+
+    /// What it promises when the job replays.
+    fn guarantee(&self) -> Guarantee;
+
+    /// Opens the two halves of one task. Recovery runs between this and the first record.
+    fn open(&self, ctx: SinkContext) -> Result<(Self::Writer, Self::Committer)>;
+
+    /// The largest parallelism that makes sense, where there is one.
+    fn parallelism_max(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What a sink is told when it opens.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The task it writes for.
+    pub info: TaskInfo,
+    /// The incarnation of the job: names of pending output hold it, so that no two runs share one.
+    pub run: Run,
+    /// Names the job: `namespace/name`.
+    pub job: Arc<str>,
+}
+
+/// The pending output of an epoch.
+pub struct Prepared<P> {
+    /// What the snapshot keeps of it; `None` where nothing was written.
+    pub pending: Option<P>,
+    /// What must be done, off the engine thread, before the snapshot may be published.
+    pub durable: Option<Durable>,
+}
+
+impl<P> Prepared<P> {
+    /// Nothing to commit.
+    pub fn nothing() -> Self {
+        Self { pending: None, durable: None }
+    }
+}
+
+/// Takes records in. Synchronous; never waits for a network.
+pub trait Writer: Send + 'static {
+    /// The records.
+    type Item: Send + 'static;
+    /// What a snapshot keeps of output that is not visible yet.
+    type Pending: Data;
+
+    /// Takes records in.
+    fn write(&mut self, batch: Batch<Self::Item>) -> Result<()>;
+
+    /// The cut: everything written so far belongs to this epoch.
+    fn prepare(&mut self, epoch: Epoch) -> Result<Prepared<Self::Pending>>;
+
+    /// The input ran dry: a sink without commits shows what it has.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes output visible, and cleans up after earlier runs. Runs beside the engine.
+#[async_trait]
+pub trait Committer: Send + Sync + 'static {
+    /// What a snapshot kept.
+    type Pending: Data;
+
+    /// Makes the output of a published snapshot visible. May be called again for the same: then it does
+    /// nothing.
+    async fn commit(&self, epoch: Epoch, pending: Self::Pending) -> Result<()>;
+
+    /// Before the first record of a run: commits what the snapshot holds as pending (its commit may or may not
+    /// have happened), then removes what earlier runs left and no snapshot names.
+    async fn recover(&self, epoch: Epoch, pending: Vec<Self::Pending>) -> Result<()>;
+}

@@ -1,0 +1,90 @@
+//! [`SinkOperator`]: a writer as an operator.
+
+use millstream_protocol::plan::StateSchema;
+
+use super::{Committer, Register, Writer};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::operator::{Context, Operator, Progress, Saved};
+use crate::snapshot::RestoredList;
+use crate::state::schema_of;
+use crate::task::{Barrier, TaskInfo};
+
+const PENDING: &str = "pending";
+
+/// What the plan says of a sink's pending output.
+pub(crate) fn pending_schema<P: crate::data::Data>() -> StateSchema {
+    StateSchema { name: PENDING.into(), kind: PENDING.into(), schema: schema_of::<P>() }
+}
+
+/// A writer as the last operator of a chain.
+pub(crate) struct SinkOperator<W, C>
+where
+    W: Writer,
+    C: Committer<Pending = W::Pending>,
+{
+    writer: W,
+    register: Register<C>,
+    dirty: bool,
+}
+
+impl<W, C> SinkOperator<W, C>
+where
+    W: Writer,
+    C: Committer<Pending = W::Pending>,
+{
+    pub(crate) fn new(writer: W, register: Register<C>) -> Self {
+        Self { writer, register, dirty: false }
+    }
+}
+
+impl<W, C> Operator for SinkOperator<W, C>
+where
+    W: Writer,
+    C: Committer<Pending = W::Pending>,
+{
+    type In = W::Item;
+    type Out = ();
+    type Side = ();
+
+    fn on_batch(&mut self, _: &mut Context<'_, ()>, batch: Batch<W::Item>) -> Result<()> {
+        self.dirty = true;
+        self.writer.write(batch)
+    }
+
+    fn on_tick(&mut self, ctx: &mut Context<'_, ()>) -> Result<Progress> {
+        if self.dirty && ctx.step.flush {
+            self.dirty = false;
+            self.writer.flush()?;
+        }
+        Ok(Progress::Done)
+    }
+
+    fn on_end(&mut self, _: &mut Context<'_, ()>) -> Result<()> {
+        self.writer.flush()
+    }
+
+    fn save(&mut self, barrier: Barrier) -> Result<Saved> {
+        let prepared = self.writer.prepare(barrier.epoch)?;
+        if let Some(pending) = prepared.pending {
+            self.register.prepared(barrier.epoch, pending);
+        }
+        // What was prepared for snapshots that were given up rides with this one.
+        let uncommitted = self.register.uncommitted();
+        let items = uncommitted.iter().map(postcard::to_stdvec).collect::<Result<Vec<_>, _>>()?;
+        let pending_commit = !items.is_empty();
+        let lists = vec![(PENDING.to_owned(), items)];
+        Ok(Saved { lists, durable: prepared.durable, pending_commit })
+    }
+
+    fn restore_lists(&mut self, info: &TaskInfo, lists: Vec<RestoredList>) -> Result<()> {
+        let mine = lists.into_iter().filter(|list| list.task % info.parallelism == info.task.0);
+        let items = mine.flat_map(|list| list.items);
+        let pending = items.map(|item| {
+            postcard::from_bytes(&item)
+                .map_err(|error| Error::corrupt(format!("pending output does not decode: {error}")))
+        });
+        self.register.restored(pending.collect::<Result<_>>()?);
+        Ok(())
+    }
+}

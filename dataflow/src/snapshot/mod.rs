@@ -1,0 +1,18 @@
+//! A snapshot, from the barrier to the bytes and back: align, capture, encode; restore.
+//!
+//! Receives barriers and captured state from [`crate::task`], hands shares to whoever runs the engine, and
+//! restored state back. Knows no operator.
+
+mod align;
+mod capture;
+mod encoder;
+mod restore;
+pub mod share;
+mod store;
+
+pub(crate) use align::{Align, Combined};
+pub(crate) use capture::{Captures, Cut};
+pub use encoder::{Durable, Encoder, Share, ShareFacts};
+pub(crate) use encoder::{Finish, Piece, ShareKey, encoder};
+pub use restore::{Restore, RestoredList, RestoredPart};
+pub use store::{Put, Store};

@@ -1,0 +1,130 @@
+//! [`Restore`]: the parts of a snapshot, as tasks read them back.
+//!
+//! Filled by whoever runs the engine, from the manifest; read by the stages of [`crate::task`], each its own
+//! key groups.
+
+use std::collections::HashMap;
+
+use millstream_protocol::id::Epoch;
+use millstream_protocol::key_group::KeyGroupRange;
+
+use super::share::{Index, read_groups, read_index};
+use crate::error::Result;
+use crate::state::{State, entries};
+use crate::time::Timestamp;
+
+/// A snapshot to go on from.
+#[derive(Default)]
+pub struct Restore {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The parts of each operator, older before newer.
+    parts: HashMap<String, Vec<RestoredPart>>,
+    /// It belongs to another history: the next snapshot must not build upon its parts.
+    pub foreign: bool,
+}
+
+/// One share of a snapshot.
+pub struct RestoredPart {
+    /// What it holds.
+    pub index: Index,
+    /// The key groups to read from it; `None` for operators without keyed state.
+    pub groups: Option<KeyGroupRange>,
+    bytes: Vec<u8>,
+}
+
+impl RestoredPart {
+    /// A share as it was read, and the groups that the manifest says to read from it.
+    pub fn new(bytes: Vec<u8>, groups: Option<KeyGroupRange>) -> Result<Self> {
+        Ok(Self { index: read_index(&bytes)?, groups, bytes })
+    }
+}
+
+/// The items of a list state, as one task of an earlier run left them.
+#[derive(Clone, Debug)]
+pub struct RestoredList {
+    /// The state's name.
+    pub name: String,
+    /// The task that wrote it.
+    pub task: u32,
+    /// The key groups that this task had, as far as they are this one's now.
+    pub groups: Option<KeyGroupRange>,
+    /// Its items, in postcard.
+    pub items: Vec<Vec<u8>>,
+}
+
+impl Restore {
+    /// An empty one, of a snapshot of this epoch.
+    pub fn new(epoch: Epoch) -> Self {
+        Self { epoch, ..Self::default() }
+    }
+
+    /// Adds a part behind those that are there.
+    pub fn add(&mut self, part: RestoredPart) {
+        self.parts.entry(part.index.operator.clone()).or_default().push(part);
+    }
+
+    /// The parts of an operator, older before newer.
+    pub(crate) fn of(&self, operator: &str) -> &[RestoredPart] {
+        self.parts.get(operator).map_or(&[], Vec::as_slice)
+    }
+
+    /// The list states of an operator: those of the snapshot's own epoch, from all its tasks.
+    pub(crate) fn lists(&self, operator: &str, own: Option<KeyGroupRange>) -> Vec<RestoredList> {
+        let parts = self.of(operator).iter().filter(|part| part.index.epoch == self.epoch);
+        let mut lists = Vec::new();
+        for part in parts {
+            let groups = part.index.groups.zip(own).and_then(|(its, own)| its.intersect(own));
+            for (name, items) in &part.index.lists {
+                let (name, items) = (name.clone(), items.clone());
+                lists.push(RestoredList { name, task: part.index.task, groups, items });
+            }
+        }
+        lists
+    }
+
+    /// The watermark that each range of key groups had reached: what was late then is late now.
+    pub(crate) fn watermarks(
+        &self,
+        operator: &str,
+        own: KeyGroupRange,
+    ) -> Vec<(KeyGroupRange, Timestamp)> {
+        let parts = self.of(operator).iter().filter(|part| part.index.epoch == self.epoch);
+        parts
+            .filter_map(|part| Some((part.index.groups?.intersect(own)?, part.index.watermark)))
+            .collect()
+    }
+
+    /// Reads the keyed states of an operator instance; returns how many shares and entries that took.
+    pub(crate) fn keyed(
+        &self,
+        operator: &str,
+        own: KeyGroupRange,
+        names: &[String],
+        states: &mut [&mut dyn State],
+    ) -> Result<(usize, usize)> {
+        let (mut shares, mut count) = (0, 0);
+        for part in self.of(operator) {
+            let Some(range) = part.groups.and_then(|groups| groups.intersect(own)) else {
+                continue;
+            };
+            shares += 1;
+            for state_index in &part.index.states {
+                let Some(place) = names.iter().position(|name| *name == state_index.name) else {
+                    continue;
+                };
+                let state = &mut states[place];
+                read_groups(&part.bytes, state_index, range, |bytes| {
+                    entries(bytes).try_for_each(|entry| {
+                        count += 1;
+                        state.restore(entry?)
+                    })
+                })?;
+            }
+        }
+        for state in states {
+            state.restored();
+        }
+        Ok((shares, count))
+    }
+}

@@ -1,0 +1,153 @@
+//! Tests of [`super::Table`]: against a plain map, and captures against a clone made at the cut.
+
+use std::collections::HashMap;
+
+use millstream_protocol::key_hash::key_hash;
+use proptest::prelude::*;
+
+use super::*;
+
+fn hash(key: u32) -> u64 {
+    key_hash(&key).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u32, u64),
+    Add(u32),
+    Remove(u32),
+    Begin { full: bool },
+    Scan(usize),
+    Settle(bool),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0u32..3000, any::<u64>()).prop_map(|(k, v)| Op::Put(k, v)),
+        4 => (0u32..3000).prop_map(Op::Add),
+        4 => (0u32..3000).prop_map(Op::Remove),
+        1 => any::<bool>().prop_map(|full| Op::Begin { full }),
+        3 => (1usize..400).prop_map(Op::Scan),
+        1 => any::<bool>().prop_map(Op::Settle),
+    ]
+}
+
+#[derive(Default)]
+struct Checker {
+    table: Table<u32, u64>,
+    model: HashMap<u32, u64>,
+    /// What the parts published so far add up to.
+    stored: HashMap<u32, u64>,
+    /// What the model held at the cut, whether the capture is full, what it has brought so far.
+    capture: Option<(HashMap<u32, u64>, bool, HashMap<u32, u64>, Vec<u32>)>,
+    complete: bool,
+    epoch: u64,
+}
+
+impl Checker {
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Put(k, v) => {
+                self.table.put(hash(k), k, v);
+                self.model.insert(k, v);
+            }
+            Op::Add(k) => {
+                *self.table.entry(hash(k), k, || 0) ^= 1;
+                *self.model.entry(k).or_insert(0) ^= 1;
+            }
+            Op::Remove(k) => assert_eq!(self.table.remove(hash(k), &k), self.model.remove(&k)),
+            Op::Begin { full } if self.capture.is_none() => {
+                self.epoch += 1;
+                let full = full || !self.table.can_delta();
+                self.table.begin_capture(Epoch(self.epoch), full);
+                self.capture = Some((self.model.clone(), full, HashMap::new(), vec![]));
+                self.complete = false;
+            }
+            Op::Scan(budget) => self.scan(budget),
+            Op::Settle(published) => self.settle(published),
+            Op::Begin { .. } => {}
+        }
+    }
+
+    fn scan(&mut self, mut budget: usize) {
+        let Some((_, _, brought, removed)) = &mut self.capture else { return };
+        match self.table.scan(&mut budget) {
+            Some(chunk) => {
+                removed.extend(chunk.removed);
+                for (key, value) in chunk.entries {
+                    assert!(brought.insert(key, value).is_none(), "{key} came twice");
+                }
+            }
+            None => self.complete = true,
+        }
+        self.complete |= !self.table.is_capturing();
+    }
+
+    fn settle(&mut self, published: bool) {
+        if published {
+            while self.capture.is_some() && !self.complete {
+                self.scan(100);
+            }
+        }
+        let Some((at_cut, full, brought, removed)) = self.capture.take() else { return };
+        self.table.settled(Epoch(self.epoch), published);
+        if published {
+            if full {
+                self.stored.clear();
+            }
+            for key in removed {
+                self.stored.remove(&key);
+            }
+            self.stored.extend(brought);
+            assert_eq!(self.stored, at_cut);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn it_is_a_map_and_what_is_published_is_what_stood_at_the_cut(
+        fill in 0u32..20_000,
+        ops in prop::collection::vec(op(), 1..2000),
+    ) {
+        let mut checker = Checker::default();
+        for key in 0..fill {
+            checker.apply(Op::Put(key % 3000 + key / 3000 * 1_000_000, 7));
+        }
+        for op in ops {
+            checker.apply(op);
+        }
+        prop_assert_eq!(checker.table.len(), checker.model.len());
+        let all: HashMap<_, _> = checker.table.iter().map(|(k, v)| (*k, *v)).collect();
+        prop_assert_eq!(&all, &checker.model);
+        for (key, value) in &checker.model {
+            prop_assert_eq!(checker.table.get(hash(*key), key), Some(value));
+        }
+    }
+}
+
+#[test]
+fn keys_with_equal_hashes_are_told_apart() {
+    let mut table = Table::default();
+    for key in 0..10_000u32 {
+        table.put(7, key, key);
+    }
+    assert!((0..10_000).all(|key| table.get(7, &key) == Some(&key)));
+    assert_eq!(table.remove(7, &5000), Some(5000));
+    assert_eq!(table.len(), 9999);
+}
+
+#[test]
+fn a_restored_table_captures_only_what_changed() {
+    let mut table = Table::default();
+    for key in 0..1000u32 {
+        table.restore(hash(key), key, 1u64);
+    }
+    table.put(hash(3), 3, 2);
+    table.remove(hash(4), &4);
+    table.begin_capture(Epoch(1), false);
+    let chunk = table.scan(&mut 1_000_000).unwrap();
+    assert_eq!((chunk.entries, chunk.removed), (vec![(3, 2)], vec![4]));
+}

@@ -1,0 +1,319 @@
+//! [`SourceTask`]: a task that polls a reader. Puts event times and watermarks to what it emits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millstream_protocol::id::Epoch;
+use serde::{Deserialize, Serialize};
+
+use super::{BoxNode, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
+use crate::source::{Emit, Poll, Reader, Source, SourceContext, owner};
+use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
+
+/// Polls per step: each emits up to a batch.
+const STEP_POLLS: usize = 4;
+
+/// What a source task is made of.
+pub(crate) struct SourceParts<S: Source> {
+    pub(crate) info: TaskInfo,
+    pub(crate) source: S,
+    pub(crate) event_time: Option<(Box<dyn EventTime<S::Item>>, Watermarks)>,
+    pub(crate) next: BoxNode<S::Item>,
+    pub(crate) doorbell: Doorbell,
+}
+
+/// A split as a snapshot keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept<P> {
+    split: String,
+    position: P,
+    watermark: Timestamp,
+}
+
+struct Split {
+    clock: SplitClock,
+    /// Since when the outside has said that there is nothing to read.
+    empty_since: Option<Timestamp>,
+    idle: bool,
+    finished: bool,
+}
+
+/// A task that polls a reader.
+pub(crate) struct SourceTask<S: Source> {
+    parts: SourceParts<S>,
+    reader: Option<S::Reader>,
+    emit: Emit<S::Item>,
+    splits: Vec<Split>,
+    restored: Vec<(String, Timestamp)>,
+    captures: Captures,
+    watermark: Timestamp,
+    idle: bool,
+    finished: bool,
+    ended: bool,
+    /// A stopping barrier passed: emit nothing more.
+    stopped: bool,
+    flushed: bool,
+    poll_at: Timestamp,
+}
+
+impl<S: Source> SourceTask<S> {
+    pub(crate) fn new(parts: SourceParts<S>) -> Self {
+        let captures = Captures::new(parts.info.clone(), None, Vec::new());
+        Self {
+            parts,
+            reader: None,
+            emit: Emit::new(),
+            splits: Vec::new(),
+            restored: Vec::new(),
+            captures,
+            watermark: Timestamp::MIN,
+            idle: false,
+            finished: false,
+            ended: false,
+            stopped: false,
+            flushed: true,
+            poll_at: Timestamp::MIN,
+        }
+    }
+
+    /// Polls the reader once and sends what it emitted. Whether it may have more.
+    fn poll_reader(&mut self, step: &mut Step) -> Result<bool> {
+        self.emit.now = step.now;
+        let reader = self.reader.as_mut().ok_or_else(|| Error::bug("polled before restore"))?;
+        step.operator = Some(self.parts.info.operator.clone());
+        let poll = reader.poll(&mut self.emit);
+        let poll = poll.map_err(|error| error.in_operator(&self.parts.info.operator))?;
+        step.operator = None;
+        let emitted = !self.emit.records.is_empty();
+        if self.emit.failed > 0 {
+            let failed = std::mem::take(&mut self.emit.failed);
+            self.parts.info.counters.failed.fetch_add(failed, Ordering::Relaxed);
+        }
+        self.name_splits(step.now);
+        self.send(step)?;
+        match poll {
+            Poll::Ready => self.poll_at = Timestamp::MIN,
+            Poll::Pending => self.poll_at = Timestamp::MIN,
+            Poll::Until(time) => self.poll_at = time,
+            Poll::Finished => {
+                self.finished = true;
+                return Ok(false);
+            }
+        }
+        Ok(emitted || poll == Poll::Ready)
+    }
+
+    /// Gives each newly named split its clock, and notes which have nothing to read.
+    fn name_splits(&mut self, now: Timestamp) {
+        for id in &self.emit.splits[self.splits.len()..] {
+            let restored = self.restored.iter().find(|(split, _)| **split == **id);
+            let restored = restored.map_or(Timestamp::MIN, |(_, watermark)| *watermark);
+            self.splits.push(Split {
+                clock: SplitClock::new(restored),
+                empty_since: None,
+                idle: false,
+                finished: false,
+            });
+        }
+        for (split, finished) in self.emit.quiet.drain(..) {
+            let split = &mut self.splits[split];
+            split.finished |= finished;
+            split.empty_since.get_or_insert(now);
+        }
+    }
+
+    fn send(&mut self, step: &mut Step) -> Result<()> {
+        let records = std::mem::take(&mut self.emit.records);
+        if records.is_empty() {
+            self.emit.stretches.clear();
+            return Ok(());
+        }
+        count(&self.parts.info.counters.records_out, records.len() as u64);
+        let mut times = Vec::new();
+        if let Some((event_time, _)) = &self.parts.event_time {
+            times.reserve(records.len());
+            step.operator = Some(self.parts.info.operator.clone());
+            event_time.times(&records, &mut times);
+            step.operator = None;
+        }
+        let mut start = 0;
+        for stretch in self.emit.stretches.drain(..) {
+            let split = &mut self.splits[stretch.split];
+            (split.empty_since, split.idle) = (None, false);
+            if !times.is_empty() {
+                split.clock.observe(&times[start..start + stretch.records]);
+            }
+            start += stretch.records;
+        }
+        self.parts.next.batch(step, Batch::timed(records, times))
+    }
+
+    /// Sends the watermark if it has risen, and says when all splits are idle.
+    fn send_watermark(&mut self, step: &mut Step) -> Result<()> {
+        let Some((_, watermarks)) = &self.parts.event_time else { return Ok(()) };
+        let idle_ms = millis(watermarks.idle_after);
+        for split in &mut self.splits {
+            if let Some(since) = split.empty_since {
+                let due = since.saturating_add(idle_ms);
+                split.idle = step.now >= due;
+                if !split.idle {
+                    step.wake_by(due);
+                }
+            }
+        }
+        let live = self.splits.iter().filter(|split| !split.idle && !split.finished);
+        let smallest = live.map(|split| split.clock.watermark(watermarks.bound_ms)).min();
+        match smallest {
+            Some(time) if time > self.watermark || (self.idle && time >= self.watermark) => {
+                self.watermark = time;
+                self.idle = false;
+                self.parts.info.counters.watermark.store(time.0, Ordering::Relaxed);
+                self.parts.next.watermark(step, time)
+            }
+            Some(_) => Ok(()),
+            None if self.idle || self.finished => Ok(()),
+            None => {
+                self.idle = true;
+                self.parts.next.idle(step)
+            }
+        }
+    }
+
+    fn end(&mut self, step: &mut Step) -> Result<()> {
+        if self.parts.event_time.is_some() {
+            self.watermark = Timestamp::MAX;
+            self.parts.next.watermark(step, Timestamp::MAX)?;
+            if step.unfinished {
+                return Ok(());
+            }
+        }
+        self.ended = true;
+        self.parts.next.end(step)
+    }
+
+    fn cut(&mut self, step: &mut Step, epoch: Epoch) -> Result<()> {
+        let bound = self.parts.event_time.as_ref().map_or(0, |(_, it)| it.bound_ms);
+        let reader = self.reader.as_ref().ok_or_else(|| Error::bug("cut before restore"))?;
+        let mut items = Vec::new();
+        for (split, position) in reader.positions() {
+            let place = self.emit.splits.iter().position(|known| *known == split);
+            let known = place.and_then(|place| self.splits.get(place));
+            let restored = self.restored.iter().find(|(id, _)| **id == *split);
+            let watermark = known.map(|split| split.clock.watermark(bound));
+            let watermark = watermark.or(restored.map(|(_, watermark)| *watermark));
+            let kept = Kept {
+                split: split.to_string(),
+                position,
+                watermark: watermark.unwrap_or(Timestamp::MIN),
+            };
+            items.push(postcard::to_stdvec(&kept)?);
+        }
+        let cut = Cut {
+            epoch,
+            watermark: self.watermark,
+            lists: vec![("positions".into(), items)],
+            durable: None,
+            facts: ShareFacts { pending_commit: false, ended: self.ended },
+        };
+        self.captures.begin(step, Vec::new(), cut);
+        Ok(())
+    }
+}
+
+impl<S: Source> Task for SourceTask<S> {
+    fn id(&self) -> &Arc<str> {
+        &self.parts.info.operator
+    }
+
+    fn step(&mut self, step: &mut Step) -> Result<Turn> {
+        self.captures.poll(step, Vec::new());
+        self.parts.next.poll(step)?;
+        let mut moved = false;
+        if self.stopped || self.ended {
+            return Ok(Turn::of(step, false));
+        }
+        for _ in 0..STEP_POLLS {
+            if !step.may_go_on() || self.finished || step.now < self.poll_at {
+                break;
+            }
+            let more = self.poll_reader(step)?;
+            moved |= more;
+            if step.may_go_on() {
+                self.send_watermark(step)?;
+            }
+            if !more {
+                break;
+            }
+        }
+        if step.may_go_on() && !moved {
+            self.send_watermark(step)?;
+        }
+        if self.finished && step.may_go_on() {
+            self.end(step)?;
+            moved = true;
+        }
+        if moved {
+            self.flushed = false;
+        } else if !self.flushed && step.may_go_on() {
+            step.flush = true;
+            self.parts.next.poll(step)?;
+            self.flushed = !step.blocked;
+        }
+        if self.poll_at > step.now && !self.finished {
+            step.wake_by(self.poll_at);
+        }
+        Ok(Turn::of(step, moved))
+    }
+
+    fn on_event(&mut self, step: &mut Step, event: TaskEvent) -> Result<()> {
+        match event {
+            TaskEvent::Barrier(barrier) => {
+                self.stopped |= barrier.stopping;
+                self.cut(step, barrier.epoch)
+                    .map_err(|error| error.in_operator(&self.parts.info.operator))?;
+                self.parts.next.barrier(step, barrier)
+            }
+            TaskEvent::Settled { epoch, published } => {
+                self.captures.settled(epoch, published, Vec::new());
+                self.parts.next.settled(epoch, published);
+                Ok(())
+            }
+        }
+    }
+
+    fn restore(&mut self, restore: &Restore) -> Result<()> {
+        let info = &self.parts.info;
+        let mut positions = Vec::new();
+        for item in restore.lists(&info.operator, None).into_iter().flat_map(|list| list.items) {
+            let kept: Kept<S::Position> = postcard::from_bytes(&item).map_err(|error| {
+                Error::corrupt(format!("a source position does not decode: {error}"))
+                    .in_operator(&info.operator)
+            })?;
+            if owner(&kept.split, info.parallelism) == info.task.0 {
+                self.restored.push((kept.split.clone(), kept.watermark));
+                positions.push((kept.split, kept.position));
+            }
+        }
+        let ctx = SourceContext {
+            info: info.clone(),
+            restored: positions,
+            is_restored: restore.epoch > Epoch(0),
+            doorbell: self.parts.doorbell.clone(),
+        };
+        let reader = self.parts.source.open(ctx);
+        self.reader = Some(reader.map_err(|error| error.in_operator(&info.operator))?);
+        // Restored splits hold the watermark back from the first record on, whether read yet or not.
+        for (split, _) in &self.restored {
+            self.emit.split(split);
+        }
+        self.name_splits(Timestamp::MIN);
+        self.parts.next.restore(restore)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+}

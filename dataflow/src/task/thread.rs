@@ -1,0 +1,171 @@
+//! The run loop of an engine thread.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use super::{Doorbell, Step, Task, TaskEvent, TaskInfo, Turn};
+use crate::clock::Clock;
+use crate::error::{Error, Kind, Result};
+use crate::snapshot::{Encoder, Restore};
+use crate::time::Timestamp;
+
+/// The longest a thread sleeps: a lost wake-up would cost this much and no more.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// What a thread is told.
+pub(crate) enum Command {
+    /// Restore is over everywhere: begin.
+    Start,
+    /// For all tasks of the thread.
+    Event(TaskEvent),
+}
+
+/// What a thread says.
+pub(crate) enum Report {
+    /// Its tasks have restored.
+    Ready,
+    /// All its tasks have ended.
+    Ended,
+    /// A task failed; the thread has stopped.
+    Failed(Error),
+}
+
+/// A task with what the loop keeps of it.
+pub(crate) struct Running {
+    pub(crate) task: Box<dyn Task>,
+    pub(crate) info: TaskInfo,
+}
+
+/// An engine thread.
+pub(crate) struct Loop {
+    pub(crate) tasks: Vec<Running>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) encoder: Encoder,
+    /// Set by anyone who wants the thread gone.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+enum Flow {
+    Go,
+    Stop,
+}
+
+impl Loop {
+    /// Runs until stopped, or until a task fails.
+    pub(crate) fn run(mut self, restore: &Restore, report: &dyn Fn(Report)) {
+        self.doorbell.belongs_here();
+        let mut step = Step::new(self.encoder.clone());
+        if let Err(error) = self.try_run(&mut step, restore, report) {
+            report(Report::Failed(error));
+        }
+    }
+
+    fn try_run(
+        &mut self,
+        step: &mut Step,
+        restore: &Restore,
+        report: &dyn Fn(Report),
+    ) -> Result<()> {
+        for running in &mut self.tasks {
+            let task = &mut running.task;
+            guarded(step, |_| task.restore(restore))?;
+        }
+        report(Report::Ready);
+        match self.commands.recv() {
+            Ok(Command::Start) => {}
+            Ok(Command::Event(_)) => return Err(Error::bug("a thread was sent events before start")),
+            Err(_) => return Ok(()),
+        }
+        let mut said_ended = false;
+        while !self.stop.load(Ordering::Relaxed) {
+            self.doorbell.clear();
+            if let Flow::Stop = self.take_commands(step)? {
+                return Ok(());
+            }
+            let (moved, wake_at) = self.round(step)?;
+            if !said_ended && self.tasks.iter().all(|running| running.task.has_ended()) {
+                said_ended = true;
+                report(Report::Ended);
+            }
+            if !moved {
+                self.sleep(wake_at);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_commands(&mut self, step: &mut Step) -> Result<Flow> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Event(event)) => {
+                    for running in &mut self.tasks {
+                        step.begin(self.clock.now());
+                        let task = &mut running.task;
+                        guarded(step, |step| task.on_event(step, event))?;
+                    }
+                }
+                Ok(Command::Start) => return Err(Error::bug("a thread was started twice")),
+                Err(TryRecvError::Empty) => return Ok(Flow::Go),
+                Err(TryRecvError::Disconnected) => return Ok(Flow::Stop),
+            }
+        }
+    }
+
+    /// Steps every task once. Whether any moved, and when the first wants to be stepped again.
+    fn round(&mut self, step: &mut Step) -> Result<(bool, Timestamp)> {
+        let (mut moved, mut wake_at) = (false, Timestamp::MAX);
+        for running in &mut self.tasks {
+            let before = self.clock.monotonic_ns();
+            step.begin(self.clock.now());
+            let task = &mut running.task;
+            let turn = guarded(step, |step| task.step(step))?;
+            moved |= turn.moved;
+            wake_at = wake_at.min(turn.wake_at);
+            note_time(&running.info, turn, self.clock.monotonic_ns().saturating_sub(before));
+        }
+        Ok((moved, wake_at))
+    }
+
+    fn sleep(&self, wake_at: Timestamp) {
+        let until = wake_at.0.saturating_sub(self.clock.now().0);
+        let until = Duration::from_millis(until.max(0) as u64);
+        self.doorbell.wait(until.min(SLEEP_MAX));
+    }
+}
+
+fn note_time(info: &TaskInfo, turn: Turn, spent_ns: u64) {
+    let counters = &info.counters;
+    if turn.moved {
+        super::count(&counters.busy_ns, spent_ns);
+    } else if turn.blocked {
+        super::count(&counters.blocked_ns, spent_ns);
+    }
+    if spent_ns > counters.longest_step_ns.load(Ordering::Relaxed) {
+        counters.longest_step_ns.store(spent_ns, Ordering::Relaxed);
+    }
+}
+
+/// Runs a task's code; a panic in it becomes an error with the name of the operator that was running.
+fn guarded<R>(step: &mut Step, call: impl FnOnce(&mut Step) -> Result<R>) -> Result<R> {
+    match catch_unwind(AssertUnwindSafe(|| call(step))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let message = format!("panicked: {}", message_of(&*panic));
+            Err(match step.operator.take() {
+                Some(operator) => Error::user(message).in_operator(&operator),
+                None => Error::bug(message),
+            })
+        }
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

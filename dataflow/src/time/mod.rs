@@ -1,0 +1,88 @@
+//! Event time and processing time: [`Timestamp`], and what a source says of its watermarks.
+
+mod watermark;
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use watermark::{EventTime, SplitClock};
+pub use watermark::Watermarks;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
+///
+/// ```
+/// use millstream_dataflow::Timestamp;
+/// let t: Timestamp = "2010-01-01T00:00:00Z".parse().unwrap();
+/// assert_eq!(t.millis(), 1_262_304_000_000);
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Before every other time. Records without an event time carry it.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After every other time: the watermark with which a bounded source ends.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The time so many milliseconds after the epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// This time moved by so many milliseconds, kept within MIN and MAX.
+    #[must_use]
+    pub const fn saturating_add(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        self.saturating_add(millis(duration))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        self.saturating_add(-millis(duration))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (*self, jiff::Timestamp::from_millisecond(self.0)) {
+            (Self::MIN, _) => f.write_str("-inf"),
+            (Self::MAX, _) => f.write_str("+inf"),
+            (_, Ok(time)) => time.fmt(f),
+            (_, Err(_)) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse::<jiff::Timestamp>()?.as_millisecond()))
+    }
+}
+
+/// A duration as whole milliseconds; at most `i64::MAX` of them.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

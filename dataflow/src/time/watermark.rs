@@ -1,0 +1,96 @@
+//! Watermarks: how a source judges, split by split, that no earlier record will come.
+//!
+//! A watermark `w` says "no record with a time smaller than `w` will come". One [`SplitClock`] follows each
+//! split inside the source; the source's watermark is the smallest over the splits that are not idle.
+
+use std::time::Duration;
+
+use super::{Timestamp, millis};
+
+/// How watermarks follow the event times of a split.
+#[derive(Clone, Copy, Debug)]
+pub struct Watermarks {
+    pub(crate) bound_ms: i64,
+    pub(crate) idle_after: Duration,
+}
+
+/// How long a split may be empty before it stops holding back the others. Flink leaves it off, and jobs stall
+/// on an empty partition; half a minute is longer than the pauses of a broker that is alive.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
+
+impl Watermarks {
+    /// Records may be out of order by at most `bound`: the watermark is the largest time seen less `bound`.
+    pub fn bounded(bound: Duration) -> Self {
+        Self { bound_ms: millis(bound), idle_after: IDLE_AFTER }
+    }
+
+    /// Times never fall within a split.
+    pub fn ascending() -> Self {
+        Self::bounded(Duration::ZERO)
+    }
+
+    /// A split that has had nothing to read for this long no longer holds the watermark back.
+    #[must_use]
+    pub fn idle_after(self, timeout: Duration) -> Self {
+        Self { idle_after: timeout, ..self }
+    }
+}
+
+/// Reads the event times of a batch: one virtual call for all its records.
+pub(crate) trait EventTime<T>: Send {
+    fn times(&self, records: &[T], into: &mut Vec<Timestamp>);
+    fn clone_box(&self) -> Box<dyn EventTime<T>>;
+}
+
+impl<T, F: Fn(&T) -> Timestamp + Clone + Send + 'static> EventTime<T> for F {
+    fn times(&self, records: &[T], into: &mut Vec<Timestamp>) {
+        into.extend(records.iter().map(self));
+    }
+
+    fn clone_box(&self) -> Box<dyn EventTime<T>> {
+        Box::new(self.clone())
+    }
+}
+
+/// The largest time seen of one split, and the watermark it stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SplitClock {
+    largest: Timestamp,
+    restored: Timestamp,
+}
+
+impl SplitClock {
+    pub(crate) fn new(restored: Timestamp) -> Self {
+        Self { largest: Timestamp::MIN, restored }
+    }
+
+    pub(crate) fn observe(&mut self, times: &[Timestamp]) {
+        if let Some(&largest) = times.iter().max() {
+            self.largest = self.largest.max(largest);
+        }
+    }
+
+    /// The watermark of the split. A restored one never goes back.
+    pub(crate) fn watermark(&self, bound_ms: i64) -> Timestamp {
+        let live = match self.largest {
+            Timestamp::MIN => Timestamp::MIN,
+            largest => largest.saturating_add(-bound_ms),
+        };
+        live.max(self.restored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watermark_trails_the_largest_time_and_never_falls_behind_the_restored_one() {
+        let mut clock = SplitClock::new(Timestamp(50));
+        assert_eq!(clock.watermark(10), Timestamp(50));
+        clock.observe(&[Timestamp(40), Timestamp(55)]);
+        assert_eq!(clock.watermark(10), Timestamp(50));
+        clock.observe(&[Timestamp(90), Timestamp(70)]);
+        assert_eq!(clock.watermark(10), Timestamp(80));
+    }
+}
