@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches the demo's data: public records from the npm package vega-datasets, at one version.
 #
-# Writes into the cache directory, or into $MILLSTREAM_DATA_DIR, and prints that directory, alone, on
-# stdout. What is there already and has the right checksum is not fetched again.
+# Writes into the cache directory, or into $MILLSTREAM_DATA_DIR, and prints that directory, alone,
+# on stdout. What is there already and has the right checksum is not fetched again.
 #
 # The package is BSD-3-Clause; the files taken from it are works of the US government (NOAA weather,
 # FAA bird strikes and airports, USGS earthquakes), free of copyright.
@@ -24,7 +24,8 @@ a42702a83ffbae679f95d1fa53e2cae0bae13b21e599a68cdd50a44fc52129f7  earthquakes.js
 
 # complete <dir>: whether every file is there, unharmed.
 complete() {
-  [ -d "$1" ] && (cd "$1" && printf '%s' "$files" | sed '/^$/d' | sha256sum --check --status 2>/dev/null)
+  [ -d "$1" ] || return 1
+  (cd "$1" && sed '/^$/d' <<<"$files" | sha256sum --check --status 2>/dev/null)
 }
 
 # fetch <dir>: downloads the package, checks it, and moves its files into <dir>.
