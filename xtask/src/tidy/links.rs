@@ -37,8 +37,8 @@ fn broken(tree: &Tree, from: &str, target: &str) -> Option<String> {
     (!is_known).then(|| format!("links to {target}: {path} has no such heading"))
 }
 
-/// `target` as seen from the file `from`, relative to the root. A link that leaves the tree stays as
-/// it is, and so names no file of it.
+/// `target` as seen from the file `from`, relative to the root. A link that leaves the tree stays
+/// as it is, and so names no file of it.
 fn resolve(from: &str, target: &str) -> String {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
