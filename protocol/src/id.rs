@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
@@ -38,7 +37,8 @@ number!(
     Term(u64)
 );
 number!(
-    /// Number of a snapshot, rising for the life of the job. Epoch 0 is "before the first snapshot".
+    /// Number of a snapshot, rising for the life of the job. Epoch 0 is "before the first
+    /// snapshot".
     Epoch(u64)
 );
 number!(

@@ -1,7 +1,7 @@
 //! Which key group a key hash belongs to, and which task owns a group.
 //!
-//! The router, keyed state, restore and the manifest all use these functions and no others: two functions that
-//! map a key to a task would one day disagree.
+//! The router, keyed state, restore and the manifest all use these functions and no others: two
+//! functions that map a key to a task would one day disagree.
 
 use std::num::NonZeroU16;
 
@@ -120,8 +120,12 @@ mod tests {
         }
 
         #[test]
-        fn subtract_and_intersect_split_a_range(a in 0u16..50, b in 0u16..50, c in 0u16..50, d in 0u16..50) {
-            let range = |x: u16, y: u16| KeyGroupRange { start: KeyGroup(x.min(y)), end: KeyGroup(x.max(y)) };
+        fn subtract_and_intersect_split_a_range(
+            a in 0u16..50, b in 0u16..50, c in 0u16..50, d in 0u16..50
+        ) {
+            let range = |x: u16, y: u16| {
+                KeyGroupRange { start: KeyGroup(x.min(y)), end: KeyGroup(x.max(y)) }
+            };
             let (one, two) = (range(a, b), range(c, d));
             for k in (0..50).map(KeyGroup) {
                 let left = one.subtract(two).iter().any(|r| r.contains(k));

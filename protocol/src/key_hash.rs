@@ -1,10 +1,10 @@
 //! The hash of a key: `xxh3_64` over canonical bytes, fed by a serde serializer without a buffer.
 //!
-//! A lone integer is its fixed-width little-endian bytes, a lone string its bytes; each further field of a
-//! tuple, struct or sequence is hashed with the hash so far as its seed. An enum is its u32 variant index, then
-//! its fields; an option a tag byte, then its value; a sequence its u64 length, then its items. `usize` and
-//! `isize` count as 64 bits. Floats and maps are not keys. Frozen for ever: state written by one version must
-//! find its task in the next.
+//! A lone integer is its fixed-width little-endian bytes, a lone string its bytes; each further
+//! field of a tuple, struct or sequence is hashed with the hash so far as its seed. An enum is its
+//! u32 variant index, then its fields; an option a tag byte, then its value; a sequence its u64
+//! length, then its items. `usize` and `isize` count as 64 bits. Floats and maps are not keys.
+//! Frozen for ever: state written by one version must find its task in the next.
 
 use std::fmt;
 
@@ -79,8 +79,10 @@ impl ser::Serializer for &mut Hasher {
     type SerializeStructVariant = Self;
 
     feed_integers!(
-        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128,
-        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_u128: u128
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_i128: i128,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
+        serialize_u128: u128
     );
 
     #[inline]
@@ -136,13 +138,22 @@ impl ser::Serializer for &mut Hasher {
     }
 
     #[inline]
-    fn serialize_unit_variant(self, _: &'static str, index: u32, _: &'static str) -> Result<(), Error> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+    ) -> Result<(), Error> {
         self.feed(&index.to_le_bytes());
         Ok(())
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
         value.serialize(self)
     }
 

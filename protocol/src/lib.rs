@@ -1,7 +1,7 @@
 //! Everything that crosses a process boundary, and the pure arithmetic about it.
 //!
-//! No runtime, no client and no clock: the coordinator, the engine, the worker and the operator all build on
-//! this crate, and it builds on none of them.
+//! No runtime, no client and no clock: the coordinator, the engine, the worker and the operator all
+//! build on this crate, and it builds on none of them.
 #![warn(missing_docs)]
 
 pub mod error;

@@ -11,11 +11,12 @@ pub struct Place {
     pub thread: u32,
 }
 
-/// The place of task `task` of `parallelism`, given the threads of each worker in order of their ordinals:
-/// global thread `floor(task * T / parallelism)`.
+/// The place of task `task` of `parallelism`, given the threads of each worker in order of their
+/// ordinals: global thread `floor(task * T / parallelism)`.
 ///
 /// # Panics
-/// Where `threads` is empty or all zero, or `task >= parallelism`: a plan is resolved before it is placed.
+/// Where `threads` is empty or all zero, or `task >= parallelism`: a plan is resolved before it is
+/// placed.
 pub fn place(task: TaskIndex, parallelism: u32, threads: &[u32]) -> Place {
     assert!(task.0 < parallelism, "task {task} of {parallelism}");
     let total: u64 = threads.iter().map(|&t| u64::from(t)).sum();

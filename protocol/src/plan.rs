@@ -80,7 +80,8 @@ pub enum EdgeKind {
     Global,
 }
 
-/// A declared state: its name within the operator, what kind of state it is, and the shape of what it holds.
+/// A declared state: its name within the operator, what kind of state it is, and the shape of what
+/// it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateSchema {
     /// The name within the operator.
@@ -92,7 +93,8 @@ pub struct StateSchema {
 }
 
 impl Plan {
-    /// Names the program's shape: operators, edges and schemas. Resolved parallelism and args do not count.
+    /// Names the program's shape: operators, edges and schemas. Resolved parallelism and args do
+    /// not count.
     pub fn fingerprint(&self) -> String {
         let mut shape = self.clone();
         for operator in &mut shape.operators {

@@ -1,0 +1,109 @@
+# Every chore of the project. `make` alone lists them.
+#
+# Build output and tools live in the user's cache directory, so that a checkout stays as git made it
+# and several checkouts share what they have built.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+TOOLS := $(CACHE)/tools
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+# Crates that stand outside the workspace, as a user's would: a folder each. Checked and tested too.
+EXTERNAL_EXAMPLES :=
+
+# Each feature of each crate as package/feature: it must build alone, without the others.
+# `cargo xtask tidy` compares this list with the crates.
+FEATURES :=
+
+# How many cases a property test draws in `make soak`. The default of proptest is 256.
+SOAK_CASES ?= 20000
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: ## Run a job on real data on this machine, kill a worker, watch it come back
+	scripts/demo.sh
+
+.PHONY: test
+test: ## Run every test, then those of the crates outside the workspace
+	cargo test --workspace --locked
+	for dir in $(EXTERNAL_EXAMPLES); do \
+	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
+	done
+
+.PHONY: check
+check: check-fmt check-tidy check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
+
+.PHONY: check-fmt
+check-fmt:
+	cargo fmt --all --check
+	for dir in $(EXTERNAL_EXAMPLES); do \
+	  cargo fmt --manifest-path "$$dir/Cargo.toml" --check; \
+	done
+
+.PHONY: check-tidy
+check-tidy:
+	cargo xtask tidy
+
+.PHONY: check-clippy
+check-clippy:
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	for dir in $(EXTERNAL_EXAMPLES); do \
+	  cargo clippy --all-targets --locked --manifest-path "$$dir/Cargo.toml" -- -D warnings; \
+	done
+
+# Each listed feature alone, and each crate that has features with none of them.
+.PHONY: check-features
+check-features:
+	for feature in $(FEATURES); do \
+	  cargo check --locked --package "$${feature%/*}" --no-default-features --features "$${feature#*/}"; \
+	done
+	for package in $(sort $(foreach feature,$(FEATURES),$(firstword $(subst /, ,$(feature))))); do \
+	  cargo check --locked --package "$$package" --no-default-features; \
+	done
+
+.PHONY: check-docs
+check-docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features --locked
+
+.PHONY: check-deny
+check-deny: $(CARGO_DENY)
+	$(CARGO_DENY) --all-features check bans licenses sources
+
+# Built once per version, with few optimisations: it runs for a second and builds in two minutes.
+$(CARGO_DENY):
+	CARGO_TARGET_DIR="$(TOOLS)/build" \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	CARGO_PROFILE_RELEASE_LTO=off \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	CARGO_PROFILE_RELEASE_DEBUG=0 \
+	  cargo install --locked --quiet --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
+	    --version $(CARGO_DENY_VERSION) cargo-deny
+	rm -rf "$(TOOLS)/build"
+
+.PHONY: bench
+bench: ## Measure against hand-written loops and peers; prints one table of ratios
+	cargo run --release --locked --package millstream-bench
+
+.PHONY: soak
+soak: ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
+	PROPTEST_CASES=$(SOAK_CASES) cargo test --release --workspace --locked
+
+.PHONY: fmt
+fmt: ## Format the sources
+	cargo fmt --all
+	for dir in $(EXTERNAL_EXAMPLES); do \
+	  cargo fmt --manifest-path "$$dir/Cargo.toml"; \
+	done
+
+.PHONY: clean
+clean: ## Remove build output, tools and fetched data from the cache directory
+	rm -rf "$(CACHE)"

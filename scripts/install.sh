@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Finds what Millstream's scripts need, and installs the missing Debian packages where it may.
+#
+# Sourced by the other scripts, which call the functions for what they need. Run by itself it checks
+# the toolchain and everything the demo needs.
+
+# Prints a message and fails: `die "what is wrong and what to do"`.
+die() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+# ensure_command <command> <debian package>...: returns when the command is there. Installs the
+# packages as root on a system with apt; elsewhere says what to install.
+ensure_command() {
+  local command=$1
+  shift
+  if command -v "$command" >/dev/null; then
+    return
+  fi
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    die "'$command' is missing: install it (Debian: apt-get install $*)"
+  fi
+  echo "installing $* for '$command'" >&2
+  apt_update_once
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+    die "apt-get could not install $*: install '$command' by hand"
+  hash -r
+  command -v "$command" >/dev/null || die "$* is installed, but '$command' is not on the PATH"
+}
+
+apt_updated=no
+
+# The package lists may be old or, in a slim image, absent.
+apt_update_once() {
+  if [ "$apt_updated" = no ]; then
+    apt-get update -qq >&2 || die "apt-get update failed: check the package sources"
+    apt_updated=yes
+  fi
+}
+
+# The two prerequisites of the build: cargo, of the version that Cargo.toml names, and a C compiler.
+need_toolchain() {
+  command -v cargo >/dev/null || die "'cargo' is missing: install Rust from https://rustup.rs"
+  command -v cc >/dev/null || ensure_command cc gcc libc6-dev
+  ensure_command make make
+}
+
+# What the demo needs beyond the toolchain: a client of the npm registry for its data.
+need_demo() {
+  ensure_command npm npm
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  set -euo pipefail
+  need_toolchain
+  need_demo
+  echo "everything is there"
+fi
