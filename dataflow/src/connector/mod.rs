@@ -1,1 +1,6 @@
 //! Connectors: sources and sinks that Millstream brings, a file or folder each.
+
+pub mod collect;
+pub mod collection;
+pub mod discard;
+pub mod generator;

@@ -4,6 +4,10 @@
 //! stream handles.
 
 mod context;
+mod filter;
+mod flat_map;
+mod map;
+mod scan;
 
 pub use context::{Context, Output};
 

@@ -3,6 +3,7 @@
 //! A [`Sink`] is a description, cloned into every task; it opens a [`Writer`], which an operator of the engine
 //! drives, and a [`Committer`], which makes the output of a published snapshot visible, beside the engine.
 
+mod attach;
 mod commit;
 mod operator;
 

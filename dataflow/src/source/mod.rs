@@ -35,6 +35,12 @@ pub trait Source: Clone + Send + 'static {
         None
     }
 
+    /// The task that owns a split. Depends on the split's id alone, never on its place in a listing, so that
+    /// every task finds its own again after a restore at another parallelism.
+    fn owner(&self, split: &str, parallelism: u32) -> u32 {
+        (xxh3_64(split.as_bytes()) % u64::from(parallelism)) as u32
+    }
+
     /// The shape of its positions, for the plan.
     fn schema(&self) -> StateSchema {
         StateSchema {
@@ -58,16 +64,16 @@ pub struct SourceContext<P> {
 }
 
 impl<P> SourceContext<P> {
-    /// Whether this task owns a split. The owner depends on the split's id alone, never on its place in a
-    /// listing, so that every task finds its own again after a restore at another parallelism.
-    pub fn owns(&self, split: &str) -> bool {
-        owner(split, self.info.parallelism) == self.info.task.0
+    /// Whether this task owns a split of the source.
+    pub fn owns(&self, source: &impl Source, split: &str) -> bool {
+        source.owner(split, self.info.parallelism) == self.info.task.0
     }
 }
 
-/// The task that owns a split.
-pub(crate) fn owner(split: &str, parallelism: u32) -> u32 {
-    (xxh3_64(split.as_bytes()) % u64::from(parallelism)) as u32
+/// The owner of a split with a number at its end: splits in turn, so that equal shares stay equal.
+pub(crate) fn owner_by_number(split: &str, parallelism: u32) -> u32 {
+    let number = split.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
+    number.map_or(0, |number| number % parallelism)
 }
 
 /// What came of a poll.

@@ -1,5 +1,7 @@
 //! The schema of a state: the shape of its types, traced through serde, as text.
 
+use std::collections::BTreeSet;
+
 use serde_reflection::{FormatHolder, Samples, Tracer, TracerConfig};
 
 use crate::data::Data;
@@ -9,26 +11,59 @@ use crate::data::Data;
 /// A type that cannot be traced (it borrows, or asks serde for "any") is opaque: its text is its name, and a
 /// change of its fields is not noticed.
 pub fn schema_of<T: Data>() -> String {
-    let traced = [1, 4, 16, 64].into_iter().find_map(trace::<T>);
-    traced.unwrap_or_else(|| format!("opaque {}", std::any::type_name::<T>()))
+    let mut enums = BTreeSet::new();
+    loop {
+        match trace::<T>(&enums) {
+            Traced::Whole(schema) => return schema,
+            Traced::EnumsMissing(more) if enums.len() < ENUMS_MAX => {
+                let before = enums.len();
+                enums.extend(more);
+                if enums.len() == before {
+                    break;
+                }
+            }
+            Traced::EnumsMissing(_) | Traced::Opaque => break,
+        }
+    }
+    format!("opaque {}", std::any::type_name::<T>())
 }
 
-/// Traces a type in so many passes: each visits another variant of the enums within.
-fn trace<T: Data>(passes: usize) -> Option<String> {
+/// Enums in one type: more than anybody writes by hand.
+const ENUMS_MAX: usize = 1000;
+/// Passes over a type: each visits another variant of each enum within.
+const PASSES_MAX: usize = 1000;
+
+enum Traced {
+    Whole(String),
+    /// These enums need further passes, and the tracer must be asked about them by name.
+    EnumsMissing(Vec<String>),
+    Opaque,
+}
+
+fn trace<T: Data>(enums: &BTreeSet<String>) -> Traced {
     let mut tracer = Tracer::new(TracerConfig::default());
     let samples = Samples::new();
     let mut root = None;
-    for _ in 0..passes {
-        root = Some(tracer.trace_type_once::<T>(&samples).ok()?.0);
+    for _ in 0..PASSES_MAX {
+        let Ok((format, _)) = tracer.trace_type_once::<T>(&samples) else { return Traced::Opaque };
+        root = Some(format);
+        let open = enums.iter().filter(|name| tracer.check_incomplete_enum(name).is_some());
+        if open.count() == 0 {
+            break;
+        }
     }
-    let registry = tracer.registry().ok()?;
-    let mut root = root?;
+    let (Some(mut root), registry) = (root, tracer.registry()) else { return Traced::Opaque };
+    let registry = match registry {
+        Ok(registry) => registry,
+        Err(serde_reflection::Error::MissingVariants(names)) => return Traced::EnumsMissing(names),
+        Err(_) => return Traced::Opaque,
+    };
     root.reduce();
-    let root = serde_json::to_string(&root).ok()?;
-    if registry.is_empty() {
-        return Some(root);
-    }
-    Some(format!("{root} where {}", serde_json::to_string(&registry).ok()?))
+    let text = serde_json::to_string(&root).and_then(|root| {
+        let types = serde_json::to_string(&registry)?;
+        Ok(if registry.is_empty() { root } else { format!("{root} where {types}") })
+    });
+    text.map_or(Traced::Opaque, Traced::Whole)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    fn of(step: &Step, moved: bool) -> Self {
+    pub(crate) fn of(step: &Step, moved: bool) -> Self {
         let moved = moved || step.unfinished || step.capturing;
         Self { moved, blocked: step.blocked, wake_at: step.wake_at }
     }

@@ -10,7 +10,7 @@ use super::{BoxNode, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::source::{Emit, Poll, Reader, Source, SourceContext, owner};
+use crate::source::{Emit, Poll, Reader, Source, SourceContext};
 use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
 
 /// Polls per step: each emits up to a batch.
@@ -292,7 +292,7 @@ impl<S: Source> Task for SourceTask<S> {
                 Error::corrupt(format!("a source position does not decode: {error}"))
                     .in_operator(&info.operator)
             })?;
-            if owner(&kept.split, info.parallelism) == info.task.0 {
+            if self.parts.source.owner(&kept.split, info.parallelism) == info.task.0 {
                 self.restored.push((kept.split.clone(), kept.watermark));
                 positions.push((kept.split, kept.position));
             }

@@ -1,0 +1,271 @@
+//! [`Harness`]: runs a piece of dataflow on scripted elements.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use millstream_protocol::key_group::KeyGroupRange;
+use tokio::sync::mpsc::Receiver;
+
+use super::script::{self, Element};
+use crate::clock::{Clock, ManualClock};
+use crate::connector::collect::Collect;
+use crate::data::Data;
+use crate::engine::{Deployment, Engine, Event};
+use crate::error::{Error, Result};
+use crate::snapshot::{Restore, RestoredPart, Share};
+use crate::stream::{Job, JobSettings, Stream};
+use crate::task::Barrier;
+use crate::time::Timestamp;
+
+/// How long the harness waits for the engine before it calls it stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a piece of dataflow on scripted elements, with a restore at each snapshot in the script.
+///
+/// ```
+/// # use millstream_dataflow::{testing::{Element, Harness}, Timestamp};
+/// let out = Harness::new()
+///     .run(vec![Element::Record(1, Timestamp(5))], |numbers, _| numbers.map(|n| n * 2))
+///     .unwrap();
+/// assert_eq!(out, [(2, Timestamp(5))]);
+/// ```
+#[derive(Clone)]
+pub struct Harness {
+    /// The engine threads of each life, in turn: a restore goes on with the next number of threads.
+    threads: Vec<u32>,
+    restore: bool,
+    clock: Arc<ManualClock>,
+    settings: JobSettings,
+}
+
+/// What came out: records with their event times.
+pub type Output<U> = Vec<(U, Timestamp)>;
+
+impl Default for Harness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Harness {
+    /// One thread, a restore at each snapshot.
+    pub fn new() -> Self {
+        Self {
+            threads: vec![1],
+            restore: true,
+            clock: Arc::default(),
+            settings: JobSettings::default(),
+        }
+    }
+
+    /// So many engine threads in the first life, in the second, and so on in turn.
+    #[must_use]
+    pub fn threads(self, threads: &[u32]) -> Self {
+        Self { threads: threads.to_vec(), ..self }
+    }
+
+    /// Takes the snapshots in the script, but goes on without restoring.
+    #[must_use]
+    pub fn without_restore(self) -> Self {
+        Self { restore: false, ..self }
+    }
+
+    /// The clock that the engine reads: processing time stands still until the test moves it.
+    pub fn clock(&self) -> Arc<ManualClock> {
+        self.clock.clone()
+    }
+
+    /// Plays the elements through what `build` puts behind them; returns what came out of it.
+    ///
+    /// `build` is called once per life, and is given the job for whoever wants further sources.
+    pub fn run<T: Data + PartialEq, U: Data>(
+        &self,
+        elements: Vec<Element<T>>,
+        build: impl Fn(&Stream<T>, &mut Job) -> Stream<U>,
+    ) -> Result<Output<U>> {
+        let out = Collect::default();
+        let snapshots = elements.iter().filter(|element| **element == Element::Snapshot).count();
+        let make = || {
+            let mut job = Job::new(self.settings.clone());
+            let stream = script::source(&mut job, "script", elements.clone());
+            build(&stream, &mut job).sink("shown", out.clone());
+            job
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(self.live(make, snapshots))?;
+        Ok(out.timed())
+    }
+
+    /// Plays two scripts, for operators of two inputs. Snapshots in both count together, one for one.
+    pub fn run_two<A: Data + PartialEq, B: Data + PartialEq, U: Data>(
+        &self,
+        left: Vec<Element<A>>,
+        right: Vec<Element<B>>,
+        build: impl Fn(&Stream<A>, &Stream<B>) -> Stream<U>,
+    ) -> Result<Output<U>> {
+        let right = std::rc::Rc::new(right);
+        self.run(left, move |left, job| {
+            let right = script::source(job, "script-right", right.as_ref().clone());
+            build(left, &right)
+        })
+    }
+
+    /// Lives from snapshot to snapshot, then to the end and a last one.
+    async fn live(&self, make: impl Fn() -> Job, snapshots: usize) -> Result<()> {
+        let mut parts = Parts::default();
+        let (mut life, mut ended) = (0, false);
+        let (mut engine, mut events) = self.start(&make(), life, &parts).await?;
+        for epoch in (1..=snapshots as u64).map(Epoch) {
+            let (shares, has_ended) = snapshot(&engine, &mut events, epoch).await?;
+            parts.add(epoch, shares);
+            engine.published(epoch);
+            engine.committer().commit(epoch).await?;
+            ended = has_ended;
+            if self.restore {
+                ended = false;
+                drop(engine);
+                life += 1;
+                (engine, events) = self.start(&make(), life, &parts).await?;
+            }
+        }
+        while !ended {
+            match next(&mut events).await? {
+                Event::Ended => ended = true,
+                Event::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+        let last = Epoch(snapshots as u64 + 1);
+        snapshot(&engine, &mut events, last).await?;
+        engine.committer().commit(last).await
+    }
+
+    async fn start(
+        &self,
+        job: &Job,
+        life: usize,
+        parts: &Parts,
+    ) -> Result<(Engine, Receiver<Event>)> {
+        let deployment = Deployment {
+            run: Run(life as u64 + 1),
+            job: "test/harness".into(),
+            threads: vec![self.threads[life % self.threads.len()]],
+            worker: WorkerIndex(0),
+            restore: parts.restore()?,
+            clock: self.clock.clone() as Arc<dyn Clock>,
+        };
+        let (engine, mut events) = Engine::deploy(job, deployment)?;
+        match next(&mut events).await? {
+            Event::Restored => {}
+            Event::Failed(error) => return Err(error),
+            other => return Err(Error::bug(format!("{other:?} before the tasks restored"))),
+        }
+        engine.recover().await?;
+        engine.start();
+        Ok((engine, events))
+    }
+}
+
+async fn next(events: &mut Receiver<Event>) -> Result<Event> {
+    let event = tokio::time::timeout(PATIENCE, events.recv()).await;
+    let event = event.map_err(|_| Error::bug("the engine is stuck"))?;
+    event.ok_or_else(|| Error::bug("the engine is gone"))
+}
+
+async fn snapshot(
+    engine: &Engine,
+    events: &mut Receiver<Event>,
+    epoch: Epoch,
+) -> Result<(Vec<Share>, bool)> {
+    engine.barrier(Barrier { epoch, stopping: false });
+    let (mut shares, mut ended) = (Vec::new(), false);
+    while shares.len() < engine.shares() {
+        match next(events).await? {
+            Event::Share(at, share) if at == epoch => shares.push(share?),
+            Event::Failed(error) => return Err(error),
+            Event::Ended => ended = true,
+            _ => {}
+        }
+    }
+    Ok((shares, ended))
+}
+
+/// The shares that make up the newest snapshot, as a manifest would list them.
+#[derive(Default)]
+struct Parts {
+    epoch: Epoch,
+    /// Each with the key groups that are still to be read from it.
+    shares: Vec<(Share, Vec<Option<KeyGroupRange>>)>,
+}
+
+impl Parts {
+    fn add(&mut self, epoch: Epoch, shares: Vec<Share>) {
+        self.epoch = epoch;
+        for new in &shares {
+            let Some(full) = new.index.groups.filter(|_| new.index.since.is_none()) else {
+                continue;
+            };
+            for (old, groups) in &mut self.shares {
+                if old.index.operator == new.index.operator {
+                    let left = groups.iter().flatten().flat_map(|it| it.subtract(full));
+                    *groups = left.map(Some).collect();
+                }
+            }
+        }
+        // Shares without key groups are whole each time.
+        self.shares.retain(|(share, groups)| share.index.groups.is_some() && !groups.is_empty());
+        self.shares.extend(shares.into_iter().map(|share| {
+            let groups = vec![share.index.groups];
+            (share, groups)
+        }));
+    }
+
+    fn restore(&self) -> Result<Restore> {
+        let mut restore = Restore::new(self.epoch);
+        for (share, groups) in &self.shares {
+            for groups in groups {
+                restore.add(RestoredPart::new(share.bytes.clone(), *groups)?);
+            }
+        }
+        Ok(restore)
+    }
+}
+
+/// The suite that every operator passes: the output, sorted, is the same on one thread and on many, with and
+/// without snapshots, with and without restores at each of them, and when restored at another parallelism.
+///
+/// # Panics
+/// Where an output differs from that of the undisturbed run on one thread, or the run fails.
+pub fn suite<T, U>(
+    elements: &[Element<T>],
+    build: impl Fn(&Stream<T>, &mut Job) -> Stream<U>,
+) -> Output<U>
+where
+    T: Data + PartialEq,
+    U: Data + Ord + Debug,
+{
+    let run = |harness: Harness, elements: Vec<Element<T>>| {
+        let mut out = harness.run(elements, &build).expect("the run succeeds");
+        out.sort();
+        out
+    };
+    let plain = run(Harness::new(), elements.to_vec());
+    for threads in [&[1][..], &[2], &[3], &[1, 3, 2], &[3, 1]] {
+        for every in [1, 2, 5] {
+            let mut disturbed = Vec::new();
+            for (index, element) in elements.iter().enumerate() {
+                disturbed.push(element.clone());
+                if index % every == 0 && disturbed.len() < 60 {
+                    disturbed.push(Element::Snapshot);
+                }
+            }
+            let harness = Harness::new().threads(threads);
+            let still = harness.clone().without_restore();
+            assert_eq!(run(still, disturbed.clone()), plain, "snapshots at {threads:?} threads");
+            assert_eq!(run(harness, disturbed), plain, "restores at {threads:?} threads");
+        }
+    }
+    plain
+}

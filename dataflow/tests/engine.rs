@@ -1,0 +1,156 @@
+//! The engine without a worker around it: deploy, snapshot, kill, restore.
+
+use std::sync::Arc;
+
+use millstream_dataflow::clock::SystemClock;
+use millstream_dataflow::connector::collect::Collect;
+use millstream_dataflow::connector::generator::Generator;
+use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
+use millstream_dataflow::{Barrier, Job};
+use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+
+fn program(job: &mut Job, out: Collect<(u64, u64)>, records: u64) {
+    job.source("numbers", Generator::new(|i| i).records(records).splits(4))
+        .map(|n| n + 1)
+        .key_by(|n| n % 100)
+        .scan("sums", 0u64, |sum, n| {
+            *sum += n;
+            (n % 100, *sum)
+        })
+        .filter(|(key, _)| key % 2 == 0)
+        .sink("out", out);
+}
+
+fn deployment(threads: u32, restore: Restore) -> Deployment {
+    Deployment {
+        run: Run(1),
+        job: "test/job".into(),
+        threads: vec![threads],
+        worker: WorkerIndex(0),
+        restore,
+        clock: Arc::new(SystemClock::new()),
+    }
+}
+
+/// Cuts a snapshot, and returns its shares.
+async fn snapshot(
+    engine: &Engine,
+    events: &mut tokio::sync::mpsc::Receiver<Event>,
+    epoch: u64,
+) -> Vec<Share> {
+    engine.barrier(Barrier { epoch: Epoch(epoch), stopping: false });
+    let mut shares = Vec::new();
+    while shares.len() < engine.shares() {
+        match events.recv().await.unwrap() {
+            Event::Share(at, share) => {
+                assert_eq!(at, Epoch(epoch));
+                shares.push(share.unwrap());
+            }
+            Event::Failed(error) => panic!("{error:?}"),
+            _ => {}
+        }
+    }
+    shares
+}
+
+async fn run_to_end(
+    engine: &Engine,
+    events: &mut tokio::sync::mpsc::Receiver<Event>,
+    epoch: u64,
+) {
+    loop {
+        match events.recv().await.unwrap() {
+            Event::Ended => break,
+            Event::Failed(error) => panic!("{error:?}"),
+            _ => {}
+        }
+    }
+    snapshot(engine, events, epoch).await;
+    engine.published(Epoch(epoch));
+    engine.committer().commit(Epoch(epoch)).await.unwrap();
+}
+
+async fn start(
+    job: &Job,
+    threads: u32,
+    restore: Restore,
+) -> (Engine, tokio::sync::mpsc::Receiver<Event>) {
+    let (engine, mut events) = Engine::deploy(job, deployment(threads, restore)).unwrap();
+    match events.recv().await.unwrap() {
+        Event::Restored => {}
+        other => panic!("{other:?}"),
+    }
+    engine.recover().await.unwrap();
+    engine.start();
+    (engine, events)
+}
+
+fn expected(records: u64) -> Vec<(u64, u64)> {
+    let mut sums = [0; 100];
+    let mut out = Vec::new();
+    for n in 1..=records {
+        let key = n % 100;
+        sums[key as usize] += n;
+        if key % 2 == 0 {
+            out.push(key);
+        }
+    }
+    out.sort_unstable();
+    out.into_iter().map(|key| (key, sums[key as usize])).collect()
+}
+
+fn check(out: &Collect<(u64, u64)>, records: u64) {
+    let mut got = out.records();
+    let want = expected(records);
+    assert_eq!(got.len(), want.len());
+    // Order between splits is free, so intermediate sums are; the last sum of a key is the largest.
+    got.sort_unstable();
+    let last = |records: &[(u64, u64)]| {
+        records.iter().copied().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(last(&got), last(&want));
+}
+
+#[tokio::test]
+async fn a_bounded_job_runs_to_its_end() {
+    for threads in 1..=3 {
+        let mut job = Job::new(Default::default());
+        let out = Collect::default();
+        program(&mut job, out.clone(), 100_000);
+        let (engine, mut events) = start(&job, threads, Restore::default()).await;
+        run_to_end(&engine, &mut events, 1).await;
+        check(&out, 100_000);
+    }
+}
+
+#[tokio::test]
+async fn it_goes_on_from_a_snapshot_at_another_parallelism_as_if_nothing_had_happened() {
+    let out = Collect::default();
+    let records = 3_000_000;
+    let mut job = Job::new(Default::default());
+    program(&mut job, out.clone(), records);
+    let (engine, mut events) = start(&job, 2, Restore::default()).await;
+    let first = snapshot(&engine, &mut events, 1).await;
+    engine.published(Epoch(1));
+    engine.committer().commit(Epoch(1)).await.unwrap();
+    let second = snapshot(&engine, &mut events, 2).await;
+    drop(engine);
+
+    let mut restore = Restore::new(Epoch(2));
+    let full = second.iter().filter(|share| share.index.since.is_none());
+    let replaced: Vec<_> = full.map(|s| (s.index.operator.clone(), s.index.task)).collect();
+    for share in first.into_iter().chain(second) {
+        let key = (share.index.operator.clone(), share.index.task);
+        if share.index.epoch == Epoch(1) && replaced.contains(&key) {
+            continue;
+        }
+        let groups = share.index.groups;
+        restore.add(RestoredPart::new(share.bytes, groups).unwrap());
+    }
+    let mut job = Job::new(Default::default());
+    program(&mut job, out.clone(), records);
+    let (engine, mut events) = start(&job, 3, restore).await;
+    run_to_end(&engine, &mut events, 3).await;
+    check(&out, records);
+}
