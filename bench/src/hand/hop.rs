@@ -149,9 +149,7 @@ impl Task for Hop {
     }
 
     fn watermark(&mut self, at: i64) {
-        while !self.slices.is_empty()
-            && (self.first + self.added as i64 + 1) * HOP_SLIDE_MS <= at
-        {
+        while !self.slices.is_empty() && (self.first + self.added as i64 + 1) * HOP_SLIDE_MS <= at {
             self.slide();
         }
     }

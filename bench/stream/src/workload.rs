@@ -100,7 +100,7 @@ impl Workload {
             Self::Sum | Self::SumLarge => 80_000_000,
             Self::Tumbling => 60_000_000,
             Self::Hop => 50_000_000,
-            Self::Q5 | Self::Q7 | Self::Q8 => 10_000_000,
+            Self::Q5 | Self::Q7 | Self::Q8 => 20_000_000,
         }
     }
 
@@ -124,7 +124,9 @@ impl fmt::Display for Workload {
 
 /// A name that no workload has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("workload '{0}' is unknown: use chain, shuffle, sum, sum-large, tumbling, hop, q5, q7 or q8")]
+#[error(
+    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, tumbling, hop, q5, q7 or q8"
+)]
 pub struct Unknown(String);
 
 impl FromStr for Workload {
@@ -133,6 +135,17 @@ impl FromStr for Workload {
     fn from_str(name: &str) -> Result<Self, Unknown> {
         Self::ALL.into_iter().find(|w| w.name() == name).ok_or_else(|| Unknown(name.to_owned()))
     }
+}
+
+/// The sizes of the Nexmark queries. Events come from the crate `nexmark`, part `i` of `p` with
+/// offset `i` and step `p`, from a base time of 0 and one generator, watermarks as in the stream.
+pub mod nexmark {
+    /// Events per second of event time.
+    pub const EVENTS_PER_SECOND: usize = 1_000_000;
+    /// The window of all three queries, in milliseconds of event time.
+    pub const WINDOW_MS: i64 = 10_000;
+    /// How often a window of query 5 starts, in milliseconds of event time.
+    pub const SLIDE_MS: i64 = 2000;
 }
 
 /// The functions of [`Workload::Chain`].
