@@ -6,7 +6,8 @@
 
 #![deny(missing_docs)]
 
+pub mod agreed;
 pub mod hand;
 pub mod registry;
-// runner
-// table
+pub mod runner;
+pub mod table;

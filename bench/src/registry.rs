@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use millstream_bench_stream::{Outcome, Workload};
 
 use crate::hand;
@@ -18,8 +19,8 @@ pub struct Options {
     pub snapshots: bool,
 }
 
-/// A run inside the child process; `None` where the contender lacks the workload.
-pub type Run = fn(Workload, u64, &Options) -> anyhow::Result<Option<Outcome>>;
+/// A run inside the child process, over so many records.
+pub type Run = fn(Workload, u64, &Options) -> anyhow::Result<Outcome>;
 
 /// How a contender is started.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub struct Contender {
     pub name: &'static str,
     /// The workloads that it has.
     pub workloads: &'static [Workload],
+    /// A run's records are divided by this, so that a slow contender ends in this hour.
+    pub divisor: fn(Workload) -> u64,
+    /// It runs at most this often.
+    pub runs_max: usize,
     /// How it is started.
     pub how: How,
 }
@@ -74,14 +79,24 @@ const IN_PROCESS: &[Workload] = &[
     Workload::Hop,
 ];
 
-/// Every contender. `peers` is the folder with the peers' release programs, `flink` the one with
+const NEXMARK: &[Workload] = &[Workload::Q5, Workload::Q7, Workload::Q8];
+
+/// Every contender. `generator` only makes the Nexmark events: nobody can be faster. `peers` is the folder with the peers' release programs, `flink` the one with
 /// the Flink project.
 pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
     vec![
-        Contender { name: HAND, workloads: IN_PROCESS, how: How::Here(hand_loop) },
+        Contender {
+            name: HAND,
+            workloads: IN_PROCESS,
+            divisor: |_| 1,
+            runs_max: usize::MAX,
+            how: How::Here(hand_loop),
+        },
         Contender {
             name: TIMELY,
             workloads: &[Workload::Shuffle, Workload::Sum, Workload::SumLarge, Workload::Tumbling],
+            divisor: |_| 1,
+            runs_max: usize::MAX,
             how: program(peers.join("timely-peer")),
         },
         Contender {
@@ -96,7 +111,16 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Q7,
                 Workload::Q8,
             ],
+            divisor: |_| 1,
+            runs_max: 3,
             how: program(peers.join("renoir-peer")),
+        },
+        Contender {
+            name: "generator",
+            workloads: NEXMARK,
+            divisor: |_| 1,
+            runs_max: usize::MAX,
+            how: program(peers.join("nexmark-generator")),
         },
         Contender {
             name: "flink",
@@ -107,6 +131,8 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Tumbling,
                 Workload::Hop,
             ],
+            divisor: |workload| if workload == Workload::Hop { 20 } else { 10 },
+            runs_max: 2,
             how: How::Program {
                 program: flink.join("run.sh").into(),
                 args: Vec::new(),
@@ -116,8 +142,8 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
     ]
 }
 
-fn hand_loop(workload: Workload, records: u64, _: &Options) -> anyhow::Result<Option<Outcome>> {
-    Ok(hand::run(workload, records))
+fn hand_loop(workload: Workload, records: u64, _: &Options) -> anyhow::Result<Outcome> {
+    hand::run(workload, records).with_context(|| format!("there is no hand loop for {workload}"))
 }
 
 fn program(path: PathBuf) -> How {

@@ -13,7 +13,9 @@ pub fn run(records: u64, keys: u64) -> Tally {
             scope.spawn(move || part(Part::new(i, THREADS, records, keys)))
         });
         let mut all = Tally::default();
-        threads.into_iter().for_each(|t| all.merge(t.join().expect("the loop does not panic")));
+        for thread in threads {
+            all.merge(thread.join().expect("the loop does not panic"));
+        }
         all
     })
 }

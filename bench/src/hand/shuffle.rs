@@ -19,7 +19,9 @@ impl Task for Shuffle {
 
     #[inline]
     fn batch(&mut self, items: &[Rec]) {
-        items.iter().for_each(|r| self.tally.add(r.key, r.at, r.value));
+        for r in items {
+            self.tally.add(r.key, r.at, r.value);
+        }
     }
 
     fn end(self) -> Tally {

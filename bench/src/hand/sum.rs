@@ -71,12 +71,18 @@ impl Task for Sum {
     #[inline]
     fn batch(&mut self, items: &[Hashed]) {
         if self.sums.len() < LOOK_AHEAD_FROM {
-            items.iter().for_each(|item| self.add(item));
+            for item in items {
+                self.add(item);
+            }
             return;
         }
         let (blocks, rest) = items.as_chunks::<BLOCK_RECORDS>();
-        blocks.iter().for_each(|block| self.add_block(block));
-        rest.iter().for_each(|item| self.add(item));
+        for block in blocks {
+            self.add_block(block);
+        }
+        for item in rest {
+            self.add(item);
+        }
     }
 
     fn end(self) -> Tally {

@@ -48,7 +48,9 @@ mod tests {
 
     fn of(records: &[(u64, i64, i64)]) -> Tally {
         let mut tally = Tally::default();
-        records.iter().for_each(|&(key, at, value)| tally.add(key, at, value));
+        for &(key, at, value) in records {
+            tally.add(key, at, value);
+        }
         tally
     }
 
