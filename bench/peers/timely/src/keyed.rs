@@ -33,7 +33,7 @@ fn add(sums: &mut Sums, item: Hashed) -> i64 {
 }
 
 /// The running sum per key, for every record.
-pub fn sum<'scope>(records: Stream<'scope, Time, Vec<Hashed>>) -> Stream<'scope, Time, Vec<Rec>> {
+pub fn sum(records: Stream<'_, Time, Vec<Hashed>>) -> Stream<'_, Time, Vec<Rec>> {
     let pact = exchange(|item: &Hashed| owner(item.hash));
     records.unary::<CapacityContainerBuilder<Vec<Rec>>, _, _, _>(pact, "sum", |_, _| {
         let mut sums = Sums::new();
@@ -58,9 +58,7 @@ struct Window {
 }
 
 /// The sum per key and tumbling window.
-pub fn tumbling<'scope>(
-    records: Stream<'scope, Time, Vec<Hashed>>,
-) -> Stream<'scope, Time, Vec<Rec>> {
+pub fn tumbling(records: Stream<'_, Time, Vec<Hashed>>) -> Stream<'_, Time, Vec<Rec>> {
     let pact = exchange(|item: &Hashed| owner(item.hash));
     records.unary_frontier::<Batches<Rec>, _, _, _>(pact, "tumbling", |_, _| {
         let mut first = 0;

@@ -50,16 +50,12 @@ fn main() -> ExitCode {
         [_, workload, records] => workload.parse().ok().zip(records.parse().ok()),
         _ => None,
     };
-    match parsed.and_then(|(workload, records)| run(workload, records)) {
-        Some(outcome) => {
-            println!("{}", outcome.line());
-            ExitCode::SUCCESS
-        }
-        None => {
-            eprintln!("use: timely-peer shuffle|sum|sum-large|tumbling RECORDS");
-            ExitCode::FAILURE
-        }
-    }
+    let Some(outcome) = parsed.and_then(|(workload, records)| run(workload, records)) else {
+        eprintln!("use: timely-peer shuffle|sum|sum-large|tumbling RECORDS");
+        return ExitCode::FAILURE;
+    };
+    println!("{}", outcome.line());
+    ExitCode::SUCCESS
 }
 
 fn run(workload: Workload, records: u64) -> Option<Outcome> {
