@@ -16,3 +16,5 @@ pub mod plan;
 pub mod session;
 pub mod share;
 pub mod time;
+pub mod validate;
+pub mod wish;

@@ -1,18 +1,19 @@
 //! A job's log: claims, manifests and what is left of old manifests.
 //!
-//! Received from: the coordinator, which decides every entry, and the store, which has kept them. Handed to:
-//! the stores as bytes, and to the coordinator and the engine as facts about state.
-//! Invariant: an entry's bytes are made once by [`Entry::to_text`], hold a nonce, and are compared as bytes.
+//! Received from: the coordinator, which decides every entry, and the store, which has kept them.
+//! Handed to: the stores as bytes, and to the coordinator and the engine as facts about state.
+//! Invariant: an entry's bytes are made once by [`Entry::to_text`], hold a nonce, and are compared
+//! as bytes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Epoch, OperatorId, Run, Seq, TaskIndex, Term};
-use crate::job::Wish;
 use crate::key_group::{KeyGroupRange, KeyGroups};
 use crate::plan::Plan;
 use crate::time::Timestamp;
+use crate::wish::Wish;
 
 /// Version of the form of log entries. A reader refuses a higher one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -122,8 +123,8 @@ pub struct OperatorState {
     pub id: OperatorId,
     /// How many tasks it had.
     pub parallelism: u32,
-    /// What to read, in this order: a later part overrides an earlier one. List-like state (positions,
-    /// pending output, unkeyed lists) lies in parts of the manifest's own epoch only.
+    /// What to read, in this order: a later part overrides an earlier one. List-like state
+    /// (positions, pending output, unkeyed lists) lies in parts of the manifest's own epoch only.
     #[serde(default)]
     pub parts: Vec<PartRef>,
     /// Each task at the barrier.
@@ -252,8 +253,8 @@ impl Manifest {
 }
 
 impl OperatorState {
-    /// The parts that hold state of these key groups, each with the groups to read from it, in the order in
-    /// which they are to be applied.
+    /// The parts that hold state of these key groups, each with the groups to read from it, in the
+    /// order in which they are to be applied.
     pub fn parts_of(
         &self,
         groups: KeyGroupRange,

@@ -1,8 +1,8 @@
 //! The one module that spells object names.
 //!
-//! Received from: the spec (store, namespace, name) and the coordinator (runs, epochs, sequence numbers).
-//! Handed to: the stores, which only see finished names, and the log, whose entries hold them.
-//! Invariant: every name that [`Name`] prints, it reads back, and it reads nothing else.
+//! Received from: the spec (store, namespace, name) and the coordinator (runs, epochs, sequence
+//! numbers). Handed to: the stores, which only see finished names, and the log, whose entries hold
+//! them. Invariant: every name that [`Name`] prints, it reads back, and it reads nothing else.
 
 use std::fmt;
 use std::str::FromStr;
@@ -160,8 +160,8 @@ impl JobPrefix {
         &self.job
     }
 
-    /// The place below the store's root, with a slash at its end: `<namespace>/<job>/`. What a store that is
-    /// opened at its root prepends to a [`Name`].
+    /// The place below the store's root, with a slash at its end: `<namespace>/<job>/`. What a
+    /// store that is opened at its root prepends to a [`Name`].
     pub fn within_store(&self) -> String {
         format!("{}/{}/", self.namespace, self.job)
     }
@@ -302,9 +302,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_read_back(run: u64, epoch: u64, worker: u32, random in "[a-z0-9]{1,32}", seq: u64) {
-            let part = PartName { run: Run(run), epoch: Epoch(epoch), worker: WorkerIndex(worker), random };
-            for name in [Name::Part(part), Name::Log(Seq(seq)), Name::Committed(Seq(seq)), Name::Hint] {
+        fn names_read_back(
+            run: u64, epoch: u64, worker: u32, random in "[a-z0-9]{1,32}", seq: u64,
+        ) {
+            let (run, epoch, worker) = (Run(run), Epoch(epoch), WorkerIndex(worker));
+            let part = Name::Part(PartName { run, epoch, worker, random });
+            for name in [part, Name::Log(Seq(seq)), Name::Committed(Seq(seq)), Name::Hint] {
                 prop_assert_eq!(name.to_string().parse::<Name>(), Ok(name));
             }
         }

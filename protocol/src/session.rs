@@ -1,9 +1,9 @@
 //! What a coordinator and its workers say to each other.
 //!
-//! Received from: the coordinator, which sends a [`Command`], and a worker, which answers with a [`Report`].
-//! Handed to: the worker's session and the coordinator's state machine, over channels in one process and over
-//! the network elsewhere. Invariant: every command may arrive twice and every report late; both carry the run,
-//! epoch, slot or nonce by which the receiver can tell.
+//! Received from: the coordinator, which sends a [`Command`], and a worker, which answers with a
+//! [`Report`]. Handed to: the worker's session and the coordinator's state machine, over channels
+//! in one process and over the network elsewhere. Invariant: every command may arrive twice and
+//! every report late; both carry the run, epoch, slot or nonce by which the receiver can tell.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub const PROTOCOL_VERSION: u32 = 1;
 #[serde(rename_all = "camelCase")]
 pub enum Command {
     /// Build the program and say what came of it: [`Report::Facts`] or [`Report::Unfit`].
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Probe the store, then read the whole log: [`Report::Log`] or [`Report::LogUnread`].
     ReadLog {
         /// Comes back in the answer.
@@ -62,7 +62,8 @@ pub enum Command {
         /// Whether sources emit nothing more behind it.
         stopping: bool,
     },
-    /// Give the epoch up: it will never be published. Changes since the last published one are kept.
+    /// Give the epoch up: it will never be published. Changes since the last published one are
+    /// kept.
     Abort {
         /// The run.
         run: Run,
@@ -149,8 +150,8 @@ pub struct Deploy {
     pub threads: Vec<u32>,
     /// What to restore; none: start from nothing.
     pub restore: Option<Restore>,
-    /// The highest parallelism of each sink in any claim of the log: every transactional id up to it is fenced
-    /// before the run starts.
+    /// The highest parallelism of each sink in any claim of the log: every transactional id up to
+    /// it is fenced before the run starts.
     pub sinks_ever: BTreeMap<OperatorId, u32>,
 }
 

@@ -1,8 +1,8 @@
 //! From the shares that tasks report to the parts that a manifest lists.
 //!
-//! Received from: workers, a [`TaskShare`] for each task that keeps state. Handed to: the manifest, as
-//! [`OperatorState`]. Invariant: for every key group, the listed parts, applied in order, give the state at the
-//! barrier; parts name no parts.
+//! Received from: workers, a [`TaskShare`] for each task that keeps state. Handed to: the manifest,
+//! as [`OperatorState`]. Invariant: for every key group, the listed parts, applied in order, give
+//! the state at the barrier; parts name no parts.
 
 use std::collections::BTreeSet;
 
@@ -152,9 +152,10 @@ pub enum Error {
 
 /// The operators of the manifest of `cut`: what `previous` lists, extended by `shares`.
 ///
-/// Of a keyed operator, a full share takes the place of all earlier parts in its key groups (splitting their
-/// ranges where it must), and changes are listed behind them. Of an unkeyed operator, only what was reported
-/// now is listed. A share without data leaves no part, but its task's mark.
+/// Of a keyed operator, a full share takes the place of all earlier parts in its key groups
+/// (splitting their ranges where it must), and changes are listed behind them. Of an unkeyed
+/// operator, only what was reported now is listed. A share without data leaves no part, but its
+/// task's mark.
 pub fn extend(
     previous: Option<Previous<'_>>,
     shares: &[TaskShare],
@@ -257,8 +258,8 @@ fn extend_operator(
     }
 }
 
-/// What is still to be read of a part once `groups` come from elsewhere. A part without key groups was written
-/// by an unkeyed operator of this name; nothing of it is left.
+/// What is still to be read of a part once `groups` come from elsewhere. A part without key groups
+/// was written by an unkeyed operator of this name; nothing of it is left.
 fn without(part: PartRef, groups: KeyGroupRange) -> Vec<PartRef> {
     let left = part.groups.map_or_else(Vec::new, |own| own.subtract(groups));
     left.into_iter().map(|groups| PartRef { groups: Some(groups), ..part.clone() }).collect()
@@ -427,13 +428,14 @@ mod tests {
                     }
                     shares.push(one);
                 }
-                let before = (epoch > 1).then(|| Previous { epoch: Epoch(epoch - 1), operators: &operators });
+                let base = Previous { epoch: Epoch(epoch - 1), operators: &operators };
+                let before = (epoch > 1).then_some(base);
                 operators = extend(before, &shares, cut(&plan, epoch)).unwrap();
             }
             for (group, want) in model {
                 let one = KeyGroupRange { start: KeyGroup(group), end: KeyGroup(group + 1) };
-                let got: Vec<_> =
-                    operators[0].parts_of(one).map(|(part, _)| (part.epoch.0, part.task.0)).collect();
+                let parts = operators[0].parts_of(one);
+                let got: Vec<_> = parts.map(|(part, _)| (part.epoch.0, part.task.0)).collect();
                 prop_assert_eq!(got, want);
             }
         }

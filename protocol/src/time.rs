@@ -1,7 +1,7 @@
 //! Wall-clock time and durations as they are written in specs and logs.
 //!
-//! Received from: a driver's clock and a job's YAML. Handed to: the coordinator, which computes with them and
-//! never asks for the time itself.
+//! Received from: a driver's clock and a job's YAML. Handed to: the coordinator, which computes
+//! with them and never asks for the time itself.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,15 +31,16 @@ impl Timestamp {
     }
 }
 
-/// A duration as Kubernetes writes it (GEP-2257): up to four of `<digits>h`, `m`, `s`, `ms`, as in `1h30m` or
-/// `420ms`. Its resolution is one millisecond, its largest value `99999h59m59s999ms`.
+/// A duration as Kubernetes writes it (GEP-2257): up to four of `<digits>h`, `m`, `s`, `ms`, as in
+/// `1h30m` or `420ms`. Its resolution is one millisecond, its largest value `99999h59m59s999ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GepDuration(pub Duration);
 
 /// Why a text is not a GEP-2257 duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a duration: write one to four of <1 to 5 digits>(h|m|s|ms), such as 10s or 1h30m"
+    "{text:?} is not a duration: write one to four of <1 to 5 digits>(h|m|s|ms), \
+     such as 10s or 1h30m"
 )]
 pub struct DurationError {
     text: String,
