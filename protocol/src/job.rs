@@ -1,4 +1,4 @@
-//! The job part of a StreamJob: what `kubectl apply` and a local run both read.
+//! The job part of a `StreamJob`: what `kubectl apply` and a local run both read.
 //!
 //! Received from: a user's YAML. Handed to: the coordinator and, in Hello, to every worker. The
 //! reconciler's resource type embeds [`JobSpec`]. Invariant: a spec in which [`crate::validate`]
@@ -136,7 +136,7 @@ pub struct ProgramSpec {
 pub struct StateSpec {
     /// What holds keyed state.
     pub backend: BackendName,
-    /// RocksDB: one bound for its caches and buffers, as a quantity (`512Mi`).
+    /// `RocksDB`: one bound for its caches and buffers, as a quantity (`512Mi`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
     /// A volume that survives the pod and makes recovery local. A cache, never the truth.
@@ -150,7 +150,7 @@ pub enum BackendName {
     /// Memory.
     #[default]
     Memory,
-    /// RocksDB below a bounded cache, for state larger than memory.
+    /// `RocksDB` below a bounded cache, for state larger than memory.
     RocksDB,
 }
 
@@ -222,7 +222,7 @@ pub enum OnDelete {
 pub struct RestoreSpec {
     /// The newest snapshot, none, or a named one.
     pub from: RestoreFrom,
-    /// `from: Snapshot`: the StreamSnapshot to start from. Or give `uri`.
+    /// `from: Snapshot`: the `StreamSnapshot` to start from. Or give `uri`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_name: Option<String>,
     /// `from: Snapshot`: the address of the snapshot to start from. Or give `snapshotName`.

@@ -258,8 +258,13 @@ pub enum Report {
         /// Why not.
         result: Result<(), Failure>,
     },
-    /// Whether retention is done. `Fenced` where the guard slot is taken.
-    Retained(Result<(), Failure>),
+    /// What became of [`Command::Retain`].
+    Retained {
+        /// That of the command.
+        guard: Seq,
+        /// `Fenced` where the guard slot is taken.
+        result: Result<(), Failure>,
+    },
     /// The parts of all runs, named relative to the job's prefix.
     Parts(Result<Vec<String>, Failure>),
     /// A task failed. The worker's other tasks of the run stop too.
