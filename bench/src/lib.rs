@@ -8,6 +8,7 @@
 
 pub mod agreed;
 pub mod hand;
+pub mod ours;
 pub mod registry;
 pub mod runner;
 pub mod table;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use millstream_bench_stream::{Outcome, Workload};
 
-use crate::hand;
+use crate::{hand, ours};
 
 /// What a run may be told beside the workload and its size.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +85,13 @@ const NEXMARK: &[Workload] = &[Workload::Q5, Workload::Q7, Workload::Q8];
 /// the Flink project.
 pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
     vec![
+        Contender {
+            name: OURS,
+            workloads: IN_PROCESS,
+            divisor: |_| 1,
+            runs_max: usize::MAX,
+            how: How::Here(ours::run),
+        },
         Contender {
             name: HAND,
             workloads: IN_PROCESS,

@@ -7,6 +7,7 @@ mod context;
 mod filter;
 mod flat_map;
 mod map;
+mod pass;
 mod scan;
 
 pub use context::{Context, Output};
