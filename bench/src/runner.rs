@@ -1,8 +1,8 @@
 //! Runs the contenders, each run in a fresh child process, interleaved: A B C, A B C, and so on.
 //!
-//! Receives [`Contender`]s from the registry and hands [`Row`]s to the table. Invariant: figures are
-//! only compared within a row, whose runs lie next to each other in time, and a contender whose
-//! output differs from the others' has no figure.
+//! Receives [`Contender`]s from the registry and hands [`Row`]s to the table. Invariant: figures
+//! are only compared within a row, whose runs lie next to each other in time, and a contender
+//! whose output differs from the others' has no figure.
 
 use std::process::Command;
 
