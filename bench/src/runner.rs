@@ -16,6 +16,10 @@ use crate::registry::{Contender, HAND, How, Options};
 /// How many times smaller a quick run is. Of the 10 M keys it sees a part only.
 const QUICK_DIVISOR: u64 = 10;
 
+/// The program that is running, even where its file has been replaced by a new build since: all
+/// rounds must run the same code.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -155,7 +159,7 @@ fn child(
 ) -> anyhow::Result<Outcome> {
     let mut command = match &contender.how {
         How::Here(_) => {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = Command::new(THIS_PROGRAM);
             command.args(["child", contender.name]);
             command
         }
