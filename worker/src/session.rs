@@ -203,7 +203,8 @@ impl Session {
                     vec![failed(run, error)]
                 }
             }
-            Seen::Ended => vec![Report::Finished { run }],
+            // The counters go first, so that the end is shown with the last of them.
+            Seen::Ended => vec![Report::Rates(host.rates()), Report::Finished { run }],
             Seen::Failed(error) => vec![failed(run, error)],
         }
     }
