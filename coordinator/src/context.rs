@@ -229,16 +229,19 @@ impl Context {
         State::Restarting { until }
     }
 
-    /// Tells every worker to drop the tasks of the run in force, and remembers who has to answer.
+    /// Gives the run in force up. Its tasks may use the backoff to let go.
     fn drop_tasks(&mut self) {
-        let Some(Reign { run, .. }) = self.reign.take() else { return };
-        for index in self.indexes() {
-            let worker = &mut self.workers[index.0 as usize];
-            if worker.attached {
-                worker.dropping = Some(run);
-                self.send(index, Command::Drop { run });
-            }
+        if let Some(Reign { run, .. }) = self.reign.take() {
+            self.drop_up_to(run);
         }
+    }
+
+    /// Tells every worker to drop the tasks of this run and of lower ones.
+    pub(crate) fn drop_up_to(&mut self, run: Run) {
+        for worker in &mut self.workers {
+            worker.dropping = Some(run);
+        }
+        self.send_all(&Command::Drop { run });
     }
 
     /// Stops the workers and says how it ended.

@@ -19,7 +19,7 @@ use crate::status::Status;
 pub enum Event {
     /// A worker has opened a session; an incarnation before it is gone.
     Attached(WorkerIndex),
-    /// A worker is gone, and why that is thought.
+    /// A worker is gone, and why that is thought. Never of an incarnation before the one attached.
     Lost(WorkerIndex, String),
     /// A worker says something.
     Report(WorkerIndex, Report),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::{Seq, WorkerIndex};
+use millstream_protocol::id::{Run, Seq, WorkerIndex};
 use millstream_protocol::session::{Command, Deploy, Report, Restore};
 use millstream_protocol::time::Timestamp;
 
@@ -50,6 +50,9 @@ impl Deploying {
             manifest: ctx.history.manifest(seq).expect("the base was resolved from it").clone(),
             committed: ctx.history.is_committed(seq),
         });
+        // Asked of all: a worker that was cut off and came back may still have tasks of any run.
+        let before = Run(ctx.reign().run.0 - 1);
+        ctx.drop_up_to(before);
         let (again, until) = (ctx.now.after(ANSWER_TIMEOUT), ctx.now.after(DROP_TIMEOUT));
         let deploying = Self { restore, step: Step::Clearing { again, until } };
         deploying.go_on(ctx)
