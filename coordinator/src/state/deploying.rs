@@ -1,8 +1,8 @@
 //! Bringing the tasks of a run into being: old tasks away, state restored, sinks recovered.
 //!
-//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to run.
-//! Invariants: no task is deployed while one of an earlier run may still reach a sink; none starts before
-//! all sinks are recovered and the base is marked as committed.
+//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to
+//! run. Invariants: no task is deployed while one of an earlier run may still reach a sink; none
+//! starts before all sinks are recovered and the base is marked as committed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::machine::{Event, Outcome};
 use crate::status::Restored;
 
 /// How long tasks may take to let go. User code is interrupted between records only.
-const DROP_TIMEOUT: Duration = Duration::from_secs(60);
+const DROP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a restore may take: a terabyte over a slow network, with room to spare. A worker that
 /// dies meanwhile is noticed by its session.
-const DEPLOY_TIMEOUT: Duration = Duration::from_secs(3600);
+const DEPLOY_TIMEOUT: Duration = Duration::from_hours(1);
 /// How long the mark of the base may take.
-const MARK_TIMEOUT: Duration = Duration::from_secs(600);
+const MARK_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Tasks are coming up.
 #[derive(Debug)]
@@ -69,9 +69,10 @@ impl Deploying {
 
     pub(super) fn on(mut self: Box<Self>, ctx: &mut Context, event: &Event) -> State {
         match (event, &mut self.step) {
-            (Event::Report(worker, Report::Deployed { run, .. }), Step::Building { missing, .. })
-                if *run == ctx.reign().run =>
-            {
+            (
+                Event::Report(worker, Report::Deployed { run, .. }),
+                Step::Building { missing, .. },
+            ) if *run == ctx.reign().run => {
                 missing.remove(worker);
             }
             (

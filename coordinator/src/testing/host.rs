@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use millstream_protocol::job::{API_VERSION, JobSpec, KIND, Metadata, StreamJob};
 use millstream_protocol::session::Command;
 use millstream_protocol::time::GepDuration;
+use millstream_protocol::wish::Wish;
 
 use super::outside::Outside;
 use super::worker::{Chance, FakeWorker, RECORDS_PER_SPLIT, SPLITS};
@@ -15,7 +16,7 @@ use crate::config::Config;
 pub(crate) const RECORDS: usize = (SPLITS as u64 * RECORDS_PER_SPLIT) as usize;
 
 /// The model's job on so many workers.
-pub(crate) fn config(workers: u32, seed: u64) -> Config {
+pub(crate) fn config(workers: u32, seed: u64, wish: Option<Wish>) -> Config {
     let mut spec = JobSpec { workers, ..JobSpec::default() };
     spec.snapshots.store = "file:///s".into();
     spec.snapshots.interval = GepDuration::from_secs(1);
@@ -26,24 +27,22 @@ pub(crate) fn config(workers: u32, seed: u64) -> Config {
         metadata: Metadata { name: "job".into(), ..Metadata::default() },
         spec,
     };
-    Config::new(&job, None, seed).unwrap()
+    Config::new(&job, wish, seed).unwrap()
 }
 
 /// A world without faults, for workers that are tasks.
-pub(crate) fn calm(_workers: u32) -> Arc<Mutex<Outside>> {
+pub(crate) fn calm() -> Arc<Mutex<Outside>> {
     Arc::new(Mutex::new(Outside::default()))
 }
 
 /// Serves one worker's link until the coordinator is gone.
 pub(crate) async fn serve(mut link: Link, outside: Arc<Mutex<Outside>>) {
-    let workers = 1 + link.worker.0;
     let mut worker = None;
     let mut chance = Chance::new(1, false);
     while let Some(command) = link.commands.recv().await {
         let stop = command == Command::Stop;
         if let Command::Hello(hello) = &command {
             let all = hello.spec.workers;
-            assert!(workers <= all);
             worker.get_or_insert_with(|| FakeWorker::new(link.worker, all, 0));
         }
         let worker: &mut FakeWorker = worker.as_mut().expect("Hello comes first");

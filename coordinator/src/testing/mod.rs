@@ -7,5 +7,7 @@
 pub(crate) mod entries;
 pub(crate) mod host;
 pub(crate) mod outside;
+mod recover;
+mod schedules;
 mod simulation;
 pub(crate) mod worker;

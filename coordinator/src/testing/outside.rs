@@ -8,6 +8,7 @@ use millstream_protocol::log::{Entry, Lineage, Manifest};
 use serde::{Deserialize, Serialize};
 
 use super::worker::{Body, SINK};
+use crate::history::History;
 
 /// A record: its split, and its place in it.
 pub(crate) type Record = (u32, u64);
@@ -28,7 +29,10 @@ pub(crate) struct Outside {
     /// By sink task: how often its transactional id was initialised, and its last token.
     producers: BTreeMap<u32, u64>,
     tokens: BTreeMap<u32, Token>,
-    outputs: Vec<Record>,
+    /// What is visible, with the epoch that made it so.
+    outputs: Vec<(Record, Epoch)>,
+    /// Every manifest that ever was in the log, by epoch: what its parent's epoch was.
+    parents: BTreeMap<Epoch, Option<Epoch>>,
     started: Run,
 }
 
@@ -41,8 +45,22 @@ impl Outside {
         &self.committed
     }
 
-    pub(crate) fn outputs(&self) -> &[Record] {
-        &self.outputs
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// What the history that ends with the newest manifest has made visible. What was visible
+    /// before a wish went back is not part of it.
+    pub(crate) fn history(&self) -> Vec<Record> {
+        let mut chain = BTreeSet::new();
+        let newest = self.restorable().and_then(|seq| self.manifest(seq));
+        let mut next = newest.map(|manifest| manifest.epoch);
+        while let Some(epoch) = next {
+            chain.insert(epoch);
+            next = self.parents[&epoch];
+        }
+        let mine = self.outputs.iter().filter(|(_, epoch)| chain.contains(epoch));
+        mine.map(|(record, _)| *record).collect()
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Seq, Entry)> {
@@ -51,6 +69,18 @@ impl Outside {
 
     pub(crate) fn manifest(&self, seq: Seq) -> Option<Manifest> {
         Entry::parse(self.log.get(&seq)?).unwrap().as_manifest().cloned()
+    }
+
+    fn restorable(&self) -> Option<Seq> {
+        let texts: Vec<_> = self.log.iter().map(|(seq, text)| (*seq, text.clone())).collect();
+        History::read(&texts, &[]).unwrap().restorable()
+    }
+
+    /// Whether nothing is left to run.
+    pub(crate) fn finished(&self) -> bool {
+        self.restorable().is_some_and(|seq| {
+            self.committed.contains(&seq) && self.manifest(seq).is_some_and(|last| last.is_final)
+        })
     }
 
     /// The highest run of any claim.
@@ -72,6 +102,9 @@ impl Outside {
             assert!(Some(manifest.epoch) > highest, "epochs rise: {} at {seq}", manifest.epoch);
             let run = self.highest_run();
             assert_eq!(manifest.run, run, "a manifest of a fenced run at {seq}");
+            let parent =
+                manifest.parent.map(|seq| self.manifest(seq).expect("a parent stays").epoch);
+            self.parents.insert(manifest.epoch, parent);
             for object in manifest.objects() {
                 assert!(self.objects.contains_key(object), "{seq} names {object}, which is gone");
             }
@@ -103,9 +136,9 @@ impl Outside {
 
     pub(crate) fn delete(&mut self, name: &str) {
         for (seq, entry) in self.entries() {
-            let named = entry.as_manifest().is_some_and(|manifest| {
-                manifest.objects().any(|object| object == name)
-            });
+            let named = entry
+                .as_manifest()
+                .is_some_and(|manifest| manifest.objects().any(|object| object == name));
             assert!(!named, "{name} is deleted, but manifest {seq} names it");
         }
         if let Some(seq) = name.strip_prefix("committed/") {
@@ -119,7 +152,8 @@ impl Outside {
         if let Some(manifest) = self.manifest(seq) {
             for part in manifest.operator(&SINK.into()).into_iter().flat_map(|sink| &sink.parts) {
                 for record in &self.objects[&part.object].pending {
-                    assert!(self.outputs.contains(record), "{seq} is marked without {record:?}");
+                    let visible = self.outputs.iter().any(|(output, _)| output == record);
+                    assert!(visible, "{seq} is marked without {record:?}");
                 }
             }
         }
@@ -156,16 +190,12 @@ impl Outside {
         if !records.is_empty() {
             assert!(run >= self.started, "output of run {run} after run {} began", self.started);
             let epoch = token.epoch;
-            let on_log = self.entries().any(|(_, entry)| {
-                entry.as_manifest().is_some_and(|manifest| manifest.epoch == epoch)
-            });
-            assert!(on_log, "epoch {epoch} is committed but not published");
+            assert!(
+                self.parents.contains_key(&epoch),
+                "epoch {epoch} is committed but not published"
+            );
         }
-        for record in records {
-            let again = self.outputs.contains(record);
-            assert!(!again, "{record:?} is visible again, by task {task} of run {run} with {token:?}");
-        }
-        self.outputs.extend(records);
+        self.outputs.extend(records.iter().map(|record| (*record, token.epoch)));
         self.tokens.insert(task, token);
         true
     }

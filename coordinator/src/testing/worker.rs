@@ -1,16 +1,16 @@
-//! A worker that keeps the engine's rules: a source of numbered records, a keyed operator whose parts
-//! are chains, and an exactly-once sink with an outbox. One task of each per worker.
+//! A worker that keeps the engine's rules: a source of numbered records, a keyed operator whose
+//! parts are chains, and an exactly-once sink with an outbox. One task of each per worker.
 
 use std::collections::BTreeMap;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::key_group::KeyGroups;
-use millstream_protocol::log::{Lineage, Manifest};
+use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Guarantee, Plan, Role};
 use millstream_protocol::session::{
-    AppendOutcome, Command, Deploy, Facts, PROTOCOL_VERSION, Report, Restore, Retain,
+    AppendOutcome, Command, Deploy, Facts, PROTOCOL_VERSION, Report,
 };
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use rand::rngs::SmallRng;
@@ -18,6 +18,7 @@ use rand::{Rng, SeedableRng};
 
 use super::entries::plan_of;
 use super::outside::{Outside, Record, Token};
+use super::recover::{first, positions, recover, retain_objects};
 
 pub(crate) const SPLITS: u32 = 3;
 pub(crate) const RECORDS_PER_SPLIT: u64 = 15;
@@ -28,9 +29,9 @@ pub(crate) const SINK: &str = "out";
 /// What a part holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Body {
-    positions: BTreeMap<u32, u64>,
+    pub(crate) positions: BTreeMap<u32, u64>,
     pub(crate) pending: Vec<Record>,
-    token: Epoch,
+    pub(crate) token: Epoch,
 }
 
 /// Faults by chance, from a seed; none once they are off.
@@ -86,15 +87,7 @@ pub(crate) struct FakeWorker {
 
 impl FakeWorker {
     pub(crate) fn new(index: WorkerIndex, workers: u32, life: u64) -> Self {
-        Self {
-            index,
-            workers,
-            life,
-            uploads: 0,
-            tasks: None,
-            highest: Run(0),
-            stalled: vec![],
-        }
+        Self { index, workers, life, uploads: 0, tasks: None, highest: Run(0), stalled: vec![] }
     }
 
     pub(crate) fn run(&self) -> Option<Run> {
@@ -166,8 +159,11 @@ impl FakeWorker {
     }
 
     fn facts(&self) -> Facts {
-        let mut plan: Plan =
-            plan_of(&[(SOURCE, "positions", "u64"), (KEYED, "value", "u64"), (SINK, "pending", "b")]);
+        let mut plan: Plan = plan_of(&[
+            (SOURCE, "positions", "u64"),
+            (KEYED, "value", "u64"),
+            (SINK, "pending", "b"),
+        ]);
         for operator in &mut plan.operators {
             operator.parallelism = self.workers;
         }
@@ -296,7 +292,8 @@ impl FakeWorker {
         outside: &mut Outside,
         chance: &mut Chance,
     ) -> Vec<Report> {
-        let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run && tasks.started) else {
+        let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run && tasks.started)
+        else {
             return vec![];
         };
         if tasks.barrier >= epoch {
@@ -311,9 +308,14 @@ impl FakeWorker {
         self.uploads += 1;
         let random = format!("{}x{}", self.life, self.uploads);
         let object = Name::Part(PartName { run, epoch, worker: self.index, random }).to_string();
-        // The capture: what came before this barrier and is not yet visible, aborted epochs included.
-        let pending: Vec<_> =
-            tasks.outbox.iter().filter(|(_, tag)| *tag < epoch).map(|(record, _)| *record).collect();
+        // The capture: what came before this barrier and is not yet visible, aborted epochs
+        // included.
+        let pending: Vec<_> = tasks
+            .outbox
+            .iter()
+            .filter(|(_, tag)| *tag < epoch)
+            .map(|(record, _)| *record)
+            .collect();
         let has_pending = !pending.is_empty();
         let body = Body { positions: tasks.positions.clone(), pending, token: tasks.token };
         outside.upload(&object, body);
@@ -389,81 +391,4 @@ impl FakeWorker {
         }
         vec![Report::Committed { run, epoch }]
     }
-}
-
-/// Recovers what a sink task of the base left: the epoch of the token then.
-fn recover(
-    task: u32,
-    producer: u64,
-    deploy: &Deploy,
-    restore: &Restore,
-    outside: &mut Outside,
-) -> Epoch {
-    let Restore { manifest, committed, .. } = restore;
-    let epoch = manifest.epoch;
-    let body = body(manifest, task, outside);
-    let (lineage, token) = (deploy.lineage.clone(), outside.token(task).cloned());
-    let records = match &token {
-        _ if *committed => vec![],
-        Some(token) if token.lineage == manifest.lineage && token.epoch >= epoch => {
-            return token.epoch;
-        }
-        Some(token) if token.lineage == manifest.lineage && token.epoch >= body.token => {
-            body.pending.clone()
-        }
-        other => panic!("task {task} is at {other:?}, its part at {}: data is lost", body.token),
-    };
-    let written = Token { epoch, lineage };
-    assert!(outside.transact(task, producer, deploy.run, &records, written), "just initialised");
-    epoch
-}
-
-/// Writes the initial token, unless there is one of this history.
-fn first(task: u32, producer: u64, deploy: &Deploy, outside: &mut Outside) -> Epoch {
-    let epoch = deploy.restore.as_ref().map_or(Epoch(0), |restore| restore.manifest.epoch);
-    let lineage = deploy.lineage.clone();
-    match outside.token(task) {
-        Some(token) if token.lineage == lineage => return token.epoch,
-        Some(_) | None => {}
-    }
-    let token = Token { epoch, lineage };
-    assert!(outside.transact(task, producer, deploy.run, &[], token), "just initialised");
-    epoch
-}
-
-fn body(manifest: &Manifest, task: u32, outside: &Outside) -> Body {
-    let sink = manifest.operator(&SINK.into()).expect("the plan has one sink");
-    let part = sink.parts.iter().find(|part| part.task.0 == task).expect("every task has a part");
-    outside.part(&part.object).expect("a named part is there").clone()
-}
-
-/// The positions of all splits in a manifest; every object that it names must be there.
-fn positions(manifest: Option<&Manifest>, outside: &Outside) -> BTreeMap<u32, u64> {
-    let Some(manifest) = manifest else { return BTreeMap::new() };
-    for object in manifest.objects() {
-        assert!(outside.part(object).is_some(), "{object} is gone");
-    }
-    let source = manifest.operator(&SOURCE.into()).expect("the plan has one source");
-    let bodies = source.parts.iter().filter_map(|part| outside.part(&part.object));
-    bodies.flat_map(|body| body.positions.clone()).collect()
-}
-
-fn retain_objects(retain: &Retain, outside: &mut Outside, chance: &mut Chance) -> Report {
-    let Retain { guard, tombstones, delete } = retain;
-    let guard = *guard;
-    if outside.log().contains_key(&guard) {
-        let result = Err(Failure::new(ErrorKind::Fenced, "another coordinator is at work"));
-        return Report::Retained { guard, result };
-    }
-    for (seq, text) in tombstones {
-        outside.overwrite(*seq, text);
-    }
-    for (done, name) in delete.iter().enumerate() {
-        if done > 0 && chance.hits(50) {
-            let result = Err(Failure::new(ErrorKind::Unavailable, "the store does not answer"));
-            return Report::Retained { guard, result };
-        }
-        outside.delete(name);
-    }
-    Report::Retained { guard, result: Ok(()) }
 }
