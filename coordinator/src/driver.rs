@@ -189,15 +189,15 @@ mod tests {
         let (session, links) = channel::session(workers);
         let (driver, handle) =
             Driver::new(host::config(workers, 1, None), session, WallClock::new());
-        let served: Vec<_> =
-            links.into_iter().map(|link| tokio::spawn(host::serve(link, world.clone()))).collect();
+        let mut served = tokio::task::JoinSet::new();
+        for link in links {
+            served.spawn(host::serve(link, world.clone()));
+        }
         if let Some(request) = request {
             handle.requests.send(request).await.unwrap();
         }
         let outcome = driver.run().await;
-        for worker in served {
-            worker.await.unwrap();
-        }
+        served.join_all().await;
         let seen = world.lock().unwrap().outputs();
         (outcome, handle.status.borrow().clone(), seen)
     }

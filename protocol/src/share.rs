@@ -42,8 +42,8 @@ pub struct TaskShare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Extent {
-    /// All state of the task. The only extent of an unkeyed operator, of state that was not restored
-    /// but dropped, and of a first snapshot.
+    /// All state of the task. The only extent of an unkeyed operator, of state that was dropped and
+    /// not restored, and of a first snapshot.
     Full,
     /// What changed since the published manifest of this epoch.
     Since(Epoch),

@@ -20,6 +20,13 @@ pub(crate) struct Token {
     pub(crate) lineage: Lineage,
 }
 
+/// Whoever initialised a sink task's transactional id last; those before are fenced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Producer {
+    pub(crate) task: u32,
+    number: u64,
+}
+
 /// The store and the broker.
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
@@ -165,10 +172,10 @@ impl Outside {
     }
 
     /// Initialises a transactional id: whoever did before is fenced.
-    pub(crate) fn init(&mut self, task: u32) -> u64 {
-        let producer = self.producers.entry(task).or_default();
-        *producer += 1;
-        *producer
+    pub(crate) fn init(&mut self, task: u32) -> Producer {
+        let number = self.producers.entry(task).or_default();
+        *number += 1;
+        Producer { task, number: *number }
     }
 
     pub(crate) fn token(&self, task: u32) -> Option<&Token> {
@@ -178,13 +185,13 @@ impl Outside {
     /// A whole transaction, records and token together. False: the producer is fenced.
     pub(crate) fn transact(
         &mut self,
-        task: u32,
-        producer: u64,
+        producer: Producer,
         run: Run,
         records: &[Record],
         token: Token,
     ) -> bool {
-        if self.producers.get(&task) != Some(&producer) {
+        let Producer { task, number } = producer;
+        if self.producers.get(&task) != Some(&number) {
             return false;
         }
         if !records.is_empty() {

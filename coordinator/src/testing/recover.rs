@@ -8,18 +8,17 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::log::Manifest;
 use millstream_protocol::session::{Deploy, Report, Restore, Retain};
 
-use super::outside::{Outside, Token};
+use super::outside::{Outside, Producer, Token};
 use super::worker::{Body, Chance, SINK, SOURCE};
 
 /// Recovers what a sink task of the base left: the epoch of the token then.
 pub(super) fn recover(
-    task: u32,
-    producer: u64,
+    producer: Producer,
     deploy: &Deploy,
     restore: &Restore,
     outside: &mut Outside,
 ) -> Epoch {
-    let Restore { manifest, committed, .. } = restore;
+    let (task, Restore { manifest, committed, .. }) = (producer.task, restore);
     let epoch = manifest.epoch;
     let body = body(manifest, task, outside);
     let (lineage, token) = (deploy.lineage.clone(), outside.token(task).cloned());
@@ -34,20 +33,20 @@ pub(super) fn recover(
         other => panic!("task {task} is at {other:?}, its part at {}: data is lost", body.token),
     };
     let written = Token { epoch, lineage };
-    assert!(outside.transact(task, producer, deploy.run, &records, written), "just initialised");
+    assert!(outside.transact(producer, deploy.run, &records, written), "just initialised");
     epoch
 }
 
 /// Writes the initial token, unless there is one of this history.
-pub(super) fn first(task: u32, producer: u64, deploy: &Deploy, outside: &mut Outside) -> Epoch {
+pub(super) fn first(producer: Producer, deploy: &Deploy, outside: &mut Outside) -> Epoch {
     let epoch = deploy.restore.as_ref().map_or(Epoch(0), |restore| restore.manifest.epoch);
     let lineage = deploy.lineage.clone();
-    match outside.token(task) {
+    match outside.token(producer.task) {
         Some(token) if token.lineage == lineage => return token.epoch,
         Some(_) | None => {}
     }
     let token = Token { epoch, lineage };
-    assert!(outside.transact(task, producer, deploy.run, &[], token), "just initialised");
+    assert!(outside.transact(producer, deploy.run, &[], token), "just initialised");
     epoch
 }
 

@@ -9,11 +9,9 @@ fn simulate(seed: u64) {
     let mut world = World::new(seed);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = result {
-        for line in &world.trace {
-            eprintln!("{line}");
-        }
-        eprintln!("seed {seed}: replay it with COORDINATOR_SEED={seed}");
-        std::panic::resume_unwind(panic);
+        let reason = panic.downcast::<String>().map_or_else(|_| String::new(), |text| *text);
+        let trace = world.trace.join("\n");
+        panic!("{trace}\n{reason}\nreplay it by building with COORDINATOR_SEED={seed}");
     }
 }
 
@@ -44,12 +42,11 @@ fn undisturbed_there_is_one_run_without_a_restart() {
 /// deleted, and in the end each record is visible once.
 #[test]
 fn whatever_breaks_each_record_is_visible_once() {
-    if let Ok(seed) = std::env::var("COORDINATOR_SEED") {
+    if let Some(seed) = option_env!("COORDINATOR_SEED") {
         return simulate(seed.parse().expect("COORDINATOR_SEED is a number"));
     }
-    let count = std::env::var("COORDINATOR_SEEDS")
-        .map_or(300, |count| count.parse::<u64>().expect("COORDINATOR_SEEDS is a number"));
-    for seed in 0..count {
+    let count = option_env!("COORDINATOR_SEEDS").unwrap_or("300");
+    for seed in 0..count.parse().expect("COORDINATOR_SEEDS is a number") {
         simulate(seed);
     }
 }

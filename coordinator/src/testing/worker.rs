@@ -17,7 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::entries::plan_of;
-use super::outside::{Outside, Record, Token};
+use super::outside::{Outside, Producer, Record, Token};
 use super::recover::{first, positions, recover, retain_objects};
 
 pub(crate) const SPLITS: u32 = 3;
@@ -67,7 +67,7 @@ struct Tasks {
     stopping: bool,
     shares: Vec<TaskShare>,
     published: Option<Epoch>,
-    producer: u64,
+    producer: Producer,
     token: Epoch,
 }
 
@@ -130,7 +130,7 @@ impl FakeWorker {
                 vec![]
             }
             Command::Barrier { run, epoch, stopping } => {
-                self.barrier(run, epoch, stopping, outside, chance)
+                self.barrier((run, epoch), stopping, outside, chance)
             }
             Command::Abort { .. } | Command::Stop => vec![],
             Command::Published { run, epoch } => {
@@ -139,7 +139,7 @@ impl FakeWorker {
                 }
                 vec![]
             }
-            Command::Commit { run, epoch, seq } => self.commit(run, epoch, seq, outside, chance),
+            Command::Commit { run, epoch, seq } => self.commit((run, epoch), seq, outside, chance),
             Command::WriteCommitted { seq } if chance.hits(100) => {
                 vec![Report::CommittedWritten { seq, result: Err(unavailable()) }]
             }
@@ -227,23 +227,22 @@ impl FakeWorker {
         let restore = deploy.restore.as_ref();
         let sinks = restore.map_or(0, |restore| restore.manifest.operators[2].parallelism);
         let ever = deploy.sinks_ever.get(&OperatorId::from(SINK)).copied().unwrap_or(0);
-        let (mut producer, mut token) = (0, Epoch(0));
+        let mut own_task = None;
         for task in (0..sinks.max(ever).max(workers)).filter(own) {
             let initialised = outside.init(task);
             if outside.highest_run() > run {
                 return failed(ErrorKind::Fenced, "a higher run is in the log");
             }
             let visible = match restore {
-                Some(restore) if task < sinks => {
-                    recover(task, initialised, &deploy, restore, outside)
-                }
-                _ if task < workers => first(task, initialised, &deploy, outside),
+                Some(restore) if task < sinks => recover(initialised, &deploy, restore, outside),
+                _ if task < workers => first(initialised, &deploy, outside),
                 _ => Epoch(0),
             };
             if task == self.index.0 {
-                (producer, token) = (initialised, visible);
+                own_task = Some((initialised, visible));
             }
         }
+        let (producer, token) = own_task.expect("its own task is among them");
         let positions = positions(restore.map(|restore| &restore.manifest), outside);
         let own_splits = (0..SPLITS).filter(own);
         self.tasks = Some(Tasks {
@@ -286,8 +285,7 @@ impl FakeWorker {
 
     fn barrier(
         &mut self,
-        run: Run,
-        epoch: Epoch,
+        (run, epoch): (Run, Epoch),
         stopping: bool,
         outside: &mut Outside,
         chance: &mut Chance,
@@ -351,13 +349,11 @@ impl FakeWorker {
 
     fn commit(
         &mut self,
-        run: Run,
-        epoch: Epoch,
+        (run, epoch): (Run, Epoch),
         seq: Seq,
         outside: &mut Outside,
         chance: &mut Chance,
     ) -> Vec<Report> {
-        let task = self.index.0;
         let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) else {
             return vec![];
         };
@@ -371,7 +367,7 @@ impl FakeWorker {
         // An unknown outcome: the task gives up, and a later recovery looks at the token.
         let lost = chance.hits(60);
         let applied = !lost || chance.rng.random_bool(0.5);
-        let fenced = applied && !outside.transact(task, tasks.producer, run, &records, token);
+        let fenced = applied && !outside.transact(tasks.producer, run, &records, token);
         let failed = |kind, message: &str| {
             let failure = Failure::new(kind, message);
             vec![Report::TaskFailed { run, operator: Some(SINK.into()), failure }]
