@@ -1,5 +1,6 @@
 //! The synthetic stream as a source, the tally as a sink.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -55,9 +56,8 @@ impl Reader for PartReader {
         self.done = 0;
         for (id, part) in &mut self.parts {
             let split = emit.split(id);
-            let mut mark = Mark::None;
-            let room = emit.room();
-            emit.fill(split, |records| mark = part.fill(records, room));
+            let (records, mark) = part.stretch(emit.room());
+            emit.records(split, records);
             if mark == Mark::End {
                 self.done += 1;
                 emit.is_finished(split);
@@ -72,51 +72,60 @@ impl Reader for PartReader {
 }
 
 /// Counts what comes out.
-pub(super) struct TallySink<T> {
+pub(super) struct TallySink<T, F> {
     total: Arc<Mutex<Tally>>,
-    add: fn(&mut Tally, &T),
+    add: F,
+    marker: PhantomData<fn(&T)>,
 }
 
-impl<T> Clone for TallySink<T> {
+impl<T, F: Clone> Clone for TallySink<T, F> {
     fn clone(&self) -> Self {
-        Self { total: self.total.clone(), add: self.add }
+        Self { total: self.total.clone(), add: self.add.clone(), marker: PhantomData }
     }
 }
 
-impl<T> TallySink<T> {
-    pub(super) fn new(total: Arc<Mutex<Tally>>, add: fn(&mut Tally, &T)) -> Self {
-        Self { total, add }
+impl<T, F: Fn(&mut Tally, &T)> TallySink<T, F> {
+    pub(super) fn new(total: Arc<Mutex<Tally>>, add: F) -> Self {
+        Self { total, add, marker: PhantomData }
     }
 }
 
-pub(super) struct TallyWriter<T> {
-    sink: TallySink<T>,
+pub(super) struct TallyWriter<T, F> {
+    sink: TallySink<T, F>,
     tally: Tally,
 }
 
-impl<T> Drop for TallyWriter<T> {
+impl<T, F> Drop for TallyWriter<T, F> {
     fn drop(&mut self) {
         let mut total = self.sink.total.lock().unwrap_or_else(PoisonError::into_inner);
         total.merge(self.tally);
     }
 }
 
-impl<T: Send + 'static> Sink for TallySink<T> {
+impl<T, F> Sink for TallySink<T, F>
+where
+    T: Send + 'static,
+    F: Fn(&mut Tally, &T) + Clone + Send + 'static,
+{
     type Item = T;
     type Pending = ();
-    type Writer = TallyWriter<T>;
+    type Writer = TallyWriter<T, F>;
     type Committer = Nothing;
 
     fn guarantee(&self) -> Guarantee {
         Guarantee::AtLeastOnce
     }
 
-    fn open(&self, _: SinkContext) -> Result<(TallyWriter<T>, Nothing)> {
+    fn open(&self, _: SinkContext) -> Result<(TallyWriter<T, F>, Nothing)> {
         Ok((TallyWriter { sink: self.clone(), tally: Tally::default() }, Nothing))
     }
 }
 
-impl<T: Send + 'static> Writer for TallyWriter<T> {
+impl<T, F> Writer for TallyWriter<T, F>
+where
+    T: Send + 'static,
+    F: Fn(&mut Tally, &T) + Clone + Send + 'static,
+{
     type Item = T;
     type Pending = ();
 

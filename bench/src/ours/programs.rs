@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use millstream_bench_stream::workload::chain;
 use millstream_bench_stream::{Rec, THREADS, Tally, Workload};
+use millstream_dataflow::sink::Sink;
 use millstream_dataflow::{Job, Stream};
 
 use super::ends::{Synthetic, TallySink};
@@ -40,6 +41,6 @@ pub(super) fn build(
     true
 }
 
-fn chain_program(source: &Stream<Rec>, sink: TallySink<Rec>) {
+fn chain_program(source: &Stream<Rec>, sink: impl Sink<Item = Rec>) {
     source.map(chain::first).filter(chain::keep).map(chain::second).sink("out", sink);
 }

@@ -92,6 +92,25 @@ impl Part {
         }
     }
 
+    /// Up to `max` records, none beyond the next watermark, as an iterator that knows its length.
+    #[inline]
+    pub fn stretch(&mut self, max: usize) -> (impl ExactSizeIterator<Item = Rec> + use<>, Mark) {
+        let boundary = (self.next / RECORDS_PER_WATERMARK + 1) * RECORDS_PER_WATERMARK;
+        let stop = boundary.min(self.end);
+        let left = stop.saturating_sub(self.next).div_ceil(self.step);
+        let count = left.min(max as u64);
+        let (first, step, keys) = (self.next, self.step, self.keys);
+        self.next += count * step;
+        let mark = if self.next >= self.end {
+            Mark::End
+        } else if self.next >= boundary {
+            Mark::Watermark((boundary / RECORDS_PER_MS) as i64)
+        } else {
+            Mark::None
+        };
+        ((0..count as usize).map(move |n| record(first + n as u64 * step, keys)), mark)
+    }
+
     /// Appends up to `max` records to the batch, none beyond the next watermark.
     #[inline]
     pub fn fill(&mut self, batch: &mut Vec<Rec>, max: usize) -> Mark {
