@@ -52,9 +52,9 @@ fn from_value(value: Value) -> Result<StreamJob, String> {
 
 /// Sets one field: `spec.path=value`, the value read as YAML.
 fn apply_set(value: &mut Value, set: &str) -> Result<()> {
-    let (path, text) = set.split_once('=').ok_or_else(|| {
-        Error::invalid(format!("--set {set}: write --set spec.path=value"))
-    })?;
+    let (path, text) = set
+        .split_once('=')
+        .ok_or_else(|| Error::invalid(format!("--set {set}: write --set spec.path=value")))?;
     let new = yaml::parse(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     let mut place = value;
     for field in path.split('.') {

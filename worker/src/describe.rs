@@ -41,11 +41,8 @@ fn text(plan: &Plan) -> String {
     for operator in &plan.operators {
         let role = role(operator);
         let role = if role.is_empty() { String::new() } else { format!(" ({role})") };
-        let _ = writeln!(
-            out,
-            "{}  {}{role}  x{}",
-            operator.id, operator.method, operator.parallelism
-        );
+        let _ =
+            writeln!(out, "{}  {}{role}  x{}", operator.id, operator.method, operator.parallelism);
         for edge in plan.edges.iter().filter(|edge| edge.to == operator.id) {
             let kind = format!("{:?}", edge.kind).to_lowercase();
             let _ = writeln!(out, "    from {} by {kind}", edge.from);

@@ -229,9 +229,11 @@ async fn read_parts(
                 )));
             }
             let read = RestoredPart::new(bytes, part.groups);
-            restore.add(read.map_err(|error| {
-                error.context(format!("{}/{}", store.describe(), part.object))
-            })?);
+            restore.add(
+                read.map_err(|error| {
+                    error.context(format!("{}/{}", store.describe(), part.object))
+                })?,
+            );
         }
     }
     Ok(restore)

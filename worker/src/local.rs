@@ -49,7 +49,8 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     // Engine threads do the work; these wait for disks, timers and signals.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.or_kind(Kind::Unavailable, || "cannot start the runtime".to_owned())
 }
 

@@ -26,8 +26,12 @@ const CLEAR: &str = "\r\x1b[K";
 
 /// Starts logging to standard error.
 pub(crate) fn init_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let filter =
+        EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     // A second start in one process, as tests do, keeps the first one's log.
     let _ = match format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -188,11 +192,7 @@ fn short(number: f64) -> String {
 }
 
 fn digits(number: f64) -> usize {
-    if number < 10.0 {
-        2
-    } else {
-        usize::from(number < 100.0)
-    }
+    if number < 10.0 { 2 } else { usize::from(number < 100.0) }
 }
 
 /// A duration in its largest unit.

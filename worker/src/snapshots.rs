@@ -67,9 +67,8 @@ async fn read(prefix: &JobPrefix) -> Result<Log> {
     }
     let mut manifests = BTreeMap::new();
     for (seq, text) in entries {
-        let entry = Entry::parse(&text).map_err(|error| {
-            Error::corrupt(format!("{}: {error}", prefix.snapshot_uri(seq)))
-        })?;
+        let entry = Entry::parse(&text)
+            .map_err(|error| Error::corrupt(format!("{}: {error}", prefix.snapshot_uri(seq))))?;
         if let Entry::Manifest(manifest) = entry {
             manifests.insert(seq, manifest);
         }
@@ -97,7 +96,8 @@ async fn list(prefix: &JobPrefix, json: bool) -> Result<String> {
         let text = serde_json::to_string_pretty(&log.manifests);
         return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
     }
-    let mut out = String::from("EPOCH  RUN  BYTES       COMMITTED  TIME                      SNAPSHOT\n");
+    let mut out =
+        String::from("EPOCH  RUN  BYTES       COMMITTED  TIME                      SNAPSHOT\n");
     for (seq, manifest) in &log.manifests {
         let _ = writeln!(
             out,

@@ -132,9 +132,8 @@ impl<T: Send + 'static, P: Partition<T>> Router<T, P> {
     pub(crate) fn new(partition: P, senders: Vec<Sender>, linger_ms: i64) -> Self {
         let record_bytes = size_of::<T>().max(1) + size_of::<Timestamp>() + size_of::<u64>();
         let fair = EDGE_BUFFER_BYTES / (senders.len().max(1) * record_bytes * 4);
-        let batch_records = fair
-            .min(BATCH_BYTES / record_bytes * 2)
-            .clamp(BATCH_RECORDS_MIN, BATCH_RECORDS);
+        let batch_records =
+            fair.min(BATCH_BYTES / record_bytes * 2).clamp(BATCH_RECORDS_MIN, BATCH_RECORDS);
         let outlets = senders
             .into_iter()
             .map(|sender| Outlet { sender, batch: Batch::untimed(Vec::new()), watermark: None })

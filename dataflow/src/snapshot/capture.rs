@@ -54,11 +54,7 @@ pub(crate) struct Captures {
 }
 
 impl Captures {
-    pub(crate) fn new(
-        info: TaskInfo,
-        groups: Option<KeyGroupRange>,
-        states: Vec<String>,
-    ) -> Self {
+    pub(crate) fn new(info: TaskInfo, groups: Option<KeyGroupRange>, states: Vec<String>) -> Self {
         Self {
             info,
             groups,
@@ -161,12 +157,7 @@ impl Captures {
     }
 
     /// The snapshot was published or given up.
-    pub(crate) fn settled(
-        &mut self,
-        epoch: Epoch,
-        published: bool,
-        states: Vec<&mut dyn State>,
-    ) {
+    pub(crate) fn settled(&mut self, epoch: Epoch, published: bool, states: Vec<&mut dyn State>) {
         let Some((captured, full, entries)) = self.in_flight else { return };
         if captured != epoch {
             return;

@@ -219,7 +219,8 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        let index = Index { operator: "sum".into(), groups: Some(range(0, 720)), ..Index::default() };
+        let index =
+            Index { operator: "sum".into(), groups: Some(range(0, 720)), ..Index::default() };
         let mut writer = Writer::new(index);
         let groups = (0..720).map(|g| (KeyGroup(g), vec![g as u8; 2000]));
         writer.state("value", 720, groups).unwrap();

@@ -273,7 +273,8 @@ impl<K: Key, V: Data> Table<K, V> {
 
     fn split(&mut self, at: usize, hash: u32) {
         if self.segments[at].depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.directory =
+                self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
             self.depth += 1;
         }
         let new = self.segments.len();

@@ -44,11 +44,7 @@ pub(crate) struct TwoPorts<P: TwoInputs>(pub(crate) Stage<P>);
 
 impl<P: TwoInputs> Head for TwoPorts<P> {
     fn batch(&mut self, step: &mut Step, port: usize, batch: AnyBatch) -> Result<()> {
-        if port == 0 {
-            self.0.batch(step, open(batch)?)
-        } else {
-            self.0.right(step, open(batch)?)
-        }
+        if port == 0 { self.0.batch(step, open(batch)?) } else { self.0.right(step, open(batch)?) }
     }
 
     fn control(&mut self) -> &mut dyn Control {

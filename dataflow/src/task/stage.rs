@@ -52,8 +52,7 @@ impl<P: Operator> Stage<P> {
         keeps: Keeps,
     ) -> Self {
         let groups = keeps.keyed.then(|| info.groups());
-        let captures =
-            keeps.any.then(|| Captures::new(info.clone(), groups, keeps.states.clone()));
+        let captures = keeps.any.then(|| Captures::new(info.clone(), groups, keeps.states.clone()));
         Self {
             operator,
             info,

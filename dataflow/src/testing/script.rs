@@ -30,14 +30,26 @@ pub enum Element<T> {
 
 /// Adds a source that plays these elements, then ends.
 #[track_caller]
-pub(super) fn source<T: Data + PartialEq>(job: &mut Job, id: &str, elements: Vec<Element<T>>) -> Stream<T> {
+pub(super) fn source<T: Data + PartialEq>(
+    job: &mut Job,
+    id: &str,
+    elements: Vec<Element<T>>,
+) -> Stream<T> {
     let index = NodeIndex(job.graph.borrow().nodes.len());
     let elements = Rc::new(elements);
     let make = Make::Source(Box::new(move |wiring, info, _| {
         let next = wiring.output::<T>(index, 0, info.task)?;
         let captures = Captures::new(info.clone(), None, Vec::new());
         let elements = elements.iter().cloned().collect();
-        Ok(Box::new(Script { info, next, captures, elements, played: 0, barrier: None, ended: false }) as _)
+        Ok(Box::new(Script {
+            info,
+            next,
+            captures,
+            elements,
+            played: 0,
+            barrier: None,
+            ended: false,
+        }) as _)
     }));
     let node = job.graph.borrow_mut().add(Node {
         id: id.to_owned(),

@@ -36,12 +36,11 @@ impl FileStore {
         let folder = self.root.join(TEMPORARY);
         fs::create_dir_all(&folder)?;
         let path = folder.join(Uuid::new_v4().to_string());
-        let written = OpenOptions::new().write(true).create_new(true).open(&path).and_then(
-            |mut file| {
+        let written =
+            OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
                 file.write_all(bytes)?;
                 file.sync_all()
-            },
-        );
+            });
         if let Err(error) = written {
             let _ = fs::remove_file(&path);
             return Err(error);
@@ -174,7 +173,8 @@ impl Store for FileStore {
             bytes => bytes.map(Some),
         });
         let bytes = bytes.await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{} is missing", path.display())))?;
+        let bytes =
+            bytes.ok_or_else(|| Error::corrupt(format!("{} is missing", path.display())))?;
         if bytes.len() as u64 != length {
             let message = format!("{} is shorter than the manifest says", path.display());
             return Err(Error::corrupt(message));
