@@ -10,7 +10,7 @@ use millstream_dataflow::clock::{Clock, ManualClock, SystemClock};
 use millstream_dataflow::connector::files::{FileSink, Files};
 use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
-use millstream_dataflow::{Barrier, Job, Timestamp};
+use millstream_dataflow::{Barrier, Job};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
 use tokio::sync::mpsc::Receiver;
 
@@ -66,12 +66,13 @@ impl Life {
         sinks.map(|info| info.counters.records_in.load(Ordering::Relaxed)).sum()
     }
 
-    /// Waits until the sink has taken in so many records.
-    fn wait_written(&self, records: u64) {
+    /// Lets time pass until the sink has taken in so many records.
+    fn write(&self, clock: &ManualClock, records: u64) {
         for _ in 0..10_000 {
             if self.written() >= records {
                 return;
             }
+            clock.set(clock.now().saturating_add(2));
             std::thread::park_timeout(Duration::from_millis(2));
         }
         panic!("{} of {records} records were written", self.written());
@@ -138,8 +139,7 @@ async fn a_job_that_is_killed_at_any_point_writes_every_record_once() {
         Life::start(&program(dir.path(), 10_000.0), 1, Restore::default(), clock.clone()).await;
     let mut published = Vec::new();
     for epoch in 1..=2 {
-        clock.set(Timestamp(epoch as i64 * 900));
-        life.wait_written(epoch * 8000);
+        life.write(&clock, epoch * 8000);
         published = life.snapshot(epoch).await;
         if epoch == 1 {
             assert_eq!(shown(&out), [0; 0], "nothing appears before the snapshot is published");
@@ -148,8 +148,7 @@ async fn a_job_that_is_killed_at_any_point_writes_every_record_once() {
     }
     let committed = shown(&out).len();
     assert!((1..30_000).contains(&committed), "{committed}");
-    clock.set(Timestamp(2300));
-    life.wait_written(20_000);
+    life.write(&clock, 20_000);
     drop(life);
     assert!(waiting(&out) > 0);
 
@@ -160,8 +159,7 @@ async fn a_job_that_is_killed_at_any_point_writes_every_record_once() {
     let recovered = shown(&out).len();
     assert!(recovered > committed, "{recovered}");
     assert_eq!(waiting(&out), 0, "what run 1 left is gone");
-    clock.set(Timestamp(500));
-    life.wait_written(3000);
+    life.write(&clock, 3000);
     drop(life);
     assert!(waiting(&out) > 0);
 

@@ -131,7 +131,8 @@ impl<T> Decoded<T> {
         if self.malformed.is_none() {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]);
             let dots = if bytes.len() > SHOWN_BYTES { ".." } else { "" };
-            let reason = format!("{reason}: {}{dots}", shown.trim_end().escape_debug());
+            let shown = shown.trim_end().replace(char::is_control, " ");
+            let reason = format!("{reason}: {shown}{dots}");
             self.malformed = Some(Malformed { line, reason });
         }
         match self.policy {

@@ -6,6 +6,8 @@
 
 mod commit;
 mod name;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::PathBuf;
