@@ -52,6 +52,7 @@ pub(super) fn source<T: Data + PartialEq>(job: &mut Job, id: &str, elements: Vec
         make,
         location: std::panic::Location::caller(),
     });
+    job.graph.borrow_mut().timed.push(node);
     Stream::at(job.graph.clone(), node, 0)
 }
 
