@@ -21,6 +21,7 @@ mod stream;
 mod task;
 pub mod testing;
 mod time;
+pub mod window;
 
 pub use batch::{BATCH_RECORDS, Batch};
 pub use data::{Data, Key};

@@ -191,8 +191,15 @@ impl<P: Operator> Control for Stage<P> {
     }
 
     fn poll(&mut self, step: &mut Step) -> Result<()> {
-        if self.advancing.is_some() {
-            self.advance(step)?;
+        let advancing = self.advancing.is_some();
+        if advancing {
+            // First what stands behind: whoever waits for room must not be given more.
+            self.both(step, |node, step| node.poll(step))?;
+            if step.blocked {
+                step.unfinished = true;
+            } else {
+                self.advance(step)?;
+            }
         } else if !self.ended {
             let watermark = self.watermark;
             let progress = self.run(step, watermark, |operator, ctx| operator.on_tick(ctx))?;
@@ -201,7 +208,7 @@ impl<P: Operator> Control for Stage<P> {
         if let Some(captures) = self.captures.as_mut().filter(|captures| captures.is_under_way()) {
             captures.poll(step, self.operator.states());
         }
-        self.both(step, |node, step| node.poll(step))
+        if advancing { Ok(()) } else { self.both(step, |node, step| node.poll(step)) }
     }
 
     fn settled(&mut self, epoch: Epoch, published: bool) {
