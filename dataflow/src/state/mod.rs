@@ -3,9 +3,13 @@
 //! Written by [`crate::operator`] and [`crate::window`]; captured into [`crate::snapshot`].
 
 mod chunk;
+mod list;
+mod map;
+mod ordered;
 mod prefetch;
 mod schema;
 mod table;
+mod timers;
 mod value;
 
 use millstream_protocol::id::Epoch;
@@ -13,8 +17,12 @@ use millstream_protocol::plan::StateSchema;
 
 pub(crate) use chunk::entries;
 pub use chunk::{Buckets, Chunk, Entry};
+pub(crate) use list::ListTable;
+pub(crate) use map::MapState;
 pub use schema::schema_of;
 pub(crate) use table::Table;
+pub use timers::TimerKind;
+pub(crate) use timers::Timers;
 pub(crate) use value::TableState;
 
 use crate::error::Result;
