@@ -6,8 +6,16 @@
 mod context;
 mod filter;
 mod flat_map;
+mod fold;
+mod inspect;
 mod map;
+mod per_key;
+pub mod process;
+mod reduce;
 mod scan;
+mod show;
+mod try_map;
+mod union;
 
 pub use context::{Context, Output};
 

@@ -1,40 +1,21 @@
-//! [`ListTable`]: a list for each key. Appending captures the new item alone.
+//! Lists per key: an [`ExpiringMap`] from numbers to items. Appending captures the new item alone.
 //!
-//! Written by process functions. It is a [`MapState`] from numbers to items: an item keeps its number until it
-//! is taken out, and the next one gets the number behind the last.
+//! Written by process functions. An item keeps its number until it is taken out, and the next one gets the
+//! number behind the last.
 
-use std::ops::{Deref, DerefMut};
-
-use super::MapState;
+use super::ExpiringMap;
+use super::ttl::Lived;
 use crate::data::{Data, Key};
+use crate::time::Timestamp;
 
-/// A list for each key.
-pub(crate) struct ListTable<K, V>(MapState<K, u64, V>);
+/// A list per key.
+pub(crate) type ExpiringList<K, V> = ExpiringMap<K, u64, V>;
 
-impl<K: Key, V: Data> Default for ListTable<K, V> {
-    fn default() -> Self {
-        Self(MapState::default())
-    }
-}
-
-impl<K: Key, V: Data> Deref for ListTable<K, V> {
-    type Target = MapState<K, u64, V>;
-
-    fn deref(&self) -> &MapState<K, u64, V> {
-        &self.0
-    }
-}
-
-impl<K: Key, V: Data> DerefMut for ListTable<K, V> {
-    fn deref_mut(&mut self) -> &mut MapState<K, u64, V> {
-        &mut self.0
-    }
-}
-
-impl<K: Key, V: Data> ListTable<K, V> {
+impl<K: Key, V: Data> ExpiringList<K, V> {
     /// Appends an item.
-    pub(crate) fn append(&mut self, hash: u64, key: &K, item: V) {
-        self.0.push(hash, key, |last| last.map_or(0, |last| last + 1), item);
+    pub(crate) fn append(&mut self, hash: u64, key: &K, item: V, now: Timestamp) {
+        let entry = Lived::new(self.ttl, item, now);
+        self.table.push(hash, key, |last| last.map_or(0, |last| last + 1), entry);
     }
 }
 
@@ -43,23 +24,27 @@ mod tests {
     use millstream_protocol::id::Epoch;
 
     use super::*;
+    use crate::state::map::MapTable;
 
     #[test]
     fn an_append_captures_the_new_item_alone() {
-        let mut lists: ListTable<u32, String> = ListTable::default();
-        lists.append(1, &1, "a".into());
-        lists.append(1, &1, "b".into());
-        lists.append(2, &2, "x".into());
-        lists.begin_capture(Epoch(1), true);
-        lists.append(1, &1, "c".into());
-        assert_eq!(lists.scan(&mut 100).unwrap().entries.len(), 3);
-        lists.settled(Epoch(1), true);
-        lists.begin_capture(Epoch(2), false);
-        let chunk = lists.scan(&mut 100).unwrap();
-        assert_eq!((chunk.entries, chunk.removed), (vec![(1, 2, "c".to_owned())], vec![]));
-        lists.remove_all(1, &1);
-        lists.append(1, &1, "new".into());
-        let items: Vec<_> = lists.entries(1, &1).collect();
-        assert_eq!(items, [(&0, &"new".to_owned())]);
+        let now = Timestamp(0);
+        let mut lists: ExpiringList<u32, char> = ExpiringList::new(None);
+        lists.append(1, &1, 'a', now);
+        lists.append(1, &1, 'b', now);
+        lists.append(2, &2, 'x', now);
+        lists.table.begin_capture(Epoch(1), true);
+        lists.append(1, &1, 'c', now);
+        assert_eq!(MapTable::scan(&mut lists.table, &mut 100).unwrap().entries.len(), 3);
+        MapTable::settled(&mut lists.table, Epoch(1), true);
+        lists.table.begin_capture(Epoch(2), false);
+        let chunk = MapTable::scan(&mut lists.table, &mut 100).unwrap();
+        assert_eq!(chunk.removed, []);
+        let new: Vec<_> = chunk.entries.iter().map(|(k, n, item)| (*k, *n, item.value)).collect();
+        assert_eq!(new, [(1, 2, 'c')]);
+        lists.table.remove_all(1, &1);
+        lists.append(1, &1, 'z', now);
+        let items: Vec<_> = lists.range(1, &1, .., now).map(|(_, item)| *item).collect();
+        assert_eq!(items, ['z']);
     }
 }

@@ -187,6 +187,34 @@ impl<K: Key, A: Data + Ord, B: Data> MapTable<K, A, B> {
         Some((Slot(place), entries))
     }
 
+    /// Walks over all entries from a place and an entry there on, as far as the budget goes; moves the place.
+    /// Whether there are more.
+    pub(crate) fn walk(
+        &self,
+        (place, after): &mut (u32, Option<A>),
+        budget: &mut usize,
+        mut each: impl FnMut((u64, &K), &A, &B),
+    ) -> bool {
+        while *budget > 0 && *place < self.slots() {
+            *budget -= 1;
+            let at = *place as usize;
+            let from = after.take().map_or(Bound::Unbounded, Bound::Excluded);
+            if let Some(cell) = &self.blocks[at / BLOCK_CELLS].cells[at % BLOCK_CELLS] {
+                let mut entries = cell.entries.range(&(from, Bound::Unbounded));
+                while let Some((at, held)) = entries.next() {
+                    each((cell.hash, &cell.key), at, &held.value);
+                    *budget = budget.saturating_sub(1);
+                    if *budget == 0 {
+                        *after = Some(at.clone());
+                        return true;
+                    }
+                }
+            }
+            *place += 1;
+        }
+        *place < self.slots()
+    }
+
     /// An entry of a key, to write to.
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K, at: &A) -> Option<&mut B> {
         let slot = self.slot(hash, key)?;
