@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-pub use millstream_protocol::error::Kind;
+pub use millstream_protocol::error_kind::ErrorKind as Kind;
 
 /// What the fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

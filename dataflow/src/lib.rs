@@ -19,8 +19,9 @@ pub mod source;
 pub mod state;
 mod stream;
 mod task;
-mod time;
 pub mod testing;
+mod time;
+pub mod window;
 
 pub use batch::{BATCH_RECORDS, Batch};
 pub use data::{Data, Key};

@@ -54,11 +54,7 @@ async fn snapshot(
     shares
 }
 
-async fn run_to_end(
-    engine: &Engine,
-    events: &mut tokio::sync::mpsc::Receiver<Event>,
-    epoch: u64,
-) {
+async fn run_to_end(engine: &Engine, events: &mut tokio::sync::mpsc::Receiver<Event>, epoch: u64) {
     loop {
         match events.recv().await.unwrap() {
             Event::Ended => break,

@@ -4,9 +4,17 @@
 //! build on this crate, and it builds on none of them.
 #![warn(missing_docs)]
 
-pub mod error;
+pub mod error_kind;
 pub mod id;
+pub mod job;
 pub mod key_group;
 pub mod key_hash;
+pub mod log;
+pub mod path;
 pub mod place;
 pub mod plan;
+pub mod session;
+pub mod share;
+pub mod time;
+pub mod validate;
+pub mod wish;

@@ -3,4 +3,8 @@
 pub mod collect;
 pub mod collection;
 pub mod discard;
+pub mod files;
+pub mod format;
 pub mod generator;
+pub mod print;
+pub mod stdin;

@@ -2,10 +2,12 @@
 //!
 //! Receives from the end of a chain ([`crate::task`]), hands to the inputs of tasks. Knows no operator.
 
+mod by_key;
 mod channel;
 mod partition;
 mod router;
 
+pub(crate) use by_key::ByKeyGroup;
 pub(crate) use channel::{AnyBatch, Event, Receiver, Sender, channel};
 pub(crate) use partition::{RoundRobin, ToAll, ToOne};
-pub(crate) use router::{ByKeyGroup, Router};
+pub(crate) use router::Router;

@@ -7,7 +7,6 @@
 use std::marker::PhantomData;
 
 use millstream_protocol::id::Epoch;
-use millstream_protocol::key_group::KeyGroups;
 
 use super::channel::{Event, Sender};
 use crate::batch::{BATCH_RECORDS, Batch};
@@ -78,8 +77,16 @@ impl<T: Send + 'static> Outlets<T> {
         outlet.send_batch(capacity);
     }
 
+    /// Makes room for so many records in the batch of a receiver, by sending it if it must.
+    pub(super) fn room_for(&mut self, index: usize, records: usize) -> &mut Batch<T> {
+        let outlet = &mut self.outlets[index];
+        if outlet.batch.len() + records > self.batch_records {
+            outlet.send_batch(self.batch_records);
+        }
+        &mut outlet.batch
+    }
+
     /// Sends the batch of a receiver if it is full.
-    #[inline]
     pub(super) fn send_if_full(&mut self, index: usize) {
         if self.outlets[index].batch.len() >= self.batch_records {
             self.outlets[index].send_batch(self.batch_records);
@@ -125,9 +132,8 @@ impl<T: Send + 'static, P: Partition<T>> Router<T, P> {
     pub(crate) fn new(partition: P, senders: Vec<Sender>, linger_ms: i64) -> Self {
         let record_bytes = size_of::<T>().max(1) + size_of::<Timestamp>() + size_of::<u64>();
         let fair = EDGE_BUFFER_BYTES / (senders.len().max(1) * record_bytes * 4);
-        let batch_records = fair
-            .min(BATCH_BYTES / record_bytes * 2)
-            .clamp(BATCH_RECORDS_MIN, BATCH_RECORDS);
+        let batch_records =
+            fair.min(BATCH_BYTES / record_bytes * 2).clamp(BATCH_RECORDS_MIN, BATCH_RECORDS);
         let outlets = senders
             .into_iter()
             .map(|sender| Outlet { sender, batch: Batch::untimed(Vec::new()), watermark: None })
@@ -208,63 +214,4 @@ impl<T: Send + 'static, P: Partition<T>> Control for Router<T, P> {
     fn restore(&mut self, _: &Restore) -> Result<()> {
         Ok(())
     }
-}
-
-/// Sends each key group to the task that owns it.
-pub(crate) struct ByKeyGroup<H> {
-    groups: KeyGroups,
-    /// Group to receiver, so that routing costs a multiplication and a look-up.
-    receivers: Vec<u16>,
-    hash: H,
-    hashes: Vec<u64>,
-}
-
-impl<H> ByKeyGroup<H> {
-    pub(crate) fn new(groups: KeyGroups, parallelism: u32, hash: H) -> Self {
-        let owner = |group| groups.task_of(millstream_protocol::id::KeyGroup(group), parallelism);
-        let receivers = (0..groups.0.get()).map(|group| owner(group).0 as u16).collect();
-        Self { groups, receivers, hash, hashes: Vec::with_capacity(BATCH_RECORDS) }
-    }
-}
-
-impl<T, H> Partition<T> for ByKeyGroup<H>
-where
-    T: Send + 'static,
-    H: FnMut(&[T], &mut Vec<u64>) -> Result<()> + Send,
-{
-    fn partition(&mut self, batch: Batch<T>, outlets: &mut Outlets<T>) -> Result<()> {
-        self.hashes.clear();
-        (self.hash)(&batch.records, &mut self.hashes)?;
-        if let [only] = &mut outlets.outlets[..] {
-            let hashes = std::mem::replace(&mut self.hashes, Vec::with_capacity(BATCH_RECORDS));
-            let whole = Batch { hashes, ..batch };
-            if only.batch.is_empty() {
-                outlets.pass(0, whole);
-            } else {
-                append(outlets, whole);
-            }
-            return Ok(());
-        }
-        let timed = !batch.times.is_empty();
-        let times = batch.times;
-        for (index, (record, &hash)) in batch.records.into_iter().zip(&self.hashes).enumerate() {
-            let receiver = usize::from(self.receivers[usize::from(self.groups.of_hash(hash).0)]);
-            let into = &mut outlets.outlets[receiver].batch;
-            into.records.push(record);
-            if timed {
-                into.times.push(times[index]);
-            }
-            into.hashes.push(hash);
-            outlets.send_if_full(receiver);
-        }
-        Ok(())
-    }
-}
-
-fn append<T: Send + 'static>(outlets: &mut Outlets<T>, batch: Batch<T>) {
-    let into = &mut outlets.outlets[0].batch;
-    into.records.extend(batch.records);
-    into.times.extend(batch.times);
-    into.hashes.extend(batch.hashes);
-    outlets.send_if_full(0);
 }

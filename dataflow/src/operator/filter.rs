@@ -35,21 +35,25 @@ impl<T: Data, F: Fn(&T) -> bool + Send + 'static> Operator for Filter<F, T> {
     type Side = ();
 
     fn on_batch(&mut self, ctx: &mut Context<'_, T>, mut batch: Batch<T>) -> Result<()> {
+        let mut kept = 0;
+        // Swapping each record to where it would go needs no branch on what is kept: half of all branches on
+        // random data are mispredicted, which costs more than the swaps. The order of the kept ones stays.
         if batch.times.is_empty() {
-            batch.records.retain(&self.keep);
-        } else {
-            let mut index = 0;
-            let mut kept = 0;
-            let times = &mut batch.times;
-            batch.records.retain(|record| {
-                let keep = (self.keep)(record);
-                times[kept] = times[index];
+            for index in 0..batch.records.len() {
+                let keep = (self.keep)(&batch.records[index]);
+                batch.records.swap(kept, index);
                 kept += usize::from(keep);
-                index += 1;
-                keep
-            });
-            times.truncate(kept);
+            }
+        } else {
+            for index in 0..batch.records.len() {
+                let keep = (self.keep)(&batch.records[index]);
+                batch.records.swap(kept, index);
+                batch.times.swap(kept, index);
+                kept += usize::from(keep);
+            }
+            batch.times.truncate(kept);
         }
+        batch.records.truncate(kept);
         batch.hashes.clear();
         if batch.is_empty() { Ok(()) } else { ctx.emit_batch(batch) }
     }

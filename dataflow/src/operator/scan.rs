@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn sums_per_key_pass_the_suite() {
-        let elements: Vec<_> = (0..50u64).map(|n| Element::Record(n, Timestamp(n as i64))).collect();
+        let elements: Vec<_> =
+            (0..50u64).map(|n| Element::Record(n, Timestamp(n as i64))).collect();
         let out = suite(&elements, |numbers, _| {
             numbers.key_by(|n| n % 7).scan("sums", 0, |sum, n| {
                 *sum += n;

@@ -190,9 +190,7 @@ fn channels(
                 let targets = match edge.kind {
                     EdgeKind::Forward => from_task..from_task + 1,
                     EdgeKind::Global => 0..1,
-                    EdgeKind::Hash | EdgeKind::Rebalance | EdgeKind::Broadcast => {
-                        0..to_parallelism
-                    }
+                    EdgeKind::Hash | EdgeKind::Rebalance | EdgeKind::Broadcast => 0..to_parallelism,
                 };
                 for to_task in targets {
                     let from_bell = bell(from_task, from_parallelism);

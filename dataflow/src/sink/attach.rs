@@ -19,8 +19,7 @@ impl<T: Data> Stream<T> {
             ..Described::default()
         };
         self.add_node(vec![self.input(0)], described, move |wiring, info| {
-            let ctx =
-                SinkContext { info: info.clone(), run: wiring.run, job: wiring.job.clone() };
+            let ctx = SinkContext { info: info.clone(), run: wiring.run, job: wiring.job.clone() };
             let (writer, committer) = sink.open(ctx)?;
             let register = wiring.commits.add(info.operator.clone(), committer);
             Ok(SinkOperator::new(writer, register))

@@ -54,11 +54,7 @@ pub(crate) struct Captures {
 }
 
 impl Captures {
-    pub(crate) fn new(
-        info: TaskInfo,
-        groups: Option<KeyGroupRange>,
-        states: Vec<String>,
-    ) -> Self {
+    pub(crate) fn new(info: TaskInfo, groups: Option<KeyGroupRange>, states: Vec<String>) -> Self {
         Self {
             info,
             groups,
@@ -103,7 +99,7 @@ impl Captures {
             operator: self.info.operator.to_string(),
             task: self.info.task.0,
             epoch: cut.epoch,
-            since: if full { None } else { self.base },
+            since: if full || self.groups.is_none() { None } else { self.base },
             groups: self.groups,
             watermark: cut.watermark,
             states: Vec::new(),
@@ -161,12 +157,7 @@ impl Captures {
     }
 
     /// The snapshot was published or given up.
-    pub(crate) fn settled(
-        &mut self,
-        epoch: Epoch,
-        published: bool,
-        states: Vec<&mut dyn State>,
-    ) {
+    pub(crate) fn settled(&mut self, epoch: Epoch, published: bool, states: Vec<&mut dyn State>) {
         let Some((captured, full, entries)) = self.in_flight else { return };
         if captured != epoch {
             return;

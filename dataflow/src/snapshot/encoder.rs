@@ -94,11 +94,7 @@ pub(crate) fn encoder(
     (Encoder(sender), move || work(groups, &receiver, &deliver))
 }
 
-fn work(
-    groups: KeyGroups,
-    pieces: &Receiver<Piece>,
-    deliver: &impl Fn(ShareKey, Result<Share>),
-) {
+fn work(groups: KeyGroups, pieces: &Receiver<Piece>, deliver: &impl Fn(ShareKey, Result<Share>)) {
     // The buckets of each open share, by state; an error in place of them once one occurred.
     let mut open: HashMap<ShareKey, Result<HashMap<usize, Buckets>>> = HashMap::new();
     while let Ok(piece) = pieces.recv() {
@@ -107,7 +103,8 @@ fn work(
                 let range = groups.all();
                 let share = open.entry(key).or_insert_with(|| Ok(HashMap::new()));
                 if let Ok(states) = share {
-                    let buckets = states.entry(state).or_insert_with(|| Buckets::new(groups, range));
+                    let buckets =
+                        states.entry(state).or_insert_with(|| Buckets::new(groups, range));
                     if let Err(error) = chunk.encode(buckets) {
                         *share = Err(error);
                     }

@@ -83,6 +83,16 @@ impl<T> Emit<T> {
         }
     }
 
+    /// Emits records of a split by letting `fill` append them.
+    pub fn fill(&mut self, split: SplitIndex, fill: impl FnOnce(&mut Vec<T>)) {
+        let before = self.records.len();
+        fill(&mut self.records);
+        let records = self.records.len().saturating_sub(before);
+        if records > 0 {
+            self.stretches.push(Stretch { split: split.0, records });
+        }
+    }
+
     /// The split has nothing to read right now; the outside said so. A time-out or an error is no such word.
     pub fn is_empty(&mut self, split: SplitIndex) {
         self.quiet.push((split.0, false));

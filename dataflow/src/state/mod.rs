@@ -17,7 +17,7 @@ mod value;
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 
-pub(crate) use chunk::entries;
+pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;

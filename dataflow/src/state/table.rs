@@ -53,12 +53,13 @@ impl<K: Key, V> Segment<K, V> {
     }
 
     /// The slot that holds the key, or the free one where it belongs.
-    #[inline]
+    #[inline(always)]
     fn find(&self, hash: u32, key: &K) -> (usize, bool) {
         let mask = self.slots.len() - 1;
         let mut index = hash as usize & mask;
         loop {
-            match &self.slots[index] {
+            // SAFETY: the number of slots is a power of two, so a masked index is below it.
+            match unsafe { self.slots.get_unchecked(index) } {
                 None => return (index, false),
                 Some(slot) if slot.hash == hash && slot.key == *key => return (index, true),
                 Some(_) => index = (index + 1) & mask,
@@ -156,7 +157,7 @@ impl<K: Key, V: Data> Table<K, V> {
         self.len
     }
 
-    #[inline]
+    #[inline(always)]
     fn segment_of(&self, hash: u32) -> usize {
         self.directory[(u64::from(hash) >> (32 - self.depth)) as usize] as usize
     }
@@ -188,7 +189,7 @@ impl<K: Key, V: Data> Table<K, V> {
     }
 
     /// The value of a key, to write to; made by `init` where there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&mut self, hash: u64, key: K, init: impl FnOnce() -> V) -> &mut V {
         let hash = hash as u32;
         let at = self.segment_of(hash);
@@ -209,10 +210,10 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, at: usize, index: usize) -> &mut V {
-        let slot = self.segments[at].slots[index].as_ref().expect("found just now");
-        if slot.stamp != self.generation {
+        let stamp = self.segments[at].slots[index].as_ref().map(|slot| slot.stamp);
+        if stamp != Some(self.generation) {
             self.first_write(at, index);
         }
         let slot = self.segments[at].slots[index].as_mut().expect("found just now");
@@ -272,7 +273,8 @@ impl<K: Key, V: Data> Table<K, V> {
 
     fn split(&mut self, at: usize, hash: u32) {
         if self.segments[at].depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.directory =
+                self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
             self.depth += 1;
         }
         let new = self.segments.len();
@@ -341,6 +343,32 @@ impl<K: Key, V: Data> Table<K, V> {
         }
         self.len = 0;
         self.removed.clear();
+    }
+
+    /// The entries of one segment with what of their hashes the table goes by.
+    pub(crate) fn segment_hashed(&self, index: usize) -> impl Iterator<Item = (u64, &K, &V)> {
+        let slots = self.segments[index].slots.iter().flatten();
+        slots.map(|slot| (u64::from(slot.hash), &slot.key, &slot.value))
+    }
+
+    /// The same, to write to. No capture learns of it: for tables that are never captured.
+    pub(crate) fn segment_mut(
+        &mut self,
+        index: usize,
+    ) -> impl Iterator<Item = (u64, &K, &mut V)> {
+        let slots = self.segments[index].slots.iter_mut().flatten();
+        slots.map(|slot| (u64::from(slot.hash), &slot.key, &mut slot.value))
+    }
+
+    /// Takes all entries out of one segment, and forgets that they ever were; see [`Table::clear`].
+    /// The caller reads the iterator to its end.
+    pub(crate) fn drain_segment(&mut self, index: usize) -> impl Iterator<Item = (K, V)> {
+        let segment = &mut self.segments[index];
+        let used = if segment.len == 0 { 0 } else { segment.slots.len() };
+        self.len -= mem::take(&mut segment.len);
+        segment.newest = 0;
+        let slots = segment.slots[..used].iter_mut().filter_map(Option::take);
+        slots.map(|slot| (slot.key, slot.value))
     }
 
     /// Puts in an entry that a snapshot held.

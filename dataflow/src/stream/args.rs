@@ -26,7 +26,9 @@ impl Args {
     /// ```
     pub fn get(&self, name: &str) -> Result<&str> {
         self.find(name).ok_or_else(|| {
-            Error::invalid(format!("the program needs the argument {name}: set spec.program.args.{name}"))
+            Error::invalid(format!(
+                "the program needs the argument {name}: set spec.program.args.{name}"
+            ))
         })
     }
 

@@ -34,7 +34,14 @@ impl Described {
 
     /// An operator with keyed states.
     pub(crate) fn keyed(id: &str, method: &'static str, states: Vec<StateSchema>) -> Self {
-        Self { id: Some(id.to_owned()), method, keyed: true, keeps: true, states, ..Self::default() }
+        Self {
+            id: Some(id.to_owned()),
+            method,
+            keyed: true,
+            keeps: true,
+            states,
+            ..Self::default()
+        }
     }
 }
 

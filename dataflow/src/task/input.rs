@@ -44,11 +44,7 @@ pub(crate) struct TwoPorts<P: TwoInputs>(pub(crate) Stage<P>);
 
 impl<P: TwoInputs> Head for TwoPorts<P> {
     fn batch(&mut self, step: &mut Step, port: usize, batch: AnyBatch) -> Result<()> {
-        if port == 0 {
-            self.0.batch(step, open(batch)?)
-        } else {
-            self.0.right(step, open(batch)?)
-        }
+        if port == 0 { self.0.batch(step, open(batch)?) } else { self.0.right(step, open(batch)?) }
     }
 
     fn control(&mut self) -> &mut dyn Control {
@@ -160,11 +156,12 @@ impl Task for InputTask {
         Ok(Turn::of(step, events > 0))
     }
 
-    fn on_event(&mut self, step: &mut Step, event: TaskEvent) -> Result<()> {
+    fn on_event(&mut self, _: &mut Step, event: TaskEvent) -> Result<()> {
         match event {
             TaskEvent::Barrier(barrier) => {
+                // The next step acts on it, when no watermark is being worked on.
                 self.align.announce(barrier);
-                self.settle_marks(step)
+                Ok(())
             }
             TaskEvent::Settled { epoch, published } => {
                 if !published {

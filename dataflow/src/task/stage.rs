@@ -52,8 +52,7 @@ impl<P: Operator> Stage<P> {
         keeps: Keeps,
     ) -> Self {
         let groups = keeps.keyed.then(|| info.groups());
-        let captures =
-            keeps.any.then(|| Captures::new(info.clone(), groups, keeps.states.clone()));
+        let captures = keeps.any.then(|| Captures::new(info.clone(), groups, keeps.states.clone()));
         Self {
             operator,
             info,
@@ -134,7 +133,8 @@ impl<P: Operator> Stage<P> {
         let own = self.info.groups();
         let lists = restore.lists(&operator, self.keyed.then_some(own));
         self.operator.restore_lists(&self.info, lists)?;
-        let Some(captures) = self.captures.as_mut().filter(|_| self.keyed) else { return Ok(()) };
+        let keyed = self.keyed && restore.epoch > Epoch(0);
+        let Some(captures) = self.captures.as_mut().filter(|_| keyed) else { return Ok(()) };
         let mut states = self.operator.states();
         let (shares, entries) = restore.keyed(&operator, own, &self.state_names, &mut states)?;
         if !restore.foreign {
@@ -191,8 +191,15 @@ impl<P: Operator> Control for Stage<P> {
     }
 
     fn poll(&mut self, step: &mut Step) -> Result<()> {
-        if self.advancing.is_some() {
-            self.advance(step)?;
+        let advancing = self.advancing.is_some();
+        if advancing {
+            // First what stands behind: whoever waits for room must not be given more.
+            self.both(step, |node, step| node.poll(step))?;
+            if step.blocked {
+                step.unfinished = true;
+            } else {
+                self.advance(step)?;
+            }
         } else if !self.ended {
             let watermark = self.watermark;
             let progress = self.run(step, watermark, |operator, ctx| operator.on_tick(ctx))?;
@@ -201,7 +208,7 @@ impl<P: Operator> Control for Stage<P> {
         if let Some(captures) = self.captures.as_mut().filter(|captures| captures.is_under_way()) {
             captures.poll(step, self.operator.states());
         }
-        self.both(step, |node, step| node.poll(step))
+        if advancing { Ok(()) } else { self.both(step, |node, step| node.poll(step)) }
     }
 
     fn settled(&mut self, epoch: Epoch, published: bool) {

@@ -79,7 +79,9 @@ impl Loop {
         report(Report::Ready);
         match self.commands.recv() {
             Ok(Command::Start) => {}
-            Ok(Command::Event(_)) => return Err(Error::bug("a thread was sent events before start")),
+            Ok(Command::Event(_)) => {
+                return Err(Error::bug("a thread was sent events before start"));
+            }
             Err(_) => return Ok(()),
         }
         let mut said_ended = false;

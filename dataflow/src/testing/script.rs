@@ -30,14 +30,26 @@ pub enum Element<T> {
 
 /// Adds a source that plays these elements, then ends.
 #[track_caller]
-pub(super) fn source<T: Data + PartialEq>(job: &mut Job, id: &str, elements: Vec<Element<T>>) -> Stream<T> {
+pub(super) fn source<T: Data + PartialEq>(
+    job: &mut Job,
+    id: &str,
+    elements: Vec<Element<T>>,
+) -> Stream<T> {
     let index = NodeIndex(job.graph.borrow().nodes.len());
     let elements = Rc::new(elements);
     let make = Make::Source(Box::new(move |wiring, info, _| {
         let next = wiring.output::<T>(index, 0, info.task)?;
         let captures = Captures::new(info.clone(), None, Vec::new());
         let elements = elements.iter().cloned().collect();
-        Ok(Box::new(Script { info, next, captures, elements, played: 0, barrier: None, ended: false }) as _)
+        Ok(Box::new(Script {
+            info,
+            next,
+            captures,
+            elements,
+            played: 0,
+            barrier: None,
+            ended: false,
+        }) as _)
     }));
     let node = job.graph.borrow_mut().add(Node {
         id: id.to_owned(),
@@ -52,6 +64,7 @@ pub(super) fn source<T: Data + PartialEq>(job: &mut Job, id: &str, elements: Vec
         make,
         location: std::panic::Location::caller(),
     });
+    job.graph.borrow_mut().timed.push(node);
     Stream::at(job.graph.clone(), node, 0)
 }
 
@@ -85,7 +98,13 @@ impl<T: Data + PartialEq> Script<T> {
             Element::Record(record, time) => {
                 self.next.batch(step, Batch::timed(vec![record], vec![time]))?;
             }
-            Element::Watermark(time) => self.next.watermark(step, time)?,
+            Element::Watermark(time) => {
+                self.next.watermark(step, time)?;
+                // A router may let records overtake a watermark: here the script's order counts.
+                let flush = std::mem::replace(&mut step.flush, true);
+                self.next.poll(step)?;
+                step.flush = flush;
+            }
             Element::Idle => self.next.idle(step)?,
             Element::Snapshot => {}
         }

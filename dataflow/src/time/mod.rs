@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use watermark::{EventTime, SplitClock};
 pub use watermark::Watermarks;
+pub(crate) use watermark::{EventTime, SplitClock};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 ///

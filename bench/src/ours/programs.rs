@@ -1,0 +1,46 @@
+//! The workloads as programs.
+
+use std::sync::{Arc, Mutex};
+
+use millstream_bench_stream::workload::chain;
+use millstream_bench_stream::{Rec, THREADS, Tally, Workload};
+use millstream_dataflow::sink::Sink;
+use millstream_dataflow::{Job, Stream};
+
+use super::ends::{Synthetic, TallySink};
+
+fn add(tally: &mut Tally, record: &Rec) {
+    tally.add(record.key, record.at, record.value);
+}
+
+/// Builds a workload; false where there is none of that name.
+pub(super) fn build(
+    job: &mut Job,
+    workload: Workload,
+    records: u64,
+    total: Arc<Mutex<Tally>>,
+) -> bool {
+    let keys = workload.keys();
+    let source = job.source("synthetic", Synthetic { records, keys, parts: THREADS });
+    match workload {
+        Workload::Chain => chain_program(&source, TallySink::new(total, add)),
+        Workload::Shuffle => {
+            // A rekeyed identity: each record crosses the exchange and is counted by its key's task.
+            let shuffled = source.key_by(|r| r.key).pass("shuffled");
+            shuffled.sink("out", TallySink::new(total, add));
+        }
+        Workload::Sum | Workload::SumLarge => {
+            let sums = source.key_by(|r| r.key).scan("sums", 0i64, |sum, r: Rec| {
+                *sum += r.value;
+                Rec { value: *sum, ..r }
+            });
+            sums.sink("out", TallySink::new(total, add));
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn chain_program(source: &Stream<Rec>, sink: impl Sink<Item = Rec>) {
+    source.map(chain::first).filter(chain::keep).map(chain::second).sink("out", sink);
+}

@@ -1,0 +1,141 @@
+//! What a run brings back: one line of JSON on standard output.
+//!
+//! A contender starts a [`Stopwatch`] when its job starts and prints the [`Outcome`] when the last
+//! output record is counted; the runner of `millstream-bench` reads it. Invariant: times and memory
+//! are read in the process that did the work.
+
+use std::fs;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tally::Tally;
+use crate::workload::Workload;
+
+/// How far a contender's output can be compared with that of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Agreement {
+    /// Count and checksum must be those of the others.
+    #[default]
+    Exact,
+    /// Its windows start elsewhere: only the sum of the values must agree.
+    Values,
+    /// It computes something slightly different: nothing can be compared.
+    None,
+}
+
+/// The result of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What ran.
+    pub workload: Workload,
+    /// Records that went in.
+    pub records_in: u64,
+    /// Records that came out.
+    pub records_out: u64,
+    /// [`Tally::checksum`] in hex: JSON numbers lose bits.
+    pub checksum: String,
+    /// [`Tally::value_sum`].
+    pub value_sum: i64,
+    /// How far the output can be compared.
+    #[serde(default)]
+    pub agreement: Agreement,
+    /// Wall time from the job's start to its last output, in seconds.
+    pub seconds: f64,
+    /// User and system time of the whole process over the same span, in seconds.
+    pub cpu_seconds: f64,
+    /// The most memory that the process has held, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+impl Outcome {
+    /// Millions of input records per second.
+    pub fn rate(&self) -> f64 {
+        self.records_in as f64 / self.seconds / 1e6
+    }
+
+    /// The line to print.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("an outcome has only string keys")
+    }
+
+    /// The same, with a weaker promise about its output.
+    #[must_use]
+    pub fn agreeing(self, agreement: Agreement) -> Self {
+        Self { agreement, ..self }
+    }
+}
+
+/// Measures one run.
+#[derive(Debug)]
+pub struct Stopwatch {
+    wall: Instant,
+    cpu_seconds: f64,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub fn start() -> Self {
+        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
+    }
+
+    /// Stops, and puts the result together.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub fn stop(self, workload: Workload, records_in: u64, output: Tally) -> Outcome {
+        Outcome {
+            workload,
+            records_in,
+            records_out: output.records,
+            checksum: format!("{:016x}", output.checksum),
+            value_sum: output.value_sum,
+            agreement: Agreement::Exact,
+            seconds: self.wall.elapsed().as_secs_f64(),
+            cpu_seconds: cpu_seconds() - self.cpu_seconds,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+}
+
+/// User and system time of this process so far.
+fn cpu_seconds() -> f64 {
+    // SAFETY: all-zero is a value of this plain C struct, and getrusage writes only into it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// The high-water mark of this process's memory, 0 where the kernel does not say.
+///
+/// Not `ru_maxrss`: that one is inherited from the parent over fork and exec.
+fn peak_rss_bytes() -> u64 {
+    fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back() {
+        let mut tally = Tally::default();
+        tally.add(1, 2, -3);
+        let measured = Stopwatch::start().stop(Workload::SumLarge, 7, tally);
+        assert!(measured.peak_rss_bytes > 0 && measured.seconds > 0.0);
+        // The parser may be off by one in the last digit of a float: not so with these.
+        let outcome = Outcome { seconds: 0.5, cpu_seconds: 0.25, ..measured };
+        assert_eq!(serde_json::from_str::<Outcome>(&outcome.line()).unwrap(), outcome);
+        assert!(outcome.line().contains(r#""workload":"sum-large""#));
+    }
+}

@@ -1,0 +1,146 @@
+//! Getting one entry into one slot of the log, whatever becomes of the answers.
+//!
+//! Received from: the claiming state and a snapshot being published. Handed to: a worker, as
+//! `Append` and `ReadEntry`. Invariant: the bytes are fixed before the first attempt and every
+//! attempt writes the same; a slot that holds them is success, whoever's attempt it was.
+
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Seq, WorkerIndex};
+use millstream_protocol::log::{Entry, Nonce};
+use millstream_protocol::session::{AppendOutcome, Command, Report};
+use millstream_protocol::time::Timestamp;
+
+use crate::context::{Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
+use crate::machine::Event;
+
+/// After this long without success the log is read anew instead. Far beyond any store's hiccup; a
+/// restart loses no more than the time since the last snapshot.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
+
+/// One entry on its way into the log.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) seq: Seq,
+    nonce: Nonce,
+    text: String,
+    worker: WorkerIndex,
+    step: Step,
+    give_up_at: Timestamp,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The attempt is under way.
+    Asked { until: Timestamp },
+    /// Its outcome is unknown and the slot is being read.
+    Looking { until: Timestamp },
+    /// The slot was free, or the attempt certainly failed: try again then.
+    Paused { until: Timestamp },
+    /// The slot could not be read: look again then.
+    Blind { until: Timestamp },
+}
+
+/// What became of an append.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing yet.
+    Going,
+    /// The entry is in the log.
+    Done,
+    /// Another entry is in the slot.
+    Taken,
+    /// Nobody can say, and it has been too long.
+    GaveUp(Failure),
+}
+
+impl Append {
+    /// Fixes the entry's bytes and makes the first attempt.
+    pub(crate) fn start(ctx: &mut Context, seq: Seq, nonce: Nonce, entry: &Entry) -> Self {
+        let mut append = Self {
+            seq,
+            nonce,
+            text: entry.to_text(),
+            worker: ctx.leader(),
+            step: Step::Paused { until: ctx.now },
+            give_up_at: ctx.now.after(GIVE_UP_AFTER),
+        };
+        append.ask(ctx);
+        append
+    }
+
+    fn ask(&mut self, ctx: &mut Context) {
+        let (seq, nonce, text) = (self.seq, self.nonce.clone(), self.text.clone());
+        ctx.send(self.worker, Command::Append { seq, nonce, text });
+        self.step = Step::Asked { until: ctx.now.after(STORE_ANSWER_TIMEOUT) };
+    }
+
+    fn look(&mut self, ctx: &mut Context) {
+        ctx.send(self.worker, Command::ReadEntry { seq: self.seq });
+        self.step = Step::Looking { until: ctx.now.after(STORE_ANSWER_TIMEOUT) };
+    }
+
+    pub(crate) fn wake_at(&self) -> Timestamp {
+        match self.step {
+            Step::Asked { until }
+            | Step::Looking { until }
+            | Step::Paused { until }
+            | Step::Blind { until } => until.min(self.give_up_at),
+        }
+    }
+
+    pub(crate) fn on(&mut self, ctx: &mut Context, event: &Event) -> Progress {
+        match event {
+            Event::Report(_, Report::Appended { seq, nonce, outcome })
+                if *seq == self.seq && *nonce == self.nonce =>
+            {
+                return self.on_outcome(ctx, outcome);
+            }
+            // A free slot read for an earlier attempt says nothing about this one.
+            Event::Report(_, Report::Slot { seq, content })
+                if *seq == self.seq && matches!(self.step, Step::Looking { .. }) =>
+            {
+                match content {
+                    Ok(Some(text)) => return self.compare(text),
+                    Ok(None) => self.ask(ctx),
+                    Err(_) => {
+                        self.step = Step::Blind { until: ctx.now.after(STORE_RETRY_PAUSE) };
+                    }
+                }
+            }
+            _ => {}
+        }
+        if ctx.now >= self.give_up_at {
+            let message = format!("no answer whether log entry {} was written", self.seq);
+            return Progress::GaveUp(Failure::new(ErrorKind::Unavailable, message));
+        }
+        match self.step {
+            Step::Paused { until } if ctx.now >= until => self.ask(ctx),
+            Step::Asked { until } | Step::Looking { until } | Step::Blind { until }
+                if ctx.now >= until =>
+            {
+                self.look(ctx);
+            }
+            _ => {}
+        }
+        Progress::Going
+    }
+
+    fn on_outcome(&mut self, ctx: &mut Context, outcome: &AppendOutcome) -> Progress {
+        match outcome {
+            AppendOutcome::Created => return Progress::Done,
+            AppendOutcome::Exists(text) => return self.compare(text),
+            AppendOutcome::Unknown(_) => self.look(ctx),
+            // An earlier attempt may have succeeded all the same, so nothing but the slot can tell.
+            AppendOutcome::Failed(_) => {
+                self.step = Step::Paused { until: ctx.now.after(STORE_RETRY_PAUSE) };
+            }
+        }
+        Progress::Going
+    }
+
+    fn compare(&self, text: &str) -> Progress {
+        if *text == self.text { Progress::Done } else { Progress::Taken }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a coordinator is given: the job, the wish of this start, and a seed.
+//!
+//! Received from: the command line or the operator. Handed to: [`crate::machine::Machine`].
+//! Invariant: the spec in it has passed [`validate::job`].
+
+use millstream_protocol::job::{JobSpec, StreamJob};
+use millstream_protocol::key_group::KeyGroups;
+use millstream_protocol::path::JobPrefix;
+use millstream_protocol::validate::{self, Problem};
+use millstream_protocol::wish::Wish;
+
+/// What a coordinator is given.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the job's objects lie.
+    pub prefix: JobPrefix,
+    /// What the job is.
+    pub spec: JobSpec,
+    /// How many key groups it has.
+    pub key_groups: KeyGroups,
+    /// What to start from. A wish without a request acts for the first claim of this coordinator.
+    pub wish: Wish,
+    /// Makes nonces unique and spreads restarts. Random in production, fixed in tests.
+    pub seed: u64,
+}
+
+impl Config {
+    /// The configuration for a job as its user wrote it. `wish` overrides the spec's `restore`.
+    pub fn new(job: &StreamJob, wish: Option<Wish>, seed: u64) -> Result<Self, Vec<Problem>> {
+        let problems = validate::job(job);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let problem = |path: &str, message: String| vec![Problem { path: path.into(), message }];
+        let spec = &job.spec;
+        let store = spec
+            .snapshots
+            .store
+            .parse()
+            .map_err(|error| problem("spec.snapshots.store", format!("{error}")))?;
+        let prefix = JobPrefix::new(store, &job.metadata.namespace, &job.metadata.name)
+            .map_err(|error| problem("metadata.namespace", format!("{error}")))?;
+        let wish = match wish {
+            Some(wish) => wish,
+            None => Wish::of(&spec.restore, &prefix).map_err(|problem| vec![problem])?,
+        };
+        let key_groups = spec.key_groups().expect("validation has checked the bounds");
+        Ok(Self { prefix, spec: spec.clone(), key_groups, wish, seed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_protocol::job::{API_VERSION, KIND, Metadata};
+
+    use super::*;
+
+    #[test]
+    fn a_spec_with_a_mistake_makes_no_coordinator() {
+        let mut job = StreamJob {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            metadata: Metadata { name: "averages".into(), ..Metadata::default() },
+            spec: JobSpec::default(),
+        };
+        assert_eq!(Config::new(&job, None, 1).unwrap_err()[0].path, "spec.snapshots.store");
+        job.spec.snapshots.store = "file:///var/s".into();
+        let config = Config::new(&job, Some(Wish::Empty { request: None }), 1).unwrap();
+        assert_eq!(config.prefix.to_string(), "file:///var/s/default/averages/");
+        job.metadata.namespace = "Team/One".into();
+        assert_eq!(Config::new(&job, None, 1).unwrap_err()[0].path, "metadata.namespace");
+    }
+}

@@ -1,0 +1,198 @@
+//! The log as one reading shows it, and what follows from it alone.
+//!
+//! Received from: a worker's [`Report::Log`](millstream_protocol::session::Report::Log), and the
+//! coordinator's own appends. Handed to: [`crate::resolve`], [`crate::retain`] and the claim.
+//! Invariant: entries are numbered from 1 without a gap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
+use millstream_protocol::log::{self, Claim, Entry, Manifest};
+use millstream_protocol::path::Name;
+
+/// How many of the last claims keep their base: that of the last one is what a restart needs, that
+/// of the one before is a margin.
+const CLAIMS_WITH_BASE: usize = 2;
+
+/// The log, read and checked.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    entries: BTreeMap<Seq, Entry>,
+    committed: BTreeSet<Seq>,
+}
+
+impl History {
+    /// Reads the log from its bytes. An entry that does not read, and a gap, are `Corrupt`: nothing
+    /// is guessed.
+    pub fn read(texts: &[(Seq, String)], committed: &[Seq]) -> Result<Self, Failure> {
+        let mut history =
+            Self { entries: BTreeMap::new(), committed: committed.iter().copied().collect() };
+        for (seq, text) in texts {
+            let entry = Entry::parse(text).map_err(|error| {
+                let kind = match error {
+                    log::Error::Newer { .. } => ErrorKind::Invalid,
+                    log::Error::Malformed { .. } => ErrorKind::Corrupt,
+                };
+                Failure::new(kind, format!("{}: {error}", Name::Log(*seq)))
+            })?;
+            history.entries.insert(*seq, entry);
+        }
+        let mut expected = Seq(1);
+        for seq in history.entries.keys() {
+            if *seq != expected {
+                let message = format!(
+                    "{} is missing from the log although {} is there: restore the object",
+                    Name::Log(expected),
+                    Name::Log(*seq)
+                );
+                return Err(Failure::new(ErrorKind::Corrupt, message));
+            }
+            expected = expected.next();
+        }
+        Ok(history)
+    }
+
+    /// Adds an entry of our own, now that it is in the log. Replaces a manifest by its tombstone.
+    pub fn insert(&mut self, seq: Seq, entry: Entry) {
+        if matches!(entry, Entry::Tombstone(_)) {
+            self.committed.remove(&seq);
+        }
+        self.entries.insert(seq, entry);
+    }
+
+    /// Notes that all output of a manifest is visible.
+    pub fn commit(&mut self, seq: Seq) {
+        self.committed.insert(seq);
+    }
+
+    /// The number of the last entry; 0 for an empty log.
+    pub fn last(&self) -> Seq {
+        self.entries.last_key_value().map_or(Seq(0), |(seq, _)| *seq)
+    }
+
+    /// Whether all output of a manifest is visible.
+    pub fn is_committed(&self, seq: Seq) -> bool {
+        self.committed.contains(&seq)
+    }
+
+    /// The entry in a slot.
+    pub fn entry(&self, seq: Seq) -> Option<&Entry> {
+        self.entries.get(&seq)
+    }
+
+    /// The manifest in a slot.
+    pub fn manifest(&self, seq: Seq) -> Option<&Manifest> {
+        self.entry(seq)?.as_manifest()
+    }
+
+    /// The manifests that are still there, oldest first.
+    pub fn manifests(&self) -> impl DoubleEndedIterator<Item = (Seq, &Manifest)> {
+        self.entries.iter().filter_map(|(seq, entry)| Some((*seq, entry.as_manifest()?)))
+    }
+
+    /// The claims, oldest first.
+    pub fn claims(&self) -> impl DoubleEndedIterator<Item = (Seq, &Claim)> {
+        self.entries.iter().filter_map(|(seq, entry)| Some((*seq, entry.as_claim()?)))
+    }
+
+    /// The highest run of any claim; 0 where there is none.
+    pub fn highest_run(&self) -> Run {
+        self.claims().map(|(_, claim)| claim.run).max().unwrap_or_default()
+    }
+
+    /// The highest epoch of any manifest that is, or was, in the log; 0 where there is none.
+    pub fn highest_epoch(&self) -> Epoch {
+        self.entries.values().filter_map(Entry::epoch).max().unwrap_or_default()
+    }
+
+    /// What a start with no wish begins from: the newest manifest after the last claim that raised
+    /// the run, else that claim's base. None: from nothing.
+    pub fn restorable(&self) -> Option<Seq> {
+        let (mut run, mut restorable) = (Run(0), None);
+        for (seq, entry) in &self.entries {
+            match entry {
+                Entry::Claim(claim) if claim.run > run => {
+                    run = claim.run;
+                    restorable = claim.base;
+                }
+                Entry::Manifest(_) => restorable = Some(*seq),
+                Entry::Claim(_) | Entry::Tombstone(_) => {}
+            }
+        }
+        restorable
+    }
+
+    /// The highest parallelism that each sink had in any claim.
+    pub fn sinks_ever(&self) -> BTreeMap<OperatorId, u32> {
+        let mut sinks = BTreeMap::new();
+        for (_, claim) in self.claims() {
+            for (sink, parallelism) in &claim.sink_parallelism {
+                let highest = sinks.entry(sink.clone()).or_insert(0);
+                *highest = (*highest).max(*parallelism);
+            }
+        }
+        sinks
+    }
+
+    /// The manifests that retention keeps: the newest `count`, the bases of the last claims, and
+    /// what a restart would begin from.
+    pub fn kept(&self, count: u32) -> BTreeSet<Seq> {
+        let newest = self.manifests().rev().take(count.max(1) as usize).map(|(seq, _)| seq);
+        let bases = self.claims().rev().take(CLAIMS_WITH_BASE).filter_map(|(_, claim)| claim.base);
+        newest.chain(bases).chain(self.restorable()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::entries::{claim, manifest, tombstone};
+
+    #[test]
+    fn restorable_follows_the_claims() {
+        let mut history = History::default();
+        assert_eq!(history.restorable(), None);
+        history.insert(Seq(1), claim(1, None));
+        assert_eq!(history.restorable(), None);
+        history.insert(Seq(2), manifest(1, 1));
+        history.insert(Seq(3), manifest(1, 2));
+        assert_eq!(history.restorable(), Some(Seq(3)));
+        history.insert(Seq(4), claim(2, Some(2)));
+        assert_eq!(history.restorable(), Some(Seq(2)), "a wish went back to an older one");
+        history.insert(Seq(5), manifest(2, 3));
+        assert_eq!(history.restorable(), Some(Seq(5)));
+        history.insert(Seq(6), claim(3, None));
+        assert_eq!(history.restorable(), None, "a wish went back to nothing");
+        history.insert(Seq(7), claim(3, Some(2)));
+        assert_eq!(history.restorable(), None, "a takeover changes nothing");
+    }
+
+    #[test]
+    fn epochs_rise_above_overwritten_ones_too() {
+        let mut history = History::default();
+        history.insert(Seq(1), claim(1, None));
+        history.insert(Seq(2), manifest(1, 8));
+        history.insert(Seq(3), manifest(1, 5));
+        history.commit(Seq(2));
+        history.insert(Seq(2), tombstone(1, 8));
+        assert_eq!(history.highest_epoch(), Epoch(8));
+        assert!(!history.is_committed(Seq(2)));
+    }
+
+    #[test]
+    fn a_gap_and_garbage_are_corrupt_and_named() {
+        let text = claim(1, None).to_text();
+        let gap = [(Seq(1), text.clone()), (Seq(3), text.clone())];
+        let failure = History::read(&gap, &[]).unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Corrupt);
+        assert!(failure.message.contains("log/00000000000000000002.json is missing"));
+        let garbage = [(Seq(1), text.clone()), (Seq(2), "{".to_owned())];
+        let failure = History::read(&garbage, &[]).unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Corrupt);
+        assert!(failure.message.contains("log/00000000000000000002.json"));
+        let newer = [(Seq(1), r#"{"version":99}"#.to_owned())];
+        assert_eq!(History::read(&newer, &[]).unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(History::read(&[(Seq(1), text)], &[]).unwrap().last(), Seq(1));
+    }
+}

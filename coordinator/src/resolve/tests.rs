@@ -1,0 +1,211 @@
+//! The decision, case by case.
+
+use millstream_protocol::plan::Guarantee;
+
+use super::*;
+use crate::testing::entries::{claim, manifest_of, plan_of};
+
+const PREFIX: &str = "file:///s";
+
+struct Case {
+    history: History,
+    wish: Wish,
+    plan: Plan,
+    key_groups: KeyGroups,
+    allow_dropped_state: bool,
+}
+
+impl Case {
+    /// A log with one run and two committed manifests of `plan`, and the same program again.
+    fn new(plan: Plan) -> Self {
+        let mut history = History::default();
+        history.insert(Seq(1), claim(1, None));
+        history.insert(Seq(2), manifest_of(1, 1, plan.clone()));
+        history.insert(Seq(3), manifest_of(1, 2, plan.clone()));
+        history.commit(Seq(2));
+        history.commit(Seq(3));
+        let key_groups = KeyGroups::default();
+        Self { history, wish: Wish::Latest, plan, key_groups, allow_dropped_state: false }
+    }
+
+    fn resolve(&self) -> Decision {
+        let prefix = JobPrefix::new(PREFIX.parse().unwrap(), "default", "job").unwrap();
+        let facts = Facts {
+            wish: self.wish,
+            plan: &self.plan,
+            key_groups: self.key_groups,
+            retain: 3,
+            allow_dropped_state: self.allow_dropped_state,
+            prefix: &prefix,
+        };
+        resolve(&self.history, facts)
+    }
+
+    fn refused(&self) -> String {
+        match self.resolve() {
+            Decision::Refuse(failure) => failure.to_string(),
+            other => panic!("should be refused, is {other:?}"),
+        }
+    }
+
+    fn seq(&self) -> Seq {
+        match self.resolve() {
+            Decision::From { seq, .. } => seq,
+            other => panic!("should start from a snapshot, is {other:?}"),
+        }
+    }
+
+    fn change_last(&mut self, change: impl FnOnce(&mut Manifest)) {
+        let mut manifest = self.history.manifest(Seq(3)).unwrap().clone();
+        change(&mut manifest);
+        self.history.insert(Seq(3), millstream_protocol::log::Entry::Manifest(manifest));
+    }
+}
+
+fn plan() -> Plan {
+    plan_of(&[("in", "positions", "u64"), ("averages", "value", "f64")])
+}
+
+#[test]
+fn an_empty_log_starts_fresh() {
+    let case = Case { history: History::default(), ..Case::new(plan()) };
+    assert_eq!(case.resolve(), Decision::Fresh { lineage: None });
+}
+
+#[test]
+fn a_run_without_a_snapshot_starts_from_nothing_in_the_same_history() {
+    let mut case = Case { history: History::default(), ..Case::new(plan()) };
+    case.history.insert(Seq(1), claim(1, None));
+    assert!(matches!(case.resolve(), Decision::Fresh { lineage: Some(_) }));
+}
+
+#[test]
+fn the_newest_manifest_is_the_start() {
+    let mut case = Case::new(plan());
+    assert_eq!(case.seq(), Seq(3));
+    case.history.insert(Seq(4), claim(2, Some(2)));
+    assert_eq!(case.seq(), Seq(2), "an earlier wish holds until there is a new snapshot");
+}
+
+#[test]
+fn what_is_not_committed_is_recovered() {
+    let mut case = Case::new(plan());
+    case.history.insert(Seq(4), manifest_of(1, 3, plan()));
+    let decision = case.resolve();
+    assert!(matches!(decision, Decision::From { seq: Seq(4), committed: false, .. }));
+}
+
+#[test]
+fn a_final_snapshot_is_the_end_once_its_output_is_visible() {
+    let mut case = Case::new(plan());
+    case.change_last(|manifest| manifest.is_final = true);
+    assert_eq!(case.resolve(), Decision::Finished { seq: Seq(3) });
+    case.wish = Wish::Empty { request: None };
+    assert_eq!(case.resolve(), Decision::Fresh { lineage: None }, "a wish runs it again");
+    let mut case = Case::new(plan());
+    let mut manifest = case.history.manifest(Seq(3)).unwrap().clone();
+    manifest.is_final = true;
+    case.history.insert(Seq(4), millstream_protocol::log::Entry::Manifest(manifest));
+    let decision = case.resolve();
+    assert!(matches!(decision, Decision::From { committed: false, is_final: true, .. }));
+}
+
+#[test]
+fn a_wish_names_a_committed_manifest() {
+    let mut case = Case::new(plan());
+    case.wish = Wish::Snapshot { seq: Seq(2), request: None };
+    assert_eq!(case.seq(), Seq(2));
+    case.wish = Wish::Snapshot { seq: Seq(1), request: None };
+    assert!(case.refused().contains("is not a snapshot"));
+    case.history.insert(Seq(4), manifest_of(1, 3, plan()));
+    case.wish = Wish::Snapshot { seq: Seq(4), request: None };
+    assert!(case.refused().contains("not all output"));
+}
+
+#[test]
+fn a_wish_for_what_retention_may_be_deleting_is_refused() {
+    let mut case = Case::new(plan());
+    for (seq, epoch) in [(4, 3), (5, 4)] {
+        case.history.insert(Seq(seq), manifest_of(1, epoch, plan()));
+    }
+    case.wish = Wish::Snapshot { seq: Seq(2), request: None };
+    assert!(case.refused().contains("about to be deleted"));
+}
+
+#[test]
+fn a_base_that_is_gone_is_corrupt() {
+    let mut case = Case::new(plan());
+    case.history.insert(Seq(4), claim(2, Some(1)));
+    assert!(case.refused().starts_with("corrupt: "));
+}
+
+#[test]
+fn key_groups_do_not_change() {
+    let mut case = Case::new(plan());
+    case.key_groups = KeyGroups(16.try_into().unwrap());
+    let message = case.refused();
+    assert!(message.contains("spec.keyGroups is 16") && message.contains("720"), "{message}");
+}
+
+#[test]
+fn state_that_no_operator_claims_is_not_lost_unasked() {
+    let mut case = Case::new(plan());
+    case.plan = plan_of(&[("in", "positions", "u64"), ("means", "value", "f64")]);
+    let message = case.refused();
+    for word in ["averages", "means", "allowDroppedState"] {
+        assert!(message.contains(word), "{word} in: {message}");
+    }
+    case.allow_dropped_state = true;
+    assert_eq!(case.seq(), Seq(3));
+}
+
+#[test]
+fn a_changed_schema_names_both_sides() {
+    let mut case = Case::new(plan());
+    case.plan = plan_of(&[("in", "positions", "u64"), ("averages", "value", "i32")]);
+    let message = case.refused();
+    for word in ["value of f64", "value of i32", "migrate", "allowDroppedState"] {
+        assert!(message.contains(word), "{word} in: {message}");
+    }
+    case.plan.operators[1].states.clear();
+    assert!(case.refused().contains("does not declare"));
+    case.plan = plan();
+    case.plan.operators[1].keyed = !case.plan.operators[1].keyed;
+    assert!(case.refused().contains("not keyed"));
+}
+
+#[test]
+fn a_new_operator_starts_empty() {
+    let mut case = Case::new(plan());
+    case.plan = plan_of(&[
+        ("in", "positions", "u64"),
+        ("averages", "value", "f64"),
+        ("new", "value", "f64"),
+    ]);
+    assert_eq!(case.seq(), Seq(3));
+}
+
+#[test]
+fn another_program_under_the_same_name_is_told_so() {
+    let mut case = Case::new(plan());
+    case.plan = plan_of(&[("orders", "positions", "u64")]);
+    let message = case.refused();
+    for word in ["in, averages", "orders", "another name", "--fresh"] {
+        assert!(message.contains(word), "{word} in: {message}");
+    }
+}
+
+#[test]
+fn a_sink_with_pending_output_is_never_dropped() {
+    let mut old = plan_of(&[("in", "positions", "u64"), ("out", "pending", "bytes")]);
+    old.operators[1].role = Role::Sink(Guarantee::ExactlyOnce);
+    let mut case = Case::new(old.clone());
+    let mut manifest = case.history.manifest(Seq(3)).unwrap().clone();
+    manifest.pending_commits = true;
+    case.history.insert(Seq(4), millstream_protocol::log::Entry::Manifest(manifest));
+    case.plan = plan_of(&[("in", "positions", "u64")]);
+    case.allow_dropped_state = true;
+    assert!(case.refused().contains("sink out"));
+    case.history.commit(Seq(4));
+    assert_eq!(case.seq(), Seq(4), "once it is visible, the state may go");
+}

@@ -1,0 +1,145 @@
+//! Which old manifests become tombstones, and which objects may be deleted.
+//!
+//! Received from: [`History`] after a snapshot is committed. Handed to: a worker, as
+//! [`Retain`](millstream_protocol::session::Retain). Invariants: a slot of the log is never freed;
+//! no object is deleted that a remaining manifest names.
+
+use std::collections::BTreeSet;
+
+use millstream_protocol::id::{Epoch, Run, Seq};
+use millstream_protocol::log::{Entry, FORMAT_VERSION, Manifest, Tombstone};
+use millstream_protocol::path::Name;
+use millstream_protocol::time::Timestamp;
+
+use crate::history::History;
+
+/// What retention does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Manifests to overwrite, each with what takes its place.
+    pub tombstones: Vec<(Seq, Entry)>,
+    /// Objects to delete once that is done, named relative to the job's prefix.
+    pub delete: BTreeSet<String>,
+}
+
+impl Retention {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.tombstones.is_empty() && self.delete.is_empty()
+    }
+}
+
+/// Which manifests go when the newest `count` are kept, and what goes with them.
+pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
+    let kept = history.kept(count);
+    let mut retention = Retention::default();
+    for (seq, manifest) in history.manifests().filter(|(seq, _)| !kept.contains(seq)) {
+        let tombstone = Tombstone {
+            version: FORMAT_VERSION,
+            run: manifest.run,
+            epoch: manifest.epoch,
+            at: now,
+        };
+        retention.tombstones.push((seq, Entry::Tombstone(tombstone)));
+        retention.delete.extend(manifest.objects().map(str::to_owned));
+        if history.is_committed(seq) {
+            retention.delete.insert(Name::Committed(seq).to_string());
+        }
+    }
+    for seq in kept {
+        for object in history.manifest(seq).into_iter().flat_map(Manifest::objects) {
+            retention.delete.remove(object);
+        }
+    }
+    retention
+}
+
+/// Which of the listed parts are leftovers: named by no manifest, and of a lower run, or of our own
+/// and an epoch below the last published one. Others may still be about to be named.
+pub fn leftovers(
+    history: &History,
+    parts: &[String],
+    run: Run,
+    published: Epoch,
+) -> BTreeSet<String> {
+    let named: BTreeSet<&str> =
+        history.manifests().flat_map(|(_, manifest)| manifest.objects()).collect();
+    let done = |name: &str| match name.parse() {
+        Ok(Name::Part(part)) => part.run < run || (part.run == run && part.epoch < published),
+        Ok(Name::Log(_) | Name::Committed(_) | Name::Hint) | Err(_) => false,
+    };
+    let left = parts.iter().filter(|name| !named.contains(name.as_str()) && done(name));
+    left.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::entries::{claim, manifest_with};
+
+    fn history(entries: Vec<Entry>) -> History {
+        let mut history = History::default();
+        for (seq, entry) in (1..).map(Seq).zip(entries) {
+            history.insert(seq, entry);
+        }
+        history
+    }
+
+    fn overwritten(retention: &Retention) -> Vec<u64> {
+        retention.tombstones.iter().map(|(seq, _)| seq.0).collect()
+    }
+
+    #[test]
+    fn the_newest_stay_and_so_does_what_they_name() {
+        let mut log = history(vec![
+            claim(1, None),
+            manifest_with(1, 1, &["parts/1/1/0-a"]),
+            manifest_with(1, 2, &["parts/1/1/0-a", "parts/1/2/0-a"]),
+            manifest_with(1, 3, &["parts/1/2/0-a", "parts/1/3/0-a"]),
+        ]);
+        log.commit(Seq(2));
+        let retention = retain(&log, 2, Timestamp(9));
+        assert_eq!(overwritten(&retention), [2]);
+        assert_eq!(retention.delete, BTreeSet::from(["committed/2".to_owned()]));
+        let retention = retain(&log, 1, Timestamp(9));
+        assert_eq!(overwritten(&retention), [2, 3]);
+        assert!(retention.delete.contains("parts/1/1/0-a"));
+        assert!(!retention.delete.contains("parts/1/2/0-a"), "the kept manifest names it");
+    }
+
+    #[test]
+    fn the_base_of_the_last_claim_stays() {
+        let log = history(vec![
+            claim(1, None),
+            manifest_with(1, 1, &["parts/1/1/0-a"]),
+            manifest_with(1, 2, &["parts/1/2/0-a"]),
+            claim(2, Some(2)),
+            manifest_with(2, 3, &["parts/2/3/0-a"]),
+        ]);
+        assert_eq!(overwritten(&retain(&log, 1, Timestamp(0))), [3]);
+    }
+
+    #[test]
+    fn with_nothing_old_there_is_nothing_to_do() {
+        let log = history(vec![claim(1, None), manifest_with(1, 1, &["parts/1/1/0-a"])]);
+        assert!(retain(&log, 3, Timestamp(0)).is_empty());
+    }
+
+    #[test]
+    fn leftovers_are_only_what_nobody_can_still_name() {
+        let log = history(vec![claim(3, None), manifest_with(3, 7, &["parts/2/4/0-a"])]);
+        let parts = [
+            "parts/2/4/0-a",  // named
+            "parts/2/4/0-b",  // of a lower run
+            "parts/3/6/0-a",  // of an aborted epoch
+            "parts/3/7/0-b",  // of the published epoch: an upload that was repeated
+            "parts/3/8/0-a",  // of an epoch to come
+            "parts/4/1/0-a",  // of a higher run
+            "parts/2/4/junk", // not ours
+        ];
+        let parts = parts.map(str::to_owned);
+        let left = leftovers(&log, &parts, Run(3), Epoch(7));
+        let want = ["parts/2/4/0-b".to_owned(), "parts/3/6/0-a".to_owned()];
+        assert_eq!(left, BTreeSet::from(want));
+    }
+}

@@ -1,0 +1,381 @@
+//! One epoch in flight, from its barrier to the end of its retention.
+//!
+//! Received from: the running and the stopping state, which begin it. Handed to: the workers as
+//! commands, and back to the state as [`Progress`].
+//!
+//! # Flow Barrier to all -> all parts uploaded -> append the manifest -> published -> commit -> all
+//! committed
+//! -> `committed/<seq>` -> tombstones and deletes.
+//!
+//! # Guarantees Nothing is committed before it is published. An epoch is aborted only while no
+//! attempt to write its manifest was made. Nothing is deleted before the newer snapshot is
+//! committed.
+//!
+//! # Caveats
+//! Retention that fails is left for the next time: it costs space, never data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Epoch, Run, Seq, WorkerIndex};
+use millstream_protocol::log::{Entry, FORMAT_VERSION, Manifest};
+use millstream_protocol::session::{Command, Report, Retain};
+use millstream_protocol::share::{Cut, Previous, TaskShare, extend};
+use millstream_protocol::time::{GepDuration, Timestamp};
+
+use crate::append::{self, Append};
+use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
+use crate::machine::Event;
+use crate::retain::{self, Retention};
+use crate::status::SnapshotStatus;
+
+/// After this long without a word that the output is visible, the run starts again and recovers its
+/// sinks. Longer than a broker's own transaction time-outs.
+const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long retention may hold up the next epoch.
+const RETAIN_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What a barrier is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The job goes on behind it.
+    Periodic,
+    /// The job stops behind it.
+    Suspend,
+    /// All tasks have ended.
+    Final,
+}
+
+/// One epoch in flight.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    run: Run,
+    epoch: Epoch,
+    purpose: Purpose,
+    started: Timestamp,
+    new_bytes: u64,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Uploading { shares: BTreeMap<WorkerIndex, Vec<TaskShare>>, until: Timestamp },
+    Publishing { append: Append, manifest: Box<Manifest> },
+    Committing { seq: Seq, missing: BTreeSet<WorkerIndex>, again: Timestamp, until: Timestamp },
+    Marking { seq: Seq, again: Timestamp, until: Timestamp },
+    Listing { until: Timestamp },
+    Retaining { retention: Retention, until: Timestamp },
+}
+
+/// What became of an epoch.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It goes on.
+    Going(Snapshot),
+    /// It is committed, and what is old is gone.
+    Done,
+    /// It is given up; the job goes on.
+    Aborted,
+    /// The run cannot go on.
+    Failed(Failure),
+}
+
+impl Snapshot {
+    /// Takes the next epoch and sends its barrier to all workers.
+    pub(crate) fn start(ctx: &mut Context, purpose: Purpose) -> Self {
+        let reign = ctx.reign();
+        reign.epoch = reign.epoch.next();
+        let (run, epoch) = (reign.run, reign.epoch);
+        ctx.send_all(&Command::Barrier { run, epoch, stopping: purpose != Purpose::Periodic });
+        let until = ctx.now.after(ctx.config.spec.snapshots.timeout.0);
+        let stage = Stage::Uploading { shares: BTreeMap::new(), until };
+        Self { run, epoch, purpose, started: ctx.now, new_bytes: 0, stage }
+    }
+
+    pub(crate) fn wake_at(&self) -> Timestamp {
+        match &self.stage {
+            Stage::Uploading { until, .. }
+            | Stage::Listing { until }
+            | Stage::Retaining { until, .. } => *until,
+            Stage::Publishing { append, .. } => append.wake_at(),
+            Stage::Committing { again, until, .. } | Stage::Marking { again, until, .. } => {
+                *again.min(until)
+            }
+        }
+    }
+
+    pub(crate) fn on(mut self, ctx: &mut Context, event: &Event) -> Progress {
+        let stage = std::mem::replace(&mut self.stage, Stage::Listing { until: ctx.now });
+        match stage {
+            Stage::Uploading { shares, until } => self.uploading(ctx, event, shares, until),
+            Stage::Publishing { append, manifest } => self.publishing(ctx, event, append, manifest),
+            Stage::Committing { seq, missing, again, until } => {
+                self.committing(ctx, event, seq, (missing, again, until))
+            }
+            Stage::Marking { seq, again, until } => self.marking(ctx, event, seq, (again, until)),
+            Stage::Listing { until } => self.listing(ctx, event, until),
+            Stage::Retaining { retention, until } => self.retaining(ctx, event, retention, until),
+        }
+    }
+
+    fn going(mut self, stage: Stage) -> Progress {
+        self.stage = stage;
+        Progress::Going(self)
+    }
+
+    fn uploading(
+        self,
+        ctx: &mut Context,
+        event: &Event,
+        mut shares: BTreeMap<WorkerIndex, Vec<TaskShare>>,
+        until: Timestamp,
+    ) -> Progress {
+        match event {
+            Event::Report(worker, Report::PartUploaded { run, epoch, shares: own })
+                if (*run, *epoch) == (self.run, self.epoch) =>
+            {
+                shares.insert(*worker, own.clone());
+            }
+            Event::Report(worker, Report::Declined { run, epoch, reason })
+                if (*run, *epoch) == (self.run, self.epoch) =>
+            {
+                return self.abort(ctx, &format!("worker {worker} declined: {reason}"));
+            }
+            _ => {}
+        }
+        if shares.len() == ctx.workers.len() {
+            return self.publish(ctx, shares.into_values().flatten().collect());
+        }
+        if ctx.now >= until {
+            let missing = ctx.indexes().find(|worker| !shares.contains_key(worker));
+            let timeout = ctx.config.spec.snapshots.timeout;
+            return self.abort(
+                ctx,
+                &format!("worker {} uploaded nothing for {timeout}", missing.unwrap_or_default()),
+            );
+        }
+        self.going(Stage::Uploading { shares, until })
+    }
+
+    fn abort(self, ctx: &mut Context, reason: &str) -> Progress {
+        ctx.send_all(&Command::Abort { run: self.run, epoch: self.epoch });
+        ctx.status.snapshot_failure = Some(format!("epoch {}: {reason}", self.epoch));
+        ctx.reign().sweep = true;
+        Progress::Aborted
+    }
+
+    fn publish(mut self, ctx: &mut Context, shares: Vec<TaskShare>) -> Progress {
+        let (nonce, now, key_groups) = (ctx.nonce(), ctx.now, ctx.config.key_groups);
+        let reign = ctx.reign.as_ref().expect("an epoch runs under a claim");
+        let parent = reign.parent.and_then(|seq| ctx.history.manifest(seq));
+        let previous =
+            parent.map(|parent| Previous { epoch: parent.epoch, operators: &parent.operators });
+        let cut = Cut { epoch: self.epoch, plan: &reign.plan, key_groups };
+        let operators = match extend(previous, &shares, cut) {
+            Ok(operators) => operators,
+            Err(error) => {
+                return Progress::Failed(Failure::new(ErrorKind::Bug, error.to_string()));
+            }
+        };
+        let data = shares.iter().filter_map(|share| share.data.as_ref());
+        self.new_bytes = data.map(|data| data.length).sum();
+        let manifest = Manifest {
+            version: FORMAT_VERSION,
+            nonce: nonce.clone(),
+            run: self.run,
+            epoch: self.epoch,
+            lineage: reign.lineage.clone(),
+            parent: reign.parent,
+            fingerprint: reign.fingerprint.clone(),
+            plan: reign.plan.clone(),
+            key_groups,
+            operators,
+            pending_commits: shares.iter().any(|share| share.pending_commit),
+            is_final: self.purpose == Purpose::Final,
+            at: now,
+        };
+        let seq = reign.last.next();
+        let entry = Entry::Manifest(manifest);
+        let append = Append::start(ctx, seq, nonce, &entry);
+        let Entry::Manifest(manifest) = entry else { unreachable!("it was made one line above") };
+        self.going(Stage::Publishing { append, manifest: Box::new(manifest) })
+    }
+
+    fn publishing(
+        self,
+        ctx: &mut Context,
+        event: &Event,
+        mut append: Append,
+        manifest: Box<Manifest>,
+    ) -> Progress {
+        match append.on(ctx, event) {
+            append::Progress::Going => self.going(Stage::Publishing { append, manifest }),
+            append::Progress::GaveUp(failure) => Progress::Failed(failure),
+            append::Progress::Taken => {
+                let message = format!("another coordinator wrote log entry {}", append.seq);
+                Progress::Failed(Failure::new(ErrorKind::Fenced, message))
+            }
+            append::Progress::Done => self.published(ctx, append.seq, *manifest),
+        }
+    }
+
+    fn published(self, ctx: &mut Context, seq: Seq, manifest: Manifest) -> Progress {
+        let (run, epoch) = (self.run, self.epoch);
+        ctx.status.snapshot_failure = None;
+        ctx.status.last_snapshot = Some(SnapshotStatus {
+            epoch,
+            seq,
+            uri: ctx.config.prefix.snapshot_uri(seq),
+            completed_at: ctx.now,
+            duration: ctx.now.since(self.started),
+            bytes: manifest.bytes(),
+            new_bytes: self.new_bytes,
+        });
+        let pending = manifest.pending_commits;
+        ctx.history.insert(seq, Entry::Manifest(manifest));
+        ctx.seen = ctx.seen.max(seq);
+        let reign = ctx.reign();
+        (reign.last, reign.parent) = (seq, Some(seq));
+        ctx.send_all(&Command::Published { run, epoch });
+        if !pending {
+            return self.mark(ctx, seq);
+        }
+        ctx.send_all(&Command::Commit { run, epoch, seq });
+        let missing = ctx.indexes().collect();
+        let (again, until) = (ctx.now.after(ANSWER_TIMEOUT), ctx.now.after(COMMIT_TIMEOUT));
+        self.going(Stage::Committing { seq, missing, again, until })
+    }
+
+    fn committing(
+        self,
+        ctx: &mut Context,
+        event: &Event,
+        seq: Seq,
+        (mut missing, mut again, until): (BTreeSet<WorkerIndex>, Timestamp, Timestamp),
+    ) -> Progress {
+        let (run, epoch) = (self.run, self.epoch);
+        if let Event::Report(worker, Report::Committed { run: of, epoch: up_to }) = event
+            && *of == run
+            && *up_to >= epoch
+        {
+            missing.remove(worker);
+        }
+        if missing.is_empty() {
+            return self.mark(ctx, seq);
+        }
+        if ctx.now >= until {
+            let waited = GepDuration(COMMIT_TIMEOUT);
+            let message = format!("the output of epoch {epoch} is not visible after {waited}");
+            return Progress::Failed(Failure::new(ErrorKind::Unavailable, message));
+        }
+        if ctx.now >= again {
+            for worker in &missing {
+                ctx.send(*worker, Command::Commit { run, epoch, seq });
+            }
+            again = ctx.now.after(ANSWER_TIMEOUT);
+        }
+        self.going(Stage::Committing { seq, missing, again, until })
+    }
+
+    fn mark(self, ctx: &mut Context, seq: Seq) -> Progress {
+        ctx.send(ctx.leader(), Command::WriteCommitted { seq });
+        let (again, until) = (ctx.now.after(STORE_ANSWER_TIMEOUT), ctx.now.after(COMMIT_TIMEOUT));
+        self.going(Stage::Marking { seq, again, until })
+    }
+
+    fn marking(
+        self,
+        ctx: &mut Context,
+        event: &Event,
+        seq: Seq,
+        (mut again, until): (Timestamp, Timestamp),
+    ) -> Progress {
+        if let Event::Report(_, Report::CommittedWritten { seq: written, result }) = event
+            && *written == seq
+        {
+            if result.is_ok() {
+                ctx.history.commit(seq);
+                return self.retain(ctx);
+            }
+            again = ctx.now.after(STORE_RETRY_PAUSE);
+        }
+        if ctx.now >= until {
+            let message = format!("cannot write the mark that manifest {seq} is committed");
+            return Progress::Failed(Failure::new(ErrorKind::Unavailable, message));
+        }
+        if ctx.now >= again {
+            ctx.send(ctx.leader(), Command::WriteCommitted { seq });
+            again = ctx.now.after(STORE_ANSWER_TIMEOUT);
+        }
+        self.going(Stage::Marking { seq, again, until })
+    }
+
+    fn retain(self, ctx: &mut Context) -> Progress {
+        if ctx.reign().sweep {
+            ctx.send(ctx.leader(), Command::ListParts);
+            let until = ctx.now.after(RETAIN_TIMEOUT);
+            return self.going(Stage::Listing { until });
+        }
+        self.delete(ctx, BTreeSet::new())
+    }
+
+    fn listing(self, ctx: &mut Context, event: &Event, until: Timestamp) -> Progress {
+        match event {
+            Event::Report(_, Report::Parts(Ok(parts))) => {
+                let left = retain::leftovers(&ctx.history, parts, self.run, self.epoch);
+                ctx.reign().sweep = false;
+                self.delete(ctx, left)
+            }
+            Event::Report(_, Report::Parts(Err(_))) => self.delete(ctx, BTreeSet::new()),
+            _ if ctx.now >= until => self.delete(ctx, BTreeSet::new()),
+            _ => self.going(Stage::Listing { until }),
+        }
+    }
+
+    fn delete(self, ctx: &mut Context, leftovers: BTreeSet<String>) -> Progress {
+        let mut retention = retain::retain(&ctx.history, ctx.config.spec.snapshots.retain, ctx.now);
+        retention.delete.extend(leftovers);
+        if retention.is_empty() {
+            return Progress::Done;
+        }
+        let texts = retention.tombstones.iter().map(|(seq, entry)| (*seq, entry.to_text()));
+        let retain = Retain {
+            guard: ctx.reign().last.next(),
+            tombstones: texts.collect(),
+            delete: retention.delete.iter().cloned().collect(),
+        };
+        ctx.send(ctx.leader(), Command::Retain(retain));
+        self.going(Stage::Retaining { retention, until: ctx.now.after(RETAIN_TIMEOUT) })
+    }
+
+    fn retaining(
+        self,
+        ctx: &mut Context,
+        event: &Event,
+        retention: Retention,
+        until: Timestamp,
+    ) -> Progress {
+        let own = ctx.reign().last.next();
+        match event {
+            Event::Report(_, Report::Retained { guard, result: Ok(()) }) if *guard == own => {
+                for (seq, tombstone) in retention.tombstones {
+                    ctx.history.insert(seq, tombstone);
+                }
+                Progress::Done
+            }
+            Event::Report(_, Report::Retained { guard, result: Err(failure) }) if *guard == own => {
+                if failure.kind == ErrorKind::Fenced {
+                    return Progress::Failed(failure.clone());
+                }
+                ctx.reign().sweep = true;
+                Progress::Done
+            }
+            _ if ctx.now >= until => {
+                ctx.reign().sweep = true;
+                Progress::Done
+            }
+            _ => self.going(Stage::Retaining { retention, until }),
+        }
+    }
+}

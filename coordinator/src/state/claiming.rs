@@ -1,0 +1,85 @@
+//! Taking the job: the claim that starts the next run.
+//!
+//! Received from: [`Resolving`], the base. Handed to: [`Deploying`]; back to [`Resolving`] where
+//! the slot is taken. Invariant: no task of a run is deployed before its claim is in the log.
+
+use millstream_protocol::id::{Seq, Term};
+use millstream_protocol::log::{Claim, Entry, FORMAT_VERSION, Lineage};
+use millstream_protocol::session::PROTOCOL_VERSION;
+use millstream_protocol::time::Timestamp;
+use millstream_protocol::wish::Wish;
+
+use super::{Deploying, Resolving, State};
+use crate::append::{Append, Progress};
+use crate::context::{Context, Reign};
+use crate::machine::Event;
+use crate::status::{Phase, Totals};
+
+/// A claim is on its way.
+#[derive(Debug)]
+pub(crate) struct Claiming {
+    append: Append,
+    claim: Claim,
+}
+
+impl Claiming {
+    pub(super) fn enter(
+        ctx: &mut Context,
+        wish: Wish,
+        base: Option<Seq>,
+        lineage: Option<Lineage>,
+    ) -> State {
+        ctx.status.phase = if base.is_some() { Phase::Restoring } else { Phase::Starting };
+        let nonce = ctx.nonce();
+        let claim = Claim {
+            version: FORMAT_VERSION,
+            nonce: nonce.clone(),
+            run: ctx.history.highest_run().next(),
+            term: Term(1),
+            base,
+            wish,
+            // The nonce is new and nobody else's: just what a new history's name must be.
+            lineage: lineage.unwrap_or_else(|| Lineage(nonce.0.clone())),
+            sink_parallelism: ctx.sink_parallelism(),
+            protocol: PROTOCOL_VERSION,
+            at: ctx.now,
+        };
+        let seq = ctx.history.last().next();
+        let append = Append::start(ctx, seq, nonce, &Entry::Claim(claim.clone()));
+        State::Claiming(Self { append, claim })
+    }
+
+    pub(super) fn wake_at(&self) -> Timestamp {
+        self.append.wake_at()
+    }
+
+    pub(super) fn on(mut self, ctx: &mut Context, event: &Event) -> State {
+        match self.append.on(ctx, event) {
+            Progress::Going => State::Claiming(self),
+            Progress::Taken => Resolving::enter(ctx),
+            Progress::GaveUp(failure) => ctx.fail(failure),
+            Progress::Done => self.claimed(ctx),
+        }
+    }
+
+    fn claimed(self, ctx: &mut Context) -> State {
+        let Self { append: Append { seq, .. }, claim } = self;
+        let facts = ctx.facts();
+        ctx.reign = Some(Reign {
+            run: claim.run,
+            term: claim.term,
+            lineage: claim.lineage.clone(),
+            plan: facts.plan.clone(),
+            fingerprint: facts.fingerprint.clone(),
+            last: seq,
+            parent: claim.base,
+            epoch: ctx.history.highest_epoch(),
+            sweep: true,
+        });
+        ctx.status.run = Some(claim.run);
+        ctx.status.totals = Totals::default();
+        ctx.seen = ctx.seen.max(seq);
+        ctx.history.insert(seq, Entry::Claim(claim));
+        Deploying::enter(ctx)
+    }
+}

@@ -1,0 +1,185 @@
+//! Bringing the tasks of a run into being: old tasks away, state restored, sinks recovered.
+//!
+//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to
+//! run. Invariants: no task is deployed while one of an earlier run may still reach a sink; none
+//! starts before all sinks are recovered and the base is marked as committed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Run, Seq, WorkerIndex};
+use millstream_protocol::session::{Command, Deploy, Report, Restore};
+use millstream_protocol::time::Timestamp;
+
+use super::{Running, State};
+use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
+use crate::machine::{Event, Outcome};
+use crate::status::Restored;
+
+/// How long tasks may take to let go. User code is interrupted between records only.
+const DROP_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a restore may take: a terabyte over a slow network, with room to spare. A worker that
+/// dies meanwhile is noticed by its session.
+const DEPLOY_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long the mark of the base may take.
+const MARK_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Tasks are coming up.
+#[derive(Debug)]
+pub(crate) struct Deploying {
+    restore: Option<Restore>,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Tasks of an earlier run are being dropped.
+    Clearing { again: Timestamp, until: Timestamp },
+    /// These workers have not yet deployed.
+    Building { missing: BTreeSet<WorkerIndex>, until: Timestamp },
+    /// The recovered base is being marked as committed.
+    Marking { seq: Seq, again: Timestamp, until: Timestamp },
+}
+
+impl Deploying {
+    pub(super) fn enter(ctx: &mut Context) -> State {
+        let base = ctx.reign().parent;
+        let restore = base.map(|seq| Restore {
+            seq,
+            manifest: ctx.history.manifest(seq).expect("the base was resolved from it").clone(),
+            committed: ctx.history.is_committed(seq),
+        });
+        // Asked of all: a worker that was cut off and came back may still have tasks of any run.
+        let before = Run(ctx.reign().run.0 - 1);
+        ctx.drop_up_to(before);
+        let (again, until) = (ctx.now.after(ANSWER_TIMEOUT), ctx.now.after(DROP_TIMEOUT));
+        let deploying = Self { restore, step: Step::Clearing { again, until } };
+        deploying.go_on(ctx)
+    }
+
+    pub(super) fn wake_at(&self) -> Timestamp {
+        match &self.step {
+            Step::Building { until, .. } => *until,
+            Step::Clearing { again, until } | Step::Marking { again, until, .. } => {
+                *again.min(until)
+            }
+        }
+    }
+
+    pub(super) fn on(mut self: Box<Self>, ctx: &mut Context, event: &Event) -> State {
+        match (event, &mut self.step) {
+            (
+                Event::Report(worker, Report::Deployed { run, .. }),
+                Step::Building { missing, .. },
+            ) if *run == ctx.reign().run => {
+                missing.remove(worker);
+            }
+            (
+                Event::Report(_, Report::CommittedWritten { seq: written, result }),
+                Step::Marking { seq, again, .. },
+            ) if written == seq => {
+                if result.is_ok() {
+                    ctx.history.commit(*seq);
+                    return self.start(ctx);
+                }
+                *again = ctx.now.after(STORE_RETRY_PAUSE);
+            }
+            _ => {}
+        }
+        self.go_on(ctx)
+    }
+
+    fn go_on(mut self, ctx: &mut Context) -> State {
+        let late = |message: String| Failure::new(ErrorKind::Unavailable, message);
+        match &mut self.step {
+            Step::Clearing { again, until } => {
+                let busy = ctx.indexes().find(|w| ctx.workers[w.0 as usize].dropping.is_some());
+                let Some(busy) = busy else { return self.build(ctx) };
+                if ctx.now >= *until {
+                    return ctx.fail(late(format!("worker {busy} does not drop its old tasks")));
+                }
+                if ctx.now >= *again {
+                    *again = ctx.now.after(ANSWER_TIMEOUT);
+                    drop_again(ctx);
+                }
+            }
+            Step::Building { missing, until } => match missing.first() {
+                None => return self.mark(ctx),
+                Some(worker) if ctx.now >= *until => {
+                    let message = format!("worker {worker} does not deploy its tasks");
+                    return ctx.fail(late(message));
+                }
+                Some(_) => {}
+            },
+            Step::Marking { seq, again, until } => {
+                if ctx.now >= *until {
+                    let message = format!("cannot mark manifest {seq} as committed");
+                    return ctx.fail(late(message));
+                }
+                if ctx.now >= *again {
+                    *again = ctx.now.after(STORE_ANSWER_TIMEOUT);
+                    ctx.send(ctx.leader(), Command::WriteCommitted { seq: *seq });
+                }
+            }
+        }
+        State::Deploying(Box::new(self))
+    }
+
+    fn build(mut self, ctx: &mut Context) -> State {
+        let threads = ctx.workers.iter().filter_map(|w| w.facts.as_ref()).map(|f| f.threads);
+        let threads = threads.collect();
+        let sinks_ever = ctx.history.sinks_ever();
+        let reign = ctx.reign();
+        let deploy = Deploy {
+            run: reign.run,
+            term: reign.term,
+            lineage: reign.lineage.clone(),
+            threads,
+            restore: self.restore.clone(),
+            sinks_ever,
+        };
+        ctx.send_all(&Command::Deploy(Box::new(deploy)));
+        let missing = ctx.indexes().collect();
+        self.step = Step::Building { missing, until: ctx.now.after(DEPLOY_TIMEOUT) };
+        State::Deploying(Box::new(self))
+    }
+
+    /// All sinks are recovered: what the base had pending is visible, and that is worth a mark.
+    fn mark(mut self, ctx: &mut Context) -> State {
+        match &self.restore {
+            Some(restore) if !restore.committed => {
+                let seq = restore.seq;
+                ctx.send(ctx.leader(), Command::WriteCommitted { seq });
+                let again = ctx.now.after(STORE_ANSWER_TIMEOUT);
+                self.step = Step::Marking { seq, again, until: ctx.now.after(MARK_TIMEOUT) };
+                State::Deploying(Box::new(self))
+            }
+            Some(_) | None => self.start(ctx),
+        }
+    }
+
+    fn start(self, ctx: &mut Context) -> State {
+        if let Some(Restore { seq, manifest, .. }) = &self.restore {
+            if manifest.is_final {
+                return ctx.end(Outcome::Finished { already: false });
+            }
+            ctx.status.restored = Some(Restored {
+                from: ctx.config.prefix.snapshot_uri(*seq),
+                epoch: manifest.epoch,
+                at: ctx.now,
+            });
+        }
+        let run = ctx.reign().run;
+        ctx.send_all(&Command::Start { run });
+        Running::enter(ctx)
+    }
+}
+
+fn drop_again(ctx: &mut Context) {
+    for index in ctx.indexes() {
+        if let Some(run) = ctx.workers[index.0 as usize].dropping {
+            ctx.send(index, Command::Drop { run });
+        }
+    }
+}

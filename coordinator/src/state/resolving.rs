@@ -1,0 +1,105 @@
+//! Reading the whole log and deciding what to begin with.
+//!
+//! Received from: [`super::waiting`], or a claim that met another entry in its slot. Handed to:
+//! [`Claiming`]. Invariant: the slot, the run and the base of a claim come from one reading.
+
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::session::{Command, Report};
+use millstream_protocol::time::Timestamp;
+use millstream_protocol::wish::Wish;
+
+use super::{Claiming, State};
+use crate::context::Context;
+use crate::history::History;
+use crate::machine::{Event, Outcome};
+use crate::resolve::{Decision, Facts, resolve};
+
+/// How long a worker may take to read the whole log: thousands of small objects from a slow store.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The log is being read.
+#[derive(Debug)]
+pub(crate) struct Resolving {
+    request: u64,
+    until: Timestamp,
+}
+
+impl Resolving {
+    pub(super) fn enter(ctx: &mut Context) -> State {
+        let request = ctx.request();
+        ctx.send(ctx.leader(), Command::ReadLog { request });
+        State::Resolving(Self { request, until: ctx.now.after(READ_TIMEOUT) })
+    }
+
+    pub(super) fn wake_at(&self) -> Timestamp {
+        self.until
+    }
+
+    pub(super) fn on(self, ctx: &mut Context, event: &Event) -> State {
+        match event {
+            Event::Report(_, Report::Log { request, entries, committed })
+                if *request == self.request =>
+            {
+                match History::read(entries, committed) {
+                    Ok(history) => decide(ctx, history),
+                    Err(failure) => ctx.fail(failure),
+                }
+            }
+            Event::Report(_, Report::LogUnread { request, failure })
+                if *request == self.request =>
+            {
+                ctx.fail(failure.clone())
+            }
+            _ if ctx.now >= self.until => {
+                let message = format!("no answer from {} to reading the log", ctx.config.prefix);
+                ctx.fail(Failure::new(ErrorKind::Unavailable, message))
+            }
+            _ => State::Resolving(self),
+        }
+    }
+}
+
+fn decide(ctx: &mut Context, history: History) -> State {
+    if history.last() < ctx.seen {
+        let message = format!(
+            "the log in {} ends at entry {}, but entry {} was there before: it has lost entries",
+            ctx.config.prefix,
+            history.last(),
+            ctx.seen
+        );
+        return ctx.fail(Failure::new(ErrorKind::Corrupt, message));
+    }
+    ctx.seen = history.last();
+    let wish = wish(ctx, &history);
+    let facts = Facts {
+        wish,
+        plan: &ctx.facts().plan,
+        key_groups: ctx.config.key_groups,
+        retain: ctx.config.spec.snapshots.retain,
+        allow_dropped_state: ctx.config.spec.restore.allow_dropped_state,
+        prefix: &ctx.config.prefix,
+    };
+    let decision = resolve(&history, facts);
+    ctx.history = history;
+    match decision {
+        Decision::Finished { .. } => ctx.end(Outcome::Finished { already: true }),
+        Decision::Refuse(failure) => ctx.fail(failure),
+        Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
+        Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),
+    }
+}
+
+/// The wish that is still to be acted upon: one with a request acts once per log, one without once
+/// per coordinator. A claim of ours whose answer was lost counts.
+fn wish(ctx: &Context, history: &History) -> Wish {
+    let wish = ctx.config.wish;
+    let acted = match wish.request() {
+        Some(request) => history.claims().any(|(_, claim)| claim.wish.request() == Some(request)),
+        None => history
+            .claims()
+            .any(|(_, claim)| claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)),
+    };
+    if acted { Wish::Latest } else { wish }
+}

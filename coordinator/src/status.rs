@@ -1,0 +1,120 @@
+//! What a coordinator shows of its job.
+//!
+//! Received from: the machine, whole, whenever it changed. Handed to: the command line's progress
+//! lines and, in a cluster, the resource's status. Nothing is decided on it.
+
+use std::fmt;
+use std::time::Duration;
+
+use millstream_protocol::error_kind::Failure;
+use millstream_protocol::id::{Epoch, Run, Seq};
+use millstream_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a coordinator shows of its job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// What the job is doing.
+    pub phase: Phase,
+    /// The run, once one is claimed.
+    pub run: Option<Run>,
+    /// The last snapshot whose output is all visible.
+    pub last_snapshot: Option<SnapshotStatus>,
+    /// Why the last attempt at a snapshot came to nothing; none where it succeeded.
+    pub snapshot_failure: Option<String>,
+    /// What this run started from; none: from nothing.
+    pub restored: Option<Restored>,
+    /// How often the job has restarted after a failure.
+    pub restarts: u64,
+    /// Why it last restarted or failed.
+    pub last_failure: Option<FailureStatus>,
+    /// How much moved since the run started, over all workers.
+    pub totals: Totals,
+}
+
+/// What a job is doing. The names are those of the resource's `status.phase`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waiting for workers.
+    #[default]
+    Pending,
+    /// Claiming and deploying a run that starts from nothing.
+    Starting,
+    /// Claiming and deploying a run that starts from a snapshot.
+    Restoring,
+    /// Processing.
+    Running,
+    /// Taking the last snapshot before a stop.
+    Suspending,
+    /// Stopped on request; goes on when started again.
+    Suspended,
+    /// Waiting to start again after a failure.
+    Restarting,
+    /// All input is processed and all output visible.
+    Finished,
+    /// Stopped by a failure that a restart cannot mend.
+    Failed,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A snapshot as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStatus {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its place in the log.
+    pub seq: Seq,
+    /// Its address.
+    pub uri: String,
+    /// When it was published.
+    pub completed_at: Timestamp,
+    /// From its barrier to its publication.
+    pub duration: Duration,
+    /// Bytes that a restore reads.
+    pub bytes: u64,
+    /// Bytes that were uploaded for it.
+    pub new_bytes: u64,
+}
+
+/// What a run started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The snapshot's address.
+    pub from: String,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When the restored tasks were started.
+    pub at: Timestamp,
+}
+
+/// A failure and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureStatus {
+    /// What happened.
+    pub failure: Failure,
+    /// When it was noticed.
+    pub at: Timestamp,
+}
+
+/// Sums over all workers since the run started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Records that sources have read.
+    pub records_in: u64,
+    /// Records that sinks have taken.
+    pub records_out: u64,
+    /// Records that came too late for their window.
+    pub records_late: u64,
+    /// The lowest watermark of all workers, in milliseconds.
+    pub watermark: Option<i64>,
+}

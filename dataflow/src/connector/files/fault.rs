@@ -1,0 +1,32 @@
+//! Errors of the file system, each with the path and of the kind that says what to do.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use crate::error::{Error, Kind};
+
+/// An error of the file system at a path. A full disk may be emptied and a stale mount come back, so those are
+/// tried again; a path that is wrong, or closed to us, stays so until somebody changes it.
+pub(super) fn fail(attempt: &str, path: &Path, error: io::Error) -> Error {
+    let path = path.display();
+    let kind = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            return Error::unavailable(format!(
+                "{attempt} {path}: the disk is full ({error}): free space there, or add some"
+            ));
+        }
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidFilename => Kind::Invalid,
+        // What decompressors say of damaged bytes.
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+            Kind::Corrupt
+        }
+        ErrorKind::Other if error.raw_os_error().is_none() => Kind::Corrupt,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, format!("{attempt} {path}: {error}"))
+}

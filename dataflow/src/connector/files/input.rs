@@ -1,0 +1,301 @@
+//! [`OpenFile`]: a file that is being read: decompressed, cut into blocks, decoded.
+//!
+//! Opened by the thread of [`super::thread`]. Invariant: its position is the place behind the last record that
+//! it has handed out, in uncompressed bytes.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::fail;
+use crate::connector::format::{
+    Block, Cut, CutError, Cutter, Decoded, Ends, Format, OnMalformed, first_record,
+};
+use crate::error::{Context, Error, Kind, Result};
+
+/// How a file is compressed, by the ending of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn of(path: &Path) -> Self {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// A place in a file, behind a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Uncompressed bytes before it.
+    pub(super) offset: u64,
+    /// Lines before it.
+    pub(super) lines: u64,
+}
+
+/// What came of reading on.
+pub(super) enum Next<T> {
+    /// Records, and where the block that they are from begins and ends.
+    Records { decoded: Decoded<T>, start: Place, end: Place },
+    /// Nothing more.
+    End,
+}
+
+/// A file that is being read.
+pub(super) struct OpenFile<F> {
+    format: F,
+    input: Box<dyn Read + Send>,
+    cutter: Cutter,
+    place: Place,
+    /// What its end means: a compressed file never grows.
+    ends: Ends,
+    ended: bool,
+}
+
+impl<F: Format> OpenFile<F> {
+    /// Opens a file and goes to the place. None if it is too short to begin with: its header is not complete.
+    pub(super) fn open(
+        path: &Path,
+        format: &F,
+        place: Option<Place>,
+        ends: Ends,
+    ) -> Result<Option<Self>> {
+        let compression = Compression::of(path);
+        let ends = if compression == Compression::None { ends } else { Ends::ForGood };
+        let mut format = format.clone();
+        let mut behind_header = Place::default();
+        if format.has_header() {
+            let mut input = decompressed(path, compression)?;
+            let header = first_record(format.framing(), &mut *input, ends);
+            let Some(header) = header.map_err(|error| unread(path, error))? else {
+                return Ok(None);
+            };
+            format.header(without_mark(&header)).or_kind(Kind::Invalid, || {
+                format!("{}: the header cannot be read", path.display())
+            })?;
+            behind_header = place_behind(behind_header, &header);
+        }
+        let place = place.unwrap_or(behind_header);
+        let input = match compression {
+            Compression::None => plain_at(path, place.offset)?,
+            _ => {
+                let mut input = decompressed(path, compression)?;
+                skip(path, &mut *input, place.offset)?;
+                input
+            }
+        };
+        let cutter = Cutter::new(format.framing());
+        Ok(Some(Self { format, input, cutter, place, ends, ended: false }))
+    }
+
+    /// Where it has come.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether its end was its end for good.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// Reads and decodes the next block.
+    pub(super) fn next(&mut self, path: &Path, policy: OnMalformed) -> Result<Next<F::Record>> {
+        if self.ended {
+            return Ok(Next::End);
+        }
+        let cut = self.cutter.next(&mut *self.input);
+        match cut.map_err(|error| unread(path, error))? {
+            Cut::Block => {}
+            Cut::End { held } if held == 0 || self.ends == Ends::ForNow => return Ok(Next::End),
+            Cut::End { .. } => {
+                self.ended = true;
+                self.cutter.rest();
+            }
+        }
+        let bytes = self.cutter.block();
+        let start = self.place;
+        self.place = place_behind(start, bytes);
+        let mark = if start.offset == 0 { bytes.len() - without_mark(bytes).len() } else { 0 };
+        let mut decoded = Decoded::new(policy);
+        let block = Block { bytes: &bytes[mark..], line: start.lines + 1 };
+        self.format.decode(block, &mut decoded);
+        if mark > 0 {
+            decoded.ends.iter_mut().for_each(|end| end.bytes += mark as u32);
+        }
+        Ok(Next::Records { decoded, start, end: self.place })
+    }
+}
+
+fn place_behind(start: Place, bytes: &[u8]) -> Place {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    Place { offset: start.offset + bytes.len() as u64, lines: start.lines + lines }
+}
+
+/// Without the byte order mark that some programs put in front of UTF-8.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| fail("cannot open", path, error))
+}
+
+fn decompressed(path: &Path, compression: Compression) -> Result<Box<dyn Read + Send>> {
+    let file = open(path)?;
+    Ok(match compression {
+        Compression::None => Box::new(file),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(file)),
+        Compression::Zstd => {
+            let decoder = zstd::stream::read::Decoder::new(file);
+            Box::new(decoder.map_err(|error| fail("cannot decompress", path, error))?)
+        }
+    })
+}
+
+fn plain_at(path: &Path, offset: u64) -> Result<Box<dyn Read + Send>> {
+    let mut file = open(path)?;
+    let meta = file.metadata().map_err(|error| fail("cannot look at", path, error))?;
+    if meta.len() < offset {
+        return Err(too_short(path, offset, meta.len()));
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(|error| fail("cannot read", path, error))?;
+    Ok(Box::new(file))
+}
+
+/// Reads over what was read before the restore.
+fn skip(path: &Path, input: &mut dyn Read, bytes: u64) -> Result<()> {
+    let skipped = io::copy(&mut input.take(bytes), &mut io::sink());
+    let skipped = skipped.map_err(|error| fail("cannot decompress", path, error))?;
+    if skipped < bytes { Err(too_short(path, bytes, skipped)) } else { Ok(()) }
+}
+
+/// The error for a file that has lost what was read of it.
+pub(super) fn too_short(path: &Path, read: u64, left: u64) -> Error {
+    Error::invalid(format!(
+        "{} was truncated or replaced: {read} bytes of it were read, and it holds {left} now; \
+         give new content a new name, and restore the file to go on",
+        path.display()
+    ))
+}
+
+/// An error of reading, with the file's name.
+fn unread(path: &Path, error: CutError) -> Error {
+    match error {
+        CutError::Read(error) => fail("cannot read", path, error),
+        CutError::TooLong => Error::invalid(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::connector::format::{Csv, Json, Lines};
+
+    fn gzip(parts: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for part in parts {
+            let mut member = flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::fast());
+            member.write_all(part.as_bytes()).unwrap();
+            member.finish().unwrap();
+        }
+        bytes
+    }
+
+    fn zstd_frames(parts: &[&str]) -> Vec<u8> {
+        parts.iter().flat_map(|part| zstd::encode_all(part.as_bytes(), 1).unwrap()).collect()
+    }
+
+    fn read<F: Format>(path: &Path, format: F, place: Option<Place>) -> Result<Vec<F::Record>> {
+        let mut file = OpenFile::open(path, &format, place, Ends::ForGood)?.unwrap();
+        let mut records = Vec::new();
+        while let Next::Records { decoded, .. } = file.next(path, OnMalformed::Fail)? {
+            if let Some(malformed) = decoded.malformed {
+                return Err(Error::invalid(malformed.reason));
+            }
+            records.extend(decoded.records);
+        }
+        Ok(records)
+    }
+
+    #[test]
+    fn each_compression_reads_alike_and_from_the_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = ["1\n2", "0\n3\n", "4"];
+        let contents = [
+            ("a.json", parts.concat().into_bytes()),
+            ("a.json.gz", gzip(&parts)),
+            ("a.json.zst", zstd_frames(&parts)),
+        ];
+        for (name, bytes) in contents {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&path, Json::<u32>::new(), None).unwrap(), [1, 20, 3, 4], "{name}");
+            let place = Some(Place { offset: 5, lines: 2 });
+            assert_eq!(read(&path, Json::<u32>::new(), place).unwrap(), [3, 4], "{name}");
+            let place = Some(Place { offset: 9, lines: 2 });
+            let error = read(&path, Json::<u32>::new(), place).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.to_string().contains("9 bytes of it were read"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_corrupt_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = "1\n".repeat(10_000);
+        for (name, mut bytes) in [("a.gz", gzip(&[&whole])), ("a.zst", zstd_frames(&[&whole]))] {
+            bytes.truncate(bytes.len() - 3);
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path, Json::<u32>::new(), None).unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_counts_in_positions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        std::fs::write(&path, "\u{feff}1\n2\n").unwrap();
+        assert_eq!(read(&path, Json::<u32>::new(), None).unwrap(), [1, 2]);
+        let format = Json::<u32>::new();
+        let mut file = OpenFile::open(&path, &format, None, Ends::ForGood).unwrap().unwrap();
+        let Next::Records { decoded, .. } = file.next(&path, OnMalformed::Fail).unwrap() else {
+            panic!("the file has records");
+        };
+        assert_eq!(decoded.ends[0].bytes, 5);
+        std::fs::write(&path, "\u{feff}a,b\n1,2\n").unwrap();
+        let rows = read(&path, Csv::<std::collections::BTreeMap<String, u32>>::new(), None);
+        assert_eq!(rows.unwrap()[0]["a"], 1);
+    }
+
+    #[test]
+    fn an_unfinished_record_waits_where_the_file_may_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "a\nb").unwrap();
+        let mut file = OpenFile::open(&path, &Lines, None, Ends::ForNow).unwrap().unwrap();
+        let Next::Records { decoded, end, .. } = file.next(&path, OnMalformed::Fail).unwrap()
+        else {
+            panic!("the file has records");
+        };
+        assert_eq!((decoded.records, end.offset, end.lines), (vec!["a".to_owned()], 2, 1));
+        assert!(matches!(file.next(&path, OnMalformed::Fail).unwrap(), Next::End));
+        assert_eq!(file.place().offset, 2);
+        std::fs::write(&path, "a,").unwrap();
+        let csv = Csv::<(u32, u32)>::new();
+        assert!(OpenFile::open(&path, &csv, None, Ends::ForNow).unwrap().is_none());
+    }
+}

@@ -1,0 +1,298 @@
+//! [`FilesReader`]: what the source task polls. Emits what its thread has decoded, and keeps the positions.
+//!
+//! Receives [`Message`]s from [`super::thread`], hands records to [`crate::task`]. Invariant: the position of a
+//! file is behind the last record emitted, however far its thread has read ahead.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use super::input::Place;
+use super::pace::Pace;
+use super::thread::{Known, MESSAGES, Message, Work};
+use super::{FilePosition, Files};
+use crate::connector::format::{Decoded, End, Ends, Format};
+use crate::error::{Context, Error, Kind, Result};
+use crate::source::{Emit, Poll, Reader, Source, SourceContext, SplitIndex};
+
+/// A file as the engine knows it.
+struct File {
+    id: Arc<str>,
+    position: FilePosition,
+    gone: bool,
+}
+
+/// A block whose records are on their way out.
+struct Current<T> {
+    file: usize,
+    records: std::vec::IntoIter<T>,
+    ends: Vec<End>,
+    /// Of its first byte.
+    start: Place,
+    end: Place,
+}
+
+/// Emits what its thread reads.
+pub struct FilesReader<F: Format> {
+    files: Vec<File>,
+    /// The split of each file that was named to the engine.
+    splits: Vec<SplitIndex>,
+    /// Restored, read to their end, and gone: they must not hold the watermark back.
+    gone: Vec<String>,
+    current: Option<Current<F::Record>>,
+    rate: Option<f64>,
+    pace: Option<Pace>,
+    bounded: bool,
+    finished: bool,
+    // In this order: the thread ends when it finds nobody listening.
+    messages: Option<Receiver<Message<F::Record>>>,
+    stop: Option<SyncSender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<F: Format> FilesReader<F> {
+    pub(super) fn open(source: &Files<F>, ctx: SourceContext<FilePosition>) -> Result<Self> {
+        if source.records_per_second.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+            return Err(Error::invalid("records_per_second: the rate must be above zero"));
+        }
+        let found = source.pattern.find()?;
+        let bounded = source.follow.is_none();
+        if found.is_empty() && bounded && !ctx.is_restored {
+            return Err(source.pattern.nothing());
+        }
+        let all = found.len();
+        let mut restored: HashMap<String, FilePosition> = ctx.restored.iter().cloned().collect();
+        let (mut known, mut files) = (Vec::new(), Vec::new());
+        for (id, path) in found {
+            if !ctx.owns(source, &id) {
+                continue;
+            }
+            let position = restored.remove(&id);
+            let file = match position {
+                Some(position) => Known::restored(&id, path, position)?,
+                None => Known::new(&id, path),
+            };
+            let mut position = position.unwrap_or_default();
+            position.complete = file.is_at_end();
+            files.push(File { id: file.id.clone(), position, gone: false });
+            known.push(file);
+        }
+        if let Some((id, position)) = restored.iter().find(|(_, position)| !position.complete) {
+            return Err(Error::invalid(format!(
+                "{id} is no longer among the files of the source, and was read up to byte {} only: \
+                 put it back",
+                position.offset
+            )));
+        }
+        let (messages, received) = sync_channel(MESSAGES);
+        let (stop, stopped) = sync_channel(0);
+        let (owner, info) = (source.clone(), ctx.info.clone());
+        let work = Work {
+            files: known,
+            format: source.format.clone(),
+            pattern: source.pattern.clone(),
+            follow: source.follow,
+            on_malformed: source.on_malformed,
+            owns: Box::new(move |id| owner.owner(id, info.parallelism) == info.task.0),
+            messages,
+            doorbell: ctx.doorbell.clone(),
+            stop: stopped,
+        };
+        let thread = Builder::new().name(format!("files-{}", ctx.info.operator));
+        let thread = thread.spawn(move || work.run());
+        let thread = thread.or_kind(Kind::Unavailable, || "cannot start a thread".to_owned())?;
+        let mut reader = Self {
+            files,
+            splits: Vec::new(),
+            gone: restored.into_keys().collect(),
+            current: None,
+            rate: source.records_per_second,
+            pace: None,
+            bounded,
+            finished: false,
+            messages: Some(received),
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        reader.share(reader.files.len(), all);
+        Ok(reader)
+    }
+
+    /// Takes this task's share of the rate.
+    fn share(&mut self, own: usize, all: usize) {
+        let share = own as f64 / all.max(1) as f64;
+        match (&mut self.pace, self.rate) {
+            (Some(pace), Some(rate)) => pace.set_rate(rate * share),
+            (none, Some(rate)) => *none = Some(Pace::new(rate * share)),
+            _ => {}
+        }
+    }
+
+    /// Names files that the engine does not know yet: from here on they hold the watermark back.
+    fn name_splits(&mut self, emit: &mut Emit<F::Record>) {
+        for file in &self.files[self.splits.len()..] {
+            let split = emit.split(&file.id);
+            self.splits.push(split);
+            if file.position.complete {
+                say_end(emit, split, self.bounded);
+            }
+        }
+        for id in self.gone.drain(..) {
+            let split = emit.split(&id);
+            say_end(emit, split, self.bounded);
+        }
+    }
+
+    fn take(&mut self, message: Message<F::Record>, emit: &mut Emit<F::Record>) -> Result<()> {
+        match message {
+            Message::Found(id) => {
+                self.files.push(File { id, position: FilePosition::default(), gone: false });
+                self.name_splits(emit);
+            }
+            Message::Again(file) => {
+                let file = &mut self.files[file];
+                (file.position, file.gone) = (FilePosition::default(), false);
+            }
+            Message::Records { file, decoded, start, end } => {
+                self.begin(file, decoded, emit, (start, end));
+            }
+            Message::End { file, place, ends } => {
+                self.files[file].position = position(place, true);
+                say_end(emit, self.splits[file], ends == Ends::ForGood);
+            }
+            Message::Gone(file) => {
+                self.files[file].gone = true;
+                emit.is_empty(self.splits[file]);
+            }
+            Message::Share { own, all } => self.share(own, all),
+            Message::Failed(error) => return Err(error),
+            Message::Finished => self.finished = true,
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        file: usize,
+        decoded: Decoded<F::Record>,
+        emit: &mut Emit<F::Record>,
+        (start, end): (Place, Place),
+    ) {
+        let place = &mut self.files[file];
+        if let Some(malformed) = &decoded.malformed
+            && decoded.skipped > 0
+        {
+            let (line, reason) = (malformed.line, &malformed.reason);
+            tracing::warn!(
+                file = &*place.id,
+                line,
+                skipped = decoded.skipped,
+                "malformed: {reason}"
+            );
+        }
+        for _ in 0..decoded.skipped {
+            emit.count_failed();
+        }
+        place.position = position(start, false);
+        let (records, ends) = (decoded.records.into_iter(), decoded.ends);
+        self.current = Some(Current { file, records, ends, start, end });
+    }
+
+    /// Emits up to so many records of the current block; returns how many.
+    fn emit(&mut self, emit: &mut Emit<F::Record>, room: usize) -> usize {
+        let Some(current) = &mut self.current else { return 0 };
+        let count = room.min(current.records.len());
+        emit.records(self.splits[current.file], current.records.by_ref().take(count));
+        let place = match current.ends.len().checked_sub(current.records.len() + 1) {
+            _ if current.records.len() == 0 => current.end,
+            Some(last) => {
+                let End { bytes, lines } = current.ends[last];
+                let offset = current.start.offset + u64::from(bytes);
+                Place { offset, lines: current.start.lines + u64::from(lines) }
+            }
+            None => current.start,
+        };
+        self.files[current.file].position = position(place, false);
+        if current.records.len() == 0 {
+            self.current = None;
+        }
+        count
+    }
+
+    /// Why the thread is gone without a word: it panicked, in the code that decodes.
+    fn panicked(&mut self) -> Error {
+        let panic = self.thread.take().and_then(|thread| thread.join().err());
+        let text = panic.as_ref().and_then(|panic| {
+            let text = panic.downcast_ref::<&str>().copied();
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        });
+        Error::user(format!("panicked while decoding: {}", text.unwrap_or("no message")))
+    }
+}
+
+fn position(place: Place, complete: bool) -> FilePosition {
+    FilePosition { offset: place.offset, lines: place.lines, complete }
+}
+
+fn say_end<T>(emit: &mut Emit<T>, split: SplitIndex, for_good: bool) {
+    if for_good {
+        emit.is_finished(split);
+    } else {
+        emit.is_empty(split);
+    }
+}
+
+impl<F: Format> Reader for FilesReader<F> {
+    type Item = F::Record;
+    type Position = FilePosition;
+
+    fn poll(&mut self, emit: &mut Emit<F::Record>) -> Result<Poll> {
+        self.name_splits(emit);
+        let now = emit.now();
+        let mut room = emit.room();
+        let due = self.pace.as_mut().map(|pace| pace.due(now));
+        room = due.map_or(room, |due| due.min(room));
+        loop {
+            let emitted = self.emit(emit, room);
+            room -= emitted;
+            if let Some(pace) = &mut self.pace {
+                pace.made(emitted);
+            }
+            if self.current.is_some() {
+                break;
+            }
+            if self.finished {
+                return Ok(Poll::Finished);
+            }
+            let received =
+                self.messages.as_ref().map_or(Err(TryRecvError::Disconnected), |it| it.try_recv());
+            match received {
+                Ok(message) => self.take(message, emit)?,
+                Err(TryRecvError::Empty) => return Ok(Poll::Pending),
+                Err(TryRecvError::Disconnected) => return Err(self.panicked()),
+            }
+        }
+        match &self.pace {
+            Some(pace) if emit.room() > 0 => Ok(Poll::Until(pace.next(now))),
+            _ => Ok(Poll::Ready),
+        }
+    }
+
+    fn positions(&self) -> Vec<(Arc<str>, FilePosition)> {
+        let live = self.files.iter().filter(|file| !file.gone);
+        live.map(|file| (file.id.clone(), file.position)).collect()
+    }
+}
+
+impl<F: Format> Drop for FilesReader<F> {
+    fn drop(&mut self) {
+        self.messages = None;
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but the disk now; its panic was reported, or nobody cares any more.
+            let _ = thread.join();
+        }
+    }
+}

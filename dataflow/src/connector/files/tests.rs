@@ -1,0 +1,332 @@
+//! The reader of the files source as the engine drives it: positions, growth, restores, failures.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_protocol::id::TaskIndex;
+
+use super::*;
+use crate::error::{Error, Kind};
+use crate::source::{Emit, Poll, Reader};
+use crate::task::{Doorbell, TaskInfo};
+use crate::time::Timestamp;
+
+/// Looks so often that tests need not wait, and so seldom that they show it where they do.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What a source's task is between the barriers: a reader, and what came out of it.
+struct Task<F: Format> {
+    reader: FilesReader<F>,
+    emit: Emit<F::Record>,
+    bell: Doorbell,
+    last: Poll,
+}
+
+impl<F: Format> Task<F> {
+    fn open(source: &Files<F>, restored: &[(String, FilePosition)]) -> Result<Self> {
+        Self::open_of(source, restored, 0, 1)
+    }
+
+    fn open_of(
+        source: &Files<F>,
+        restored: &[(String, FilePosition)],
+        task: u32,
+        parallelism: u32,
+    ) -> Result<Self> {
+        let bell = Doorbell::default();
+        bell.belongs_here();
+        let info = TaskInfo {
+            operator: "in".into(),
+            task: TaskIndex(task),
+            parallelism,
+            key_groups: Default::default(),
+            counters: Arc::default(),
+        };
+        let mine = restored.iter().filter(|(id, _)| source.owner(id, parallelism) == task);
+        let ctx = SourceContext {
+            info,
+            restored: mine.cloned().collect(),
+            is_restored: !restored.is_empty(),
+            doorbell: bell.clone(),
+        };
+        let reader = source.open(ctx)?;
+        Ok(Self { reader, emit: Emit::new(), bell, last: Poll::Ready })
+    }
+
+    /// Polls until the condition holds.
+    fn until(&mut self, mut holds: impl FnMut(&Self) -> bool) -> Result<()> {
+        for _ in 0..10_000 {
+            self.bell.clear();
+            self.last = self.reader.poll(&mut self.emit)?;
+            if holds(self) {
+                return Ok(());
+            }
+            if self.last != Poll::Ready {
+                self.bell.wait(Duration::from_millis(10));
+            }
+        }
+        panic!("it never came: {:?} after {} records", self.last, self.emit.records.len());
+    }
+
+    /// Polls until there are so many records.
+    fn records(&mut self, count: usize) -> Result<Vec<F::Record>> {
+        let mut records = Vec::new();
+        self.until(|_| true)?;
+        loop {
+            records.append(&mut self.emit.records);
+            self.emit.stretches.clear();
+            if records.len() >= count || self.last == Poll::Finished {
+                return Ok(records);
+            }
+            self.until(|task| !task.emit.records.is_empty() || task.last == Poll::Finished)?;
+        }
+    }
+
+    fn all(&mut self) -> Result<Vec<F::Record>> {
+        self.records(usize::MAX)
+    }
+
+    fn positions(&self) -> Vec<(String, FilePosition)> {
+        let positions = self.reader.positions().into_iter();
+        positions.map(|(id, position)| (id.to_string(), position)).collect()
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn lines(numbers: impl IntoIterator<Item = u32>) -> String {
+    numbers.into_iter().map(|number| format!("{number}\n")).collect()
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn numbers(path: &Path) -> Files<Json<u32>> {
+    Files::json(text(path))
+}
+
+fn refused<F: Format>(source: &Files<F>, restored: &[(String, FilePosition)]) -> Error {
+    Task::open(source, restored).err().expect("it is refused")
+}
+
+#[test]
+fn it_goes_on_in_the_middle_of_each_file_wherever_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = |numbers: std::ops::Range<u32>| format!("number\n{}", lines(numbers));
+    fs::write(dir.path().join("a.csv"), csv(0..3000)).unwrap();
+    let gzip = fs::File::create(dir.path().join("b.csv.gz")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(gzip, flate2::Compression::fast());
+    gzip.write_all(csv(3000..6000).as_bytes()).unwrap();
+    gzip.finish().unwrap();
+    let bytes = zstd::encode_all(csv(6000..9000).as_bytes(), 1).unwrap();
+    fs::write(dir.path().join("c.csv.zst"), bytes).unwrap();
+    let source = Files::csv::<(u32,)>(text(dir.path()));
+
+    let (mut read, mut restored) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let mut task = Task::open(&source, &restored).unwrap();
+        read.extend(task.records(1).unwrap());
+        restored = task.positions();
+    }
+    assert!(restored.iter().all(|(_, position)| position.complete), "{restored:?}");
+    read.sort_unstable();
+    assert_eq!(read, (0..9000).map(|number| (number,)).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_are_read_in_turn_and_an_unread_one_is_named_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in 0..70 {
+        fs::write(dir.path().join(format!("{file:02}")), lines([file; 10])).unwrap();
+    }
+    let source = numbers(dir.path());
+    let mut task = Task::open(&source, &[]).unwrap();
+    task.until(|_| true).unwrap();
+    assert_eq!(task.emit.splits.len(), 70);
+    let read = task.all().unwrap();
+    let expected: Vec<u32> = (0..70).flat_map(|file| [file; 10]).collect();
+    assert_eq!(read, expected, "in order of name, a block of each at a time");
+    assert_eq!(task.emit.quiet.iter().filter(|(_, finished)| *finished).count(), 70);
+}
+
+#[test]
+fn tasks_share_the_files_and_find_them_again_at_another_parallelism() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in 0..20u32 {
+        fs::write(dir.path().join(file.to_string()), lines(file * 3000..(file + 1) * 3000))
+            .unwrap();
+    }
+    let source = numbers(dir.path());
+    let (mut read, mut restored) = (Vec::new(), Vec::new());
+    for task in 0..2 {
+        let mut task = Task::open_of(&source, &[], task, 2).unwrap();
+        read.extend(task.records(1000).unwrap());
+        restored.extend(task.positions());
+    }
+    assert_eq!(restored.len(), 20);
+    for task in 0..3 {
+        read.extend(Task::open_of(&source, &restored, task, 3).unwrap().all().unwrap());
+    }
+    read.sort_unstable();
+    assert_eq!(read, (0..60_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_followed_file_is_read_as_it_grows_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old.log"), dir.path().join("new.log"));
+    append(&old, "1\n2\n3");
+    let source = numbers(dir.path()).follow_every(LOOK);
+    let mut task = Task::open(&source, &[]).unwrap();
+    assert_eq!(task.records(2).unwrap(), [1, 2]);
+    append(&old, "0\n4\n");
+    assert_eq!(task.records(2).unwrap(), [30, 4]);
+    append(&new, "5\n");
+    assert_eq!(task.records(1).unwrap(), [5]);
+    assert_eq!(task.last, Poll::Pending);
+    let position =
+        |id: &str| task.positions().into_iter().find(|(known, _)| known == id).unwrap().1;
+    assert_eq!((position("old.log").offset, position("old.log").lines), (9, 4));
+
+    append(&old, "6\n");
+    let restored = task.positions();
+    drop(task);
+    let mut task = Task::open(&source, &restored).unwrap();
+    assert_eq!(task.records(1).unwrap(), [6]);
+}
+
+#[test]
+fn a_followed_csv_file_waits_for_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    append(&path, "numb");
+    let source = Files::csv::<std::collections::BTreeMap<String, u32>>(text(&path));
+    let mut task = Task::open(&source.follow_every(LOOK), &[]).unwrap();
+    task.until(|task| task.last == Poll::Pending).unwrap();
+    append(&path, "er\n1\n");
+    assert_eq!(task.records(1).unwrap()[0]["number"], 1);
+}
+
+#[test]
+fn a_followed_file_that_becomes_shorter_fails_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    append(&path, "1\n2\n");
+    let mut task = Task::open(&numbers(&path).follow_every(LOOK), &[]).unwrap();
+    assert_eq!(task.records(2).unwrap(), [1, 2]);
+    task.until(|task| task.reader.positions()[0].1.complete).unwrap();
+    fs::write(&path, "3\n").unwrap();
+    let error = task.until(|_| false).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("a.log was truncated"), "{error}");
+}
+
+#[test]
+fn a_followed_file_may_go_once_it_is_read_and_come_again_with_new_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    append(&path, "1\n");
+    let mut task = Task::open(&numbers(dir.path()).follow_every(LOOK), &[]).unwrap();
+    assert_eq!(task.records(1).unwrap(), [1]);
+    fs::remove_file(&path).unwrap();
+    task.until(|task| task.positions().is_empty()).unwrap();
+    append(&path, "2\n");
+    assert_eq!(task.records(1).unwrap(), [2]);
+}
+
+#[test]
+fn a_restored_file_that_is_shorter_or_gone_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let source = numbers(dir.path());
+    fs::write(&a, lines(0..2000)).unwrap();
+    fs::write(&b, lines(0..2000)).unwrap();
+    let mut task = Task::open(&source, &[]).unwrap();
+    task.records(1000).unwrap();
+    let restored = task.positions();
+    assert!(restored.iter().any(|(_, position)| !position.complete && position.offset > 0));
+    fs::write(&a, "").unwrap();
+    assert!(refused(&source, &restored).to_string().contains("a was truncated or replaced"));
+    fs::remove_file(&a).unwrap();
+    let error = refused(&source, &restored);
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("a is no longer among the files"), "{error}");
+    // What was read to its end may go.
+    let complete = FilePosition { offset: 10, lines: 2, complete: true };
+    let read = Task::open(&source, &[("a".to_owned(), complete)]).unwrap().all().unwrap();
+    assert_eq!(read.len(), 2000);
+}
+
+#[test]
+fn nothing_to_read_is_an_error_unless_it_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = refused(&numbers(dir.path()), &[]);
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().starts_with("there is no file in"), "{error}");
+    let error = refused(&numbers(&dir.path().join("*.json")), &[]);
+    assert!(error.to_string().starts_with("no file matches"), "{error}");
+    let error = refused(&numbers(&dir.path().join("a.json")).follow(), &[]);
+    assert!(error.to_string().contains("a.json"), "{error}");
+    let mut task =
+        Task::open(&numbers(&dir.path().join("*.json")).follow_every(LOOK), &[]).unwrap();
+    append(&dir.path().join("a.json"), "1\n");
+    assert_eq!(task.records(1).unwrap(), [1]);
+    let error = refused(&numbers(dir.path()).records_per_second(0.0), &[]);
+    assert!(error.to_string().contains("records_per_second"), "{error}");
+}
+
+#[test]
+fn a_malformed_record_fails_the_job_or_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    fs::write(&path, format!("{}{{\n1\n", lines(0..50_000))).unwrap();
+    let mut task = Task::open(&numbers(&path), &[]).unwrap();
+    let error = task.all().unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    let text = error.to_string();
+    assert!(text.contains("a.json, line 50001: invalid type: map"), "{text}");
+
+    let source = numbers(&path).on_malformed(OnMalformed::Skip);
+    let mut task = Task::open(&source, &[]).unwrap();
+    assert_eq!(task.all().unwrap().len(), 50_001);
+    assert_eq!(task.emit.failed, 1);
+}
+
+#[test]
+fn a_panic_of_the_users_type_is_an_error_of_the_user() {
+    #[derive(Clone, serde::Serialize)]
+    struct Touchy;
+    impl<'de> Deserialize<'de> for Touchy {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+            panic!("do not touch")
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    fs::write(&path, "1\n").unwrap();
+    let error = Task::open(&Files::json::<Touchy>(text(&path)), &[]).unwrap().all().err().unwrap();
+    assert_eq!(error.kind(), Kind::User);
+    assert!(error.to_string().contains("do not touch"), "{error}");
+}
+
+#[test]
+fn records_come_at_the_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    fs::write(&path, lines(0..5000)).unwrap();
+    let mut task = Task::open(&numbers(&path).records_per_second(100.0), &[]).unwrap();
+    task.emit.now = Timestamp(10_000);
+    task.until(|task| matches!(task.last, Poll::Until(_))).unwrap();
+    assert_eq!((task.emit.records.len(), task.last), (0, Poll::Until(Timestamp(10_010))));
+    task.emit.now = Timestamp(10_255);
+    task.until(|task| matches!(task.last, Poll::Until(_))).unwrap();
+    assert_eq!((task.emit.records.len(), task.last), (25, Poll::Until(Timestamp(10_260))));
+    assert_eq!(task.positions()[0].1.lines, 25);
+}

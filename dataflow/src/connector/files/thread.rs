@@ -1,0 +1,352 @@
+//! [`Work`]: the thread that reads and decodes the files of one task.
+//!
+//! Started by [`super::reader`], to which it sends [`Message`]s over a bounded queue. It decodes too, rather
+//! than leave that to the engine thread: the work is the same, and a job with one file has a second core for
+//! it. Invariant: what it says of a file, it says in the order of the file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use super::FilePosition;
+use super::fail;
+use super::find::{Found, Pattern};
+use super::input::{Compression, Next, OpenFile, Place, too_short};
+use crate::connector::format::{Decoded, Ends, Format, OnMalformed};
+use crate::error::{Error, Result};
+use crate::task::Doorbell;
+
+/// Files open at once. Each costs a handle and some 200 KiB of buffers; more are read no faster.
+const OPEN_FILES: usize = 64;
+
+/// Messages under way to the engine. Each holds a block, so that this bounds memory, and four keep both
+/// sides busy.
+pub(super) const MESSAGES: usize = 4;
+
+/// Blocks between two looks for new files while there is something to read: 32 MiB.
+const LOOK_BLOCKS: u32 = 256;
+
+/// What the thread says. Files go by their place in the list.
+pub(super) enum Message<T> {
+    /// A new file.
+    Found(Arc<str>),
+    /// A file that was gone is there again, with new content.
+    Again(usize),
+    /// Records, and where their block begins and ends.
+    Records { file: usize, decoded: Decoded<T>, start: Place, end: Place },
+    /// All is read that the file holds, up to this place; for good?
+    End { file: usize, place: Place, ends: Ends },
+    /// A file that was read is gone.
+    Gone(usize),
+    /// This task reads so many of all files.
+    Share { own: usize, all: usize },
+    /// Nothing more can be read.
+    Failed(Error),
+    /// There is nothing more to read.
+    Finished,
+}
+
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Open,
+    /// Read to its end; it may grow.
+    AtEnd,
+    /// Never to be read again.
+    Done,
+    Gone,
+}
+
+/// A file of this task.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: Arc<str>,
+    path: PathBuf,
+    /// Where to go on; None is the beginning, a header included.
+    place: Option<Place>,
+    /// Its length when it was last opened.
+    seen_bytes: u64,
+    state: State,
+}
+
+impl Known {
+    /// A file that is read from its beginning.
+    pub(super) fn new(id: &str, path: PathBuf) -> Self {
+        Self { id: id.into(), path, place: None, seen_bytes: 0, state: State::Waiting }
+    }
+
+    /// A file that is read on from a position.
+    pub(super) fn restored(id: &str, path: PathBuf, position: FilePosition) -> Result<Self> {
+        let mut known = Self::new(id, path);
+        let FilePosition { offset, lines, complete } = position;
+        known.place = (offset > 0).then_some(Place { offset, lines });
+        if Compression::of(&known.path) == Compression::None {
+            if known.bytes()? < offset {
+                return Err(too_short(&known.path, offset, known.bytes()?));
+            }
+            if complete && known.bytes()? == offset {
+                known.state = State::AtEnd;
+                known.seen_bytes = offset;
+            }
+        } else if complete {
+            known.state = State::Done;
+        }
+        Ok(known)
+    }
+
+    /// Whether there was nothing left to read of it when the job was restored.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.state, State::AtEnd | State::Done)
+    }
+
+    /// Fails if the file, read to its end, has become shorter than what was read.
+    fn check_length(&self, read: u64) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(meta) if meta.len() < read && Compression::of(&self.path) == Compression::None => {
+                Err(too_short(&self.path, read, meta.len()))
+            }
+            // Removed since it was opened: it was read to its end all the same.
+            _ => Ok(()),
+        }
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        let meta = std::fs::metadata(&self.path);
+        Ok(meta.map_err(|error| fail("cannot look at", &self.path, error))?.len())
+    }
+}
+
+/// What the thread works on.
+pub(super) struct Work<F: Format> {
+    pub(super) files: Vec<Known>,
+    pub(super) format: F,
+    pub(super) pattern: Pattern,
+    pub(super) follow: Option<Duration>,
+    pub(super) on_malformed: OnMalformed,
+    /// Whether this task reads a file.
+    pub(super) owns: Box<dyn Fn(&str) -> bool + Send>,
+    pub(super) messages: SyncSender<Message<F::Record>>,
+    pub(super) doorbell: Doorbell,
+    /// Disconnected when the reader is dropped.
+    pub(super) stop: Receiver<Infallible>,
+}
+
+/// The reader is gone: nothing more is wanted.
+struct Stopped;
+
+/// Why the thread ends before its files do.
+enum Halt {
+    Stopped,
+    Failed(Error),
+}
+
+impl From<Stopped> for Halt {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<F: Format> Work<F> {
+    /// Reads until there is nothing more to read, or nobody wants it.
+    pub(super) fn run(self) {
+        let (messages, doorbell) = (self.messages.clone(), self.doorbell.clone());
+        let last = match Reading::new(self).run() {
+            Ok(()) => Message::Finished,
+            Err(Halt::Failed(error)) => Message::Failed(error),
+            Err(Halt::Stopped) => return,
+        };
+        let _ = messages.send(last);
+        doorbell.ring();
+    }
+}
+
+/// The files of one task, being read.
+struct Reading<F: Format> {
+    work: Work<F>,
+    by_id: BTreeMap<Arc<str>, usize>,
+    /// In order of name.
+    waiting: BTreeMap<Arc<str>, usize>,
+    open: VecDeque<(usize, OpenFile<F>)>,
+}
+
+impl<F: Format> Reading<F> {
+    fn new(work: Work<F>) -> Self {
+        let named = work.files.iter().enumerate().map(|(file, known)| (known.id.clone(), file));
+        let by_id: BTreeMap<_, _> = named.collect();
+        let waits = |file: &usize| work.files[*file].state == State::Waiting;
+        let waiting = by_id.clone().into_iter().filter(|(_, file)| waits(file)).collect();
+        Self { work, by_id, waiting, open: VecDeque::new() }
+    }
+
+    fn run(mut self) -> Result<(), Halt> {
+        let mut blocks = 0;
+        if let Some(interval) = self.work.follow {
+            // Files may have come since the list was made; the first look must not wait.
+            self.look()?;
+            loop {
+                self.fill_open()?;
+                if self.open.is_empty() {
+                    self.wait(interval)?;
+                } else if blocks < LOOK_BLOCKS {
+                    blocks += 1;
+                    self.read_block()?;
+                    continue;
+                }
+                blocks = 0;
+                self.look()?;
+            }
+        }
+        loop {
+            self.fill_open()?;
+            if self.open.is_empty() {
+                return Ok(());
+            }
+            self.read_block()?;
+        }
+    }
+
+    fn wait(&self, interval: Duration) -> Result<(), Stopped> {
+        match self.work.stop.recv_timeout(interval) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Stopped),
+        }
+    }
+
+    fn send(&self, message: Message<F::Record>) -> Result<(), Stopped> {
+        self.work.messages.send(message).map_err(|_| Stopped)?;
+        self.work.doorbell.ring();
+        Ok(())
+    }
+
+    /// Opens files that wait, while there are handles.
+    fn fill_open(&mut self) -> Result<(), Halt> {
+        while self.open.len() < OPEN_FILES {
+            let Some((_, file)) = self.waiting.pop_first() else { break };
+            let ends = if self.work.follow.is_some() { Ends::ForNow } else { Ends::ForGood };
+            let known = &mut self.work.files[file];
+            known.seen_bytes = known.bytes()?;
+            match OpenFile::open(&known.path, &self.work.format, known.place, ends)? {
+                Some(open) => {
+                    known.state = State::Open;
+                    self.open.push_back((file, open));
+                }
+                None => known.state = State::AtEnd,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a block of the file whose turn it is.
+    fn read_block(&mut self) -> Result<(), Halt> {
+        let Some((file, mut open)) = self.open.pop_front() else { return Ok(()) };
+        let known = &mut self.work.files[file];
+        match open.next(&known.path, self.work.on_malformed)? {
+            Next::Records { mut decoded, start, end } => {
+                known.place = Some(end);
+                let failed = decoded.has_failed().then(|| decoded.malformed.take()).flatten();
+                let failed = failed.map(|malformed| {
+                    let path = known.path.display();
+                    let (line, reason) = (malformed.line, malformed.reason);
+                    Error::invalid(format!(
+                        "{path}, line {line}: {reason} (to leave such records out: on_malformed)"
+                    ))
+                });
+                self.send(Message::Records { file, decoded, start, end })?;
+                if let Some(error) = failed {
+                    return Err(error.into());
+                }
+                self.open.push_back((file, open));
+            }
+            Next::End => {
+                let (place, ends) = (open.place(), open.ends());
+                known.check_length(place.offset)?;
+                known.place = Some(place);
+                known.state = if ends == Ends::ForGood { State::Done } else { State::AtEnd };
+                self.send(Message::End { file, place, ends })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks which files are new, have grown, or are gone.
+    fn look(&mut self) -> Result<(), Halt> {
+        let found = self.work.pattern.find()?;
+        for (id, path) in &found {
+            match self.by_id.get(&**id) {
+                Some(&file) => self.look_at(file)?,
+                None if (self.work.owns)(id) => {
+                    let (file, known) = (self.work.files.len(), Known::new(id, path.clone()));
+                    self.by_id.insert(known.id.clone(), file);
+                    self.waiting.insert(known.id.clone(), file);
+                    self.send(Message::Found(known.id.clone()))?;
+                    self.work.files.push(known);
+                }
+                None => {}
+            }
+        }
+        self.look_for_gone(&found)?;
+        let own = self.work.files.iter().filter(|known| known.state != State::Gone).count();
+        self.send(Message::Share { own, all: found.len() })?;
+        Ok(())
+    }
+
+    /// Looks at a known file that is there.
+    fn look_at(&mut self, file: usize) -> Result<(), Halt> {
+        let known = &mut self.work.files[file];
+        let read = known.place.map_or(0, |place| place.offset);
+        match known.state {
+            State::AtEnd => {
+                let bytes = known.bytes()?;
+                if bytes < read {
+                    return Err(too_short(&known.path, read, bytes).into());
+                }
+                if bytes == read || bytes == known.seen_bytes {
+                    return Ok(());
+                }
+            }
+            State::Gone => {
+                known.place = None;
+                self.send(Message::Again(file))?;
+            }
+            State::Waiting | State::Open | State::Done => return Ok(()),
+        }
+        let known = &mut self.work.files[file];
+        known.state = State::Waiting;
+        self.waiting.insert(known.id.clone(), file);
+        Ok(())
+    }
+
+    fn look_for_gone(&mut self, found: &Found) -> Result<(), Halt> {
+        for file in 0..self.work.files.len() {
+            let known = &mut self.work.files[file];
+            if found.contains_key(&*known.id) {
+                continue;
+            }
+            match known.state {
+                State::Waiting => {
+                    let path = known.path.display();
+                    return Err(Error::invalid(format!(
+                        "{path} was removed before it was read to its end: put it back"
+                    ))
+                    .into());
+                }
+                State::AtEnd | State::Done => {
+                    known.state = State::Gone;
+                    self.send(Message::Gone(file))?;
+                }
+                State::Open | State::Gone => {}
+            }
+        }
+        Ok(())
+    }
+}

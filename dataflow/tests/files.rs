@@ -1,0 +1,174 @@
+//! Files in, files out, through the engine: killed, restored, and nothing twice or missing.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use millstream_dataflow::clock::{Clock, ManualClock, SystemClock};
+use millstream_dataflow::connector::files::{FileSink, Files};
+use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
+use millstream_dataflow::{Barrier, Job};
+use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use tokio::sync::mpsc::Receiver;
+
+struct Life {
+    engine: Engine,
+    events: Receiver<Event>,
+}
+
+impl Life {
+    async fn start(job: &Job, run: u64, restore: Restore, clock: Arc<dyn Clock>) -> Self {
+        let deployment = Deployment {
+            run: Run(run),
+            job: "test/files".into(),
+            threads: vec![1 + run as u32],
+            worker: WorkerIndex(0),
+            restore,
+            clock,
+        };
+        let (engine, events) = Engine::deploy(job, deployment).unwrap();
+        let mut life = Self { engine, events };
+        assert!(matches!(life.next().await, Event::Restored));
+        life.engine.recover().await.unwrap();
+        life.engine.start();
+        life
+    }
+
+    async fn next(&mut self) -> Event {
+        match self.events.recv().await.unwrap() {
+            Event::Failed(error) => panic!("{error:?}"),
+            event => event,
+        }
+    }
+
+    /// Cuts a snapshot.
+    async fn snapshot(&mut self, epoch: u64) -> Vec<Share> {
+        self.engine.barrier(Barrier { epoch: Epoch(epoch), stopping: false });
+        let mut shares = Vec::new();
+        while shares.len() < self.engine.shares() {
+            if let Event::Share(_, share) = self.next().await {
+                shares.push(share.unwrap());
+            }
+        }
+        shares
+    }
+
+    async fn commit(&self, epoch: u64) {
+        self.engine.published(Epoch(epoch));
+        self.engine.committer().commit(Epoch(epoch)).await.unwrap();
+    }
+
+    fn written(&self) -> u64 {
+        let sinks = self.engine.tasks().iter().filter(|info| &*info.operator == "out");
+        sinks.map(|info| info.counters.records_in.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Lets time pass until the sink has taken in so many records.
+    fn write(&self, clock: &ManualClock, records: u64) {
+        for _ in 0..10_000 {
+            if self.written() >= records {
+                return;
+            }
+            clock.set(clock.now().saturating_add(2));
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        panic!("{} of {records} records were written", self.written());
+    }
+}
+
+fn restore(epoch: u64, shares: Vec<Share>) -> Restore {
+    let mut restore = Restore::new(Epoch(epoch));
+    for share in shares {
+        let groups = share.index.groups;
+        restore.add(RestoredPart::new(share.bytes, groups).unwrap());
+    }
+    restore
+}
+
+/// The records in all files that appeared, sorted.
+fn shown(directory: &Path) -> Vec<u32> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.is_file());
+    let texts = files.map(|path| std::fs::read_to_string(path).unwrap());
+    let mut numbers: Vec<u32> = texts
+        .flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn waiting(directory: &Path) -> usize {
+    let waiting = directory.join(".pending/test%2Ffiles/out");
+    std::fs::read_dir(waiting).unwrap().count()
+}
+
+fn input(directory: &Path) {
+    let lines = |numbers: std::ops::Range<u32>| {
+        numbers.map(|number| format!("{number}\n")).collect::<String>()
+    };
+    std::fs::create_dir(directory).unwrap();
+    std::fs::write(directory.join("a.json"), lines(0..10_000)).unwrap();
+    let gzip = std::fs::File::create(directory.join("b.json.gz")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(gzip, flate2::Compression::fast());
+    gzip.write_all(lines(10_000..20_000).as_bytes()).unwrap();
+    gzip.finish().unwrap();
+    let bytes = zstd::encode_all(lines(20_000..30_000).as_bytes(), 1).unwrap();
+    std::fs::write(directory.join("c.json.zst"), bytes).unwrap();
+}
+
+fn program(directory: &Path, rate: f64) -> Job {
+    let mut job = Job::new(Default::default());
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    job.source("in", Files::json::<u32>(path("in")).records_per_second(rate))
+        .sink("out", FileSink::json(path("out")).roll_bytes(4096));
+    job
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_at_any_point_writes_every_record_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    input(&dir.path().join("in"));
+
+    // Killed with an epoch published and not committed, and records behind it.
+    let clock = Arc::new(ManualClock::default());
+    let mut life =
+        Life::start(&program(dir.path(), 10_000.0), 1, Restore::default(), clock.clone()).await;
+    let mut published = Vec::new();
+    for epoch in 1..=2 {
+        life.write(&clock, epoch * 8000);
+        published = life.snapshot(epoch).await;
+        if epoch == 1 {
+            assert_eq!(shown(&out), [0; 0], "nothing appears before the snapshot is published");
+            life.commit(1).await;
+        }
+    }
+    let committed = shown(&out).len();
+    assert!((1..30_000).contains(&committed), "{committed}");
+    life.write(&clock, 20_000);
+    drop(life);
+    assert!(waiting(&out) > 0);
+
+    // Killed again, with what it wrote in no snapshot at all.
+    let clock = Arc::new(ManualClock::default());
+    let again = restore(2, published.clone());
+    let life = Life::start(&program(dir.path(), 10_000.0), 2, again, clock.clone()).await;
+    let recovered = shown(&out).len();
+    assert!(recovered > committed, "{recovered}");
+    assert_eq!(waiting(&out), 0, "what run 1 left is gone");
+    life.write(&clock, 3000);
+    drop(life);
+    assert!(waiting(&out) > 0);
+
+    let clock = Arc::new(SystemClock::new());
+    let again = restore(2, published);
+    let mut life = Life::start(&program(dir.path(), 1e9), 3, again, clock).await;
+    while !matches!(life.next().await, Event::Ended) {}
+    life.snapshot(3).await;
+    life.commit(3).await;
+    assert_eq!(shown(&out), (0..30_000).collect::<Vec<_>>());
+    assert_eq!(waiting(&out), 0);
+}

@@ -1,0 +1,339 @@
+//! What a coordinator and its workers say to each other.
+//!
+//! Received from: the coordinator, which sends a [`Command`], and a worker, which answers with a
+//! [`Report`]. Handed to: the worker's session and the coordinator's state machine, over channels
+//! in one process and over the network elsewhere. Invariant: every command may arrive twice and
+//! every report late; both carry the run, epoch, slot or nonce by which the receiver can tell.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error_kind::Failure;
+use crate::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
+use crate::job::JobSpec;
+use crate::log::{Lineage, Manifest, Nonce};
+use crate::plan::Plan;
+use crate::share::TaskShare;
+
+/// Version of this protocol.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What a coordinator tells a worker. A worker obeys only the highest (run, term) it has seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Command {
+    /// Build the program and say what came of it: [`Report::Facts`] or [`Report::Unfit`].
+    Hello(Box<Hello>),
+    /// Probe the store, then read the whole log: [`Report::Log`] or [`Report::LogUnread`].
+    ReadLog {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Read one slot: [`Report::Slot`].
+    ReadEntry {
+        /// The slot.
+        seq: Seq,
+    },
+    /// Create the entry unless the slot is taken: [`Report::Appended`].
+    Append {
+        /// The slot.
+        seq: Seq,
+        /// Names this entry in the answer.
+        nonce: Nonce,
+        /// The entry's bytes.
+        text: String,
+    },
+    /// Build the tasks of a run, restore their state and recover the sinks: [`Report::Deployed`] or
+    /// [`Report::TaskFailed`].
+    Deploy(Box<Deploy>),
+    /// Let the deployed tasks run.
+    Start {
+        /// The run.
+        run: Run,
+    },
+    /// Cut the stream at an epoch: [`Report::PartUploaded`] or [`Report::Declined`].
+    Barrier {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether sources emit nothing more behind it.
+        stopping: bool,
+    },
+    /// Give the epoch up: it will never be published. Changes since the last published one are
+    /// kept.
+    Abort {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The epoch is published: later shares may hold what changed since.
+    Published {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Make the output up to the epoch visible: [`Report::Committed`] or [`Report::TaskFailed`].
+    Commit {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+        /// The manifest's slot.
+        seq: Seq,
+    },
+    /// Note that all output of a manifest is visible: [`Report::CommittedWritten`].
+    WriteCommitted {
+        /// The manifest's slot.
+        seq: Seq,
+    },
+    /// Overwrite old manifests, then delete objects: [`Report::Retained`].
+    Retain(Retain),
+    /// List the parts of all runs: [`Report::Parts`].
+    ListParts,
+    /// Drop the tasks of this run and of every lower one: [`Report::Dropped`].
+    Drop {
+        /// The run.
+        run: Run,
+    },
+    /// Drop everything, touch nothing outside, and end the session.
+    Stop,
+}
+
+/// The first command of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the coordinator.
+    pub protocol: u32,
+    /// The job's namespace.
+    pub namespace: String,
+    /// The job's name.
+    pub name: String,
+    /// What the job is.
+    pub spec: JobSpec,
+    /// Which of the job's workers this one is.
+    pub worker: WorkerIndex,
+}
+
+/// What a worker knows once it has built the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// [`PROTOCOL_VERSION`] of the worker.
+    pub protocol: u32,
+    /// Hash of the executable: one run, one hash.
+    pub executable: String,
+    /// The plan, with parallelism resolved for all threads of all workers.
+    pub plan: Plan,
+    /// The plan's fingerprint.
+    pub fingerprint: String,
+    /// How many engine threads the worker has.
+    pub threads: u32,
+}
+
+/// What a run is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deploy {
+    /// The run.
+    pub run: Run,
+    /// The coordinator's reign within it.
+    pub term: Term,
+    /// The history that the run continues.
+    pub lineage: Lineage,
+    /// Engine threads of each worker, in the order of their ordinals: placement follows from it.
+    pub threads: Vec<u32>,
+    /// What to restore; none: start from nothing.
+    pub restore: Option<Restore>,
+    /// The highest parallelism of each sink in any claim of the log: every transactional id up to
+    /// it is fenced before the run starts.
+    pub sinks_ever: BTreeMap<OperatorId, u32>,
+}
+
+/// The snapshot to restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restore {
+    /// The manifest's slot.
+    pub seq: Seq,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Whether `committed/<seq>` exists: its output is visible, and no sink need look.
+    pub committed: bool,
+}
+
+/// What retention overwrites and deletes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retain {
+    /// A slot that must still be free. Is it taken, another coordinator is at work: touch nothing.
+    pub guard: Seq,
+    /// Slots to overwrite, each with the tombstone's bytes. First of all.
+    pub tombstones: Vec<(Seq, String)>,
+    /// Objects to delete then, named relative to the job's prefix.
+    pub delete: Vec<String>,
+}
+
+/// What a worker tells its coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Report {
+    /// The program is built.
+    Facts(Box<Facts>),
+    /// The worker cannot serve this job.
+    Unfit(Failure),
+    /// The whole log, by slot, from one reading.
+    Log {
+        /// That of the command.
+        request: u64,
+        /// The bytes of each entry.
+        entries: Vec<(Seq, String)>,
+        /// The manifests whose output is all visible.
+        committed: Vec<Seq>,
+    },
+    /// The log cannot be read.
+    LogUnread {
+        /// That of the command.
+        request: u64,
+        /// Why. `Invalid` where the store does not honour If-None-Match.
+        failure: Failure,
+    },
+    /// What a slot holds.
+    Slot {
+        /// The slot.
+        seq: Seq,
+        /// The entry's bytes; none where the slot is free.
+        content: Result<Option<String>, Failure>,
+    },
+    /// What became of an append.
+    Appended {
+        /// The slot.
+        seq: Seq,
+        /// That of the command.
+        nonce: Nonce,
+        /// What became of it.
+        outcome: AppendOutcome,
+    },
+    /// The worker's tasks stand ready, their state is restored, their sinks are recovered.
+    Deployed {
+        /// The run.
+        run: Run,
+        /// How long the restore took.
+        restore_took: Duration,
+    },
+    /// The worker's share of an epoch is in the store.
+    PartUploaded {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+        /// The share of each task that keeps state.
+        shares: Vec<TaskShare>,
+    },
+    /// The worker cannot take part in this epoch; the job goes on.
+    Declined {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// The worker's output up to the epoch is visible.
+    Committed {
+        /// The run.
+        run: Run,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Whether `committed/<seq>` is written.
+    CommittedWritten {
+        /// The manifest's slot.
+        seq: Seq,
+        /// Why not.
+        result: Result<(), Failure>,
+    },
+    /// What became of [`Command::Retain`].
+    Retained {
+        /// That of the command.
+        guard: Seq,
+        /// `Fenced` where the guard slot is taken.
+        result: Result<(), Failure>,
+    },
+    /// The parts of all runs, named relative to the job's prefix.
+    Parts(Result<Vec<String>, Failure>),
+    /// A task failed. The worker's other tasks of the run stop too.
+    TaskFailed {
+        /// The run.
+        run: Run,
+        /// The operator, where one is at fault.
+        operator: Option<OperatorId>,
+        /// What happened.
+        failure: Failure,
+    },
+    /// All the worker's tasks have ended: only a last snapshot is missing.
+    Finished {
+        /// The run.
+        run: Run,
+    },
+    /// No thread of the run, or of a lower one, can reach a sink or the store.
+    Dropped {
+        /// The run.
+        run: Run,
+    },
+    /// How much moved since the run started.
+    Rates(Rates),
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AppendOutcome {
+    /// The entry is in the log.
+    Created,
+    /// The slot holds these bytes, which may be those of an earlier attempt.
+    Exists(String),
+    /// Nobody can say: the request timed out or was interrupted.
+    Unknown(String),
+    /// The entry is certainly not there by this attempt.
+    Failed(Failure),
+}
+
+/// Counters of one worker since its run started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rates {
+    /// The run.
+    pub run: Run,
+    /// Records that sources have read.
+    pub records_in: u64,
+    /// Records that sinks have taken.
+    pub records_out: u64,
+    /// Records that came too late for their window.
+    pub records_late: u64,
+    /// The lowest watermark of the worker's tasks, in milliseconds.
+    pub watermark: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error_kind::ErrorKind;
+
+    #[test]
+    fn messages_cross_a_process_boundary_as_json() {
+        let append =
+            Command::Append { seq: Seq(3), nonce: Nonce("n".into()), text: "{\"a\":1}".into() };
+        let text = serde_json::to_string(&append).unwrap();
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), append);
+        let failure = Failure::new(ErrorKind::Unavailable, "no answer");
+        let slot = Report::Slot { seq: Seq(3), content: Err(failure) };
+        let text = serde_json::to_string(&slot).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), slot);
+    }
+}
