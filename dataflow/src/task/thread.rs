@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Doorbell, Step, Task, TaskEvent, TaskInfo, Turn};
 use crate::clock::Clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::snapshot::{Encoder, Restore};
 use crate::time::Timestamp;
 
