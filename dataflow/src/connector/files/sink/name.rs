@@ -126,6 +126,7 @@ mod tests {
     use std::sync::Arc;
 
     use millstream_protocol::id::TaskIndex;
+    use millstream_protocol::key_group::KeyGroups;
 
     use super::*;
     use crate::task::TaskInfo;
@@ -135,7 +136,7 @@ mod tests {
             operator: sink.into(),
             task: TaskIndex(task),
             parallelism,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let ctx = SinkContext { info, run: Run(7), job: job.into() };

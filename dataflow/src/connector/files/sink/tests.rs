@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_protocol::id::{Epoch, Run, TaskIndex};
+use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::batch::Batch;
@@ -31,7 +32,7 @@ impl<F: Encode> Task<F> {
             operator: id.into(),
             task: TaskIndex(task),
             parallelism,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let ctx = SinkContext { info, run: Run(run), job: "ns/job".into() };
@@ -218,7 +219,7 @@ fn a_directory_or_prefix_that_cannot_be_is_refused() {
         operator: "out".into(),
         task: TaskIndex(0),
         parallelism: 1,
-        key_groups: Default::default(),
+        key_groups: KeyGroups::default(),
         counters: Arc::default(),
     };
     let ctx = SinkContext { info, run: Run(1), job: "ns/job".into() };
