@@ -103,7 +103,8 @@ fn shown(directory: &Path) -> Vec<u32> {
 
 fn waiting(directory: &Path) -> usize {
     let waiting = directory.join(".pending/test%2Ffiles/out");
-    std::fs::read_dir(waiting).unwrap().count()
+    let names = std::fs::read_dir(waiting).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| !name.to_str().unwrap().starts_with("done-")).count()
 }
 
 fn input(directory: &Path) {
