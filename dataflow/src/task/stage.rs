@@ -192,7 +192,13 @@ impl<P: Operator> Control for Stage<P> {
 
     fn poll(&mut self, step: &mut Step) -> Result<()> {
         if self.advancing.is_some() {
-            self.advance(step)?;
+            // What is behind says first whether there is room: a firing window must not outrun it.
+            self.both(step, |node, step| node.poll(step))?;
+            if step.blocked {
+                step.unfinished = true;
+            } else {
+                self.advance(step)?;
+            }
         } else if !self.ended {
             let watermark = self.watermark;
             let progress = self.run(step, watermark, |operator, ctx| operator.on_tick(ctx))?;
