@@ -174,7 +174,12 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
 
     /// Adds a record; returns its slice and its number there, for the index.
     #[inline]
-    pub(super) fn push(&mut self, record: T, time: Timestamp, hash: u64) -> (&mut Slice<T, X>, u32) {
+    pub(super) fn push(
+        &mut self,
+        record: T,
+        time: Timestamp,
+        hash: u64,
+    ) -> (&mut Slice<T, X>, u32) {
         self.len += 1;
         let slice = self.slice_at(self.start_of(time));
         let id = slice.log.push(record, time, hash);

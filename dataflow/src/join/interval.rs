@@ -246,7 +246,9 @@ where
         self.left.keys.keys(&batch.records, &mut keys);
         let stamps = batch.times.into_iter().zip(batch.hashes);
         let mut late = 0;
-        for ((record, key), (time, hash)) in batch.records.into_iter().zip(keys.drain(..)).zip(stamps) {
+        for ((record, key), (time, hash)) in
+            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
+        {
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;
@@ -314,7 +316,9 @@ where
         self.right.keys.keys(&batch.records, &mut keys);
         let stamps = batch.times.into_iter().zip(batch.hashes);
         let mut late = 0;
-        for ((record, key), (time, hash)) in batch.records.into_iter().zip(keys.drain(..)).zip(stamps) {
+        for ((record, key), (time, hash)) in
+            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
+        {
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;

@@ -13,13 +13,17 @@ mod kind;
 mod log;
 mod partners;
 mod reached;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod script;
 mod window;
 mod window_fire;
 
 use std::time::Duration;
 
-pub use bounds::Offset;
 use bounds::Bounds;
+pub use bounds::Offset;
 use grid::Grid;
 pub use kind::{Hop, Tumbling};
 
@@ -28,7 +32,6 @@ use crate::error::Result;
 use crate::operator::TwoInputs;
 use crate::stream::{Described, KeyedStream, Stream};
 use crate::task::TaskInfo;
-use crate::time::millis;
 
 impl<K: Key, L: Data> KeyedStream<K, L> {
     /// Joins this stream with another that is keyed by the same type: say next which records meet, by

@@ -96,10 +96,7 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
                 combine: combine.clone(),
             })
         };
-        let states = vec![
-            Buffer::<K, L, ()>::schema("left"),
-            Buffer::<K, R, ()>::schema("right"),
-        ];
+        let states = vec![Buffer::<K, L, ()>::schema("left"), Buffer::<K, R, ()>::schema("right")];
         self.joined.put(Described::keyed(id, "window_join", states), make)
     }
 }
