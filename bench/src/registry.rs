@@ -1,8 +1,8 @@
 //! Who takes part: the contenders, in the order of the table's columns.
 //!
-//! Read by the runner, and by `child`, which runs an in-process contender. To add one, add a line to
-//! [`contenders`]. Invariant: names are unique, and a contender that lacks a workload says so before
-//! it is started.
+//! Read by the runner, and by `child`, which runs an in-process contender. To add one, add a line
+//! to [`contenders`]. Invariant: names are unique, and a contender that lacks a workload says so
+//! before it is started.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -81,8 +81,8 @@ const IN_PROCESS: &[Workload] = &[
 
 const NEXMARK: &[Workload] = &[Workload::Q5, Workload::Q7, Workload::Q8];
 
-/// Every contender. `generator` only makes the Nexmark events: nobody can be faster. `peers` is the folder with the peers' release programs, `flink` the one with
-/// the Flink project.
+/// Every contender. `generator` only makes the Nexmark events: nobody can be faster. `peers` is
+/// the folder with the peers' release programs, `flink` the one with the Flink project.
 pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
     vec![
         Contender {

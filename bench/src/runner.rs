@@ -1,8 +1,8 @@
 //! Runs the contenders, each run in a fresh child process, interleaved: A B C, A B C, and so on.
 //!
-//! Receives [`Contender`]s from the registry and hands [`Row`]s to the table. Invariant: figures are
-//! only compared within a row, whose runs lie next to each other in time, and a contender whose
-//! output differs from the others' has no figure.
+//! Receives [`Contender`]s from the registry and hands [`Row`]s to the table. Invariant: figures
+//! are only compared within a row, whose runs lie next to each other in time, and a contender
+//! whose output differs from the others' has no figure.
 
 use std::process::Command;
 
@@ -15,6 +15,10 @@ use crate::registry::{Contender, HAND, How, Options};
 
 /// How many times smaller a quick run is. Of the 10 M keys it sees a part only.
 const QUICK_DIVISOR: u64 = 10;
+
+/// The program that is running, even where its file has been replaced by a new build since: all
+/// rounds must run the same code.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -155,7 +159,7 @@ fn child(
 ) -> anyhow::Result<Outcome> {
     let mut command = match &contender.how {
         How::Here(_) => {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = Command::new(THIS_PROGRAM);
             command.args(["child", contender.name]);
             command
         }

@@ -1,7 +1,7 @@
 //! Prints the rows: a line per workload with medians, ratios and the gate; as text or as JSON.
 //!
-//! Receives [`Row`]s from the runner. Invariant: a ratio is one of this run, and the reference is the
-//! hand loop unless timely beats it.
+//! Receives [`Row`]s from the runner. Invariant: a ratio is one of this run, and the reference is
+//! the hand loop unless timely beats it.
 
 use std::fmt::Write;
 
@@ -24,7 +24,8 @@ pub enum Verdict {
     Open,
 }
 
-/// The contender that ours is measured against in this row: the hand loop, void where timely beats it.
+/// The contender that ours is measured against in this row: the hand loop, void where timely beats
+/// it.
 pub fn reference(row: &Row) -> Option<&'static str> {
     let rate = |name| row.cell(name)?.rate();
     match (rate(HAND), rate(TIMELY)) {

@@ -1,8 +1,8 @@
 //! Getting one entry into one slot of the log, whatever becomes of the answers.
 //!
-//! Received from: the claiming state and a snapshot being published. Handed to: a worker, as `Append` and
-//! `ReadEntry`. Invariant: the bytes are fixed before the first attempt and every attempt writes the
-//! same; a slot that holds them is success, whoever's attempt it was.
+//! Received from: the claiming state and a snapshot being published. Handed to: a worker, as
+//! `Append` and `ReadEntry`. Invariant: the bytes are fixed before the first attempt and every
+//! attempt writes the same; a slot that holds them is success, whoever's attempt it was.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::machine::Event;
 
 /// After this long without success the log is read anew instead. Far beyond any store's hiccup; a
 /// restart loses no more than the time since the last snapshot.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
 
 /// One entry on its way into the log.
 #[derive(Debug)]

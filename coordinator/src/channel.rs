@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use crate::driver::Session;
 use crate::machine::Event;
 
-/// Commands that may wait for a worker. A coordinator has a handful outstanding; a worker that lets so
-/// many lie is as good as dead.
+/// Commands that may wait for a worker. A coordinator has a handful outstanding; a worker that lets
+/// so many lie is as good as dead.
 const COMMANDS_MAX: usize = 256;
 /// Reports of one worker that may wait for the coordinator; behind that the worker waits.
 const REPORTS_MAX: usize = 64;
@@ -72,12 +72,11 @@ impl ChannelSession {
             let Poll::Ready(report) = peer.reports.poll_recv(cx) else { continue };
             self.first = (index + 1) % count;
             let worker = WorkerIndex(index as u32);
-            return Poll::Ready(Some(match report {
-                Some(report) => Event::Report(worker, report),
-                None => {
-                    self.workers[index] = None;
-                    Event::Lost(worker, "its end of the channel is closed".to_owned())
-                }
+            return Poll::Ready(Some(if let Some(report) = report {
+                Event::Report(worker, report)
+            } else {
+                self.workers[index] = None;
+                Event::Lost(worker, "its end of the channel is closed".to_owned())
             }));
         }
         if self.workers.iter().all(Option::is_none) { Poll::Ready(None) } else { Poll::Pending }
@@ -130,7 +129,8 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_takes_nothing_is_lost_not_waited_for() {
         let (mut session, _links) = session(1);
-        let refused = (0..=COMMANDS_MAX).find(|_| session.send(WorkerIndex(0), Command::Stop).is_err());
+        let refused =
+            (0..=COMMANDS_MAX).find(|_| session.send(WorkerIndex(0), Command::Stop).is_err());
         assert_eq!(refused, Some(COMMANDS_MAX));
     }
 }

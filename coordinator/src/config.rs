@@ -1,7 +1,7 @@
 //! What a coordinator is given: the job, the wish of this start, and a seed.
 //!
-//! Received from: the command line or the operator. Handed to: [`crate::machine::Machine`]. Invariant:
-//! the spec in it has passed [`validate::job`].
+//! Received from: the command line or the operator. Handed to: [`crate::machine::Machine`].
+//! Invariant: the spec in it has passed [`validate::job`].
 
 use millstream_protocol::job::{JobSpec, StreamJob};
 use millstream_protocol::key_group::KeyGroups;

@@ -1,7 +1,7 @@
 //! What every state of a job can see and do.
 //!
-//! Received from: [`crate::machine::Machine`], which lends it to the state that handles an event. Handed to: the
-//! states. Invariant: commands go only to workers that are attached.
+//! Received from: [`crate::machine::Machine`], which lends it to the state that handles an event.
+//! Handed to: the states. Invariant: commands go only to workers that are attached.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::machine::{Action, Event, Outcome, StopMode};
 use crate::state::State;
 use crate::status::{FailureStatus, Phase, Status, Totals};
 
-/// How long a worker may take for one small request to the store before it is asked again. A worker's
-/// own request time-outs are shorter.
+/// How long a worker may take for one small request to the store before it is asked again. A
+/// worker's own request time-outs are shorter.
 pub(crate) const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after the store refused or failed before the next attempt.
 pub(crate) const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -229,16 +229,19 @@ impl Context {
         State::Restarting { until }
     }
 
-    /// Tells every worker to drop the tasks of the run in force, and remembers who has to answer.
+    /// Gives the run in force up. Its tasks may use the backoff to let go.
     fn drop_tasks(&mut self) {
-        let Some(Reign { run, .. }) = self.reign.take() else { return };
-        for index in self.indexes() {
-            let worker = &mut self.workers[index.0 as usize];
-            if worker.attached {
-                worker.dropping = Some(run);
-                self.send(index, Command::Drop { run });
-            }
+        if let Some(Reign { run, .. }) = self.reign.take() {
+            self.drop_up_to(run);
         }
+    }
+
+    /// Tells every worker to drop the tasks of this run and of lower ones.
+    pub(crate) fn drop_up_to(&mut self, run: Run) {
+        for worker in &mut self.workers {
+            worker.dropping = Some(run);
+        }
+        self.send_all(&Command::Drop { run });
     }
 
     /// Stops the workers and says how it ended.

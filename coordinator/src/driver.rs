@@ -1,7 +1,8 @@
 //! The driver: feeds the machine, and carries out what it decides.
 //!
-//! Received from: a [`Session`], a [`Clock`] and the holder of a [`Handle`]. Handed to: the session. It
-//! decides nothing. Invariant: actions are carried out in order, and it never waits for a worker.
+//! Received from: a [`Session`], a [`Clock`] and the holder of a [`Handle`]. Handed to: the
+//! session. It decides nothing. Invariant: actions are carried out in order, and it never waits for
+//! a worker.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -70,7 +71,8 @@ impl Clock for WallClock {
 
     #[allow(clippy::disallowed_methods, reason = "this is the clock that others are given")]
     async fn sleep_until(&self, at: Timestamp) {
-        // Timestamps are cut to milliseconds: without the one more, a tick would come just too early.
+        // Timestamps are cut to milliseconds: without the one more, a tick would come just too
+        // early.
         let wait = at.since(self.wall) + Duration::from_millis(1);
         tokio::time::sleep_until(self.origin + wait).await;
     }
@@ -114,8 +116,8 @@ impl<S: Session, C: Clock> Driver<S, C> {
         (driver, Handle { requests, status })
     }
 
-    /// Runs the job to its end. Dropping the future stops nothing but the coordinator: workers notice
-    /// by their sessions.
+    /// Runs the job to its end. Dropping the future stops nothing but the coordinator: workers
+    /// notice by their sessions.
     pub async fn run(mut self) -> Outcome {
         loop {
             let event = self.next_event().await;
@@ -183,19 +185,20 @@ mod tests {
 
     /// Runs the model's workers as tasks on channels, against the model's store.
     async fn run(workers: u32, request: Option<Request>) -> (Outcome, Status, usize) {
-        let world = host::calm(workers);
+        let world = host::calm();
         let (session, links) = channel::session(workers);
-        let (driver, handle) = Driver::new(host::config(workers, 1), session, WallClock::new());
-        let served: Vec<_> =
-            links.into_iter().map(|link| tokio::spawn(host::serve(link, world.clone()))).collect();
+        let (driver, handle) =
+            Driver::new(host::config(workers, 1, None), session, WallClock::new());
+        let mut served = tokio::task::JoinSet::new();
+        for link in links {
+            served.spawn(host::serve(link, world.clone()));
+        }
         if let Some(request) = request {
             handle.requests.send(request).await.unwrap();
         }
         let outcome = driver.run().await;
-        for worker in served {
-            worker.await.unwrap();
-        }
-        let seen = world.lock().unwrap().outputs().len();
+        served.join_all().await;
+        let seen = world.lock().unwrap().outputs();
         (outcome, handle.status.borrow().clone(), seen)
     }
 
@@ -218,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn workers_that_are_gone_for_good_end_the_run() {
         let (session, links) = channel::session(1);
-        let (driver, _handle) = Driver::new(host::config(1, 1), session, WallClock::new());
+        let (driver, _handle) = Driver::new(host::config(1, 1, None), session, WallClock::new());
         drop(links);
         let Outcome::Failed(failure) = driver.run().await else { panic!("must fail") };
         assert_eq!(failure.kind, ErrorKind::Unavailable);

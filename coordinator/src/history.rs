@@ -135,8 +135,8 @@ impl History {
         sinks
     }
 
-    /// The manifests that retention keeps: the newest `count`, the bases of the last claims, and what
-    /// a restart would begin from.
+    /// The manifests that retention keeps: the newest `count`, the bases of the last claims, and
+    /// what a restart would begin from.
     pub fn kept(&self, count: u32) -> BTreeSet<Seq> {
         let newest = self.manifests().rev().take(count.max(1) as usize).map(|(seq, _)| seq);
         let bases = self.claims().rev().take(CLAIMS_WITH_BASE).filter_map(|(_, claim)| claim.base);

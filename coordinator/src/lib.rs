@@ -1,9 +1,9 @@
 //! One job's brain: a pure state machine, and the small driver that executes what it decides.
 //!
-//! The same code runs inside the operator and inside `run` on one machine, so that a job behaves the
-//! same in both. [`machine::Machine`] takes events in and gives actions out; it does no I/O and knows
-//! no time but the one it is told. [`driver::Driver`] carries the actions to the workers over a
-//! [`driver::Session`], and the workers' reports back.
+//! The same code runs inside the operator and inside `run` on one machine, so that a job behaves
+//! the same in both. [`machine::Machine`] takes events in and gives actions out; it does no I/O and
+//! knows no time but the one it is told. [`driver::Driver`] carries the actions to the workers over
+//! a [`driver::Session`], and the workers' reports back.
 #![warn(missing_docs)]
 
 mod append;

@@ -1,8 +1,9 @@
 //! The state machine of one job: event in, actions out.
 //!
-//! Received from: a driver, which feeds it every report, request and due time. Handed to: the driver,
-//! which carries out the actions in order. Invariants: it appends only right behind its own last
-//! entry; it commits only what is published; at most one epoch is in flight until it is committed.
+//! Received from: a driver, which feeds it every report, request and due time. Handed to: the
+//! driver, which carries out the actions in order. Invariants: it appends only right behind its own
+//! last entry; it commits only what is published; at most one epoch is in flight until it is
+//! committed.
 
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::WorkerIndex;
@@ -19,7 +20,7 @@ use crate::status::Status;
 pub enum Event {
     /// A worker has opened a session; an incarnation before it is gone.
     Attached(WorkerIndex),
-    /// A worker is gone, and why that is thought.
+    /// A worker is gone, and why that is thought. Never of an incarnation before the one attached.
     Lost(WorkerIndex, String),
     /// A worker says something.
     Report(WorkerIndex, Report),
@@ -81,14 +82,17 @@ pub struct Machine {
 impl Machine {
     /// A machine that waits for its workers.
     pub fn new(config: Config) -> Self {
-        Self { ctx: Context::new(config), state: State::Waiting { ask_at: None }, shown: Status::default() }
+        Self {
+            ctx: Context::new(config),
+            state: State::Waiting { ask_at: None },
+            shown: Status::default(),
+        }
     }
 
     /// Takes in one event and says what to do about it.
     ///
-    /// # Flow
-    /// The table of workers is brought up to date, then the state in force handles the event; a state
-    /// that was entered sends its first commands by itself.
+    /// # Flow The table of workers is brought up to date, then the state in force handles the
+    /// event; a state that was entered sends its first commands by itself.
     ///
     /// # Guarantees
     /// Events may be doubled, late, or of an earlier run: those are ignored. After
@@ -125,3 +129,6 @@ impl Machine {
         &self.ctx.status
     }
 }
+
+#[cfg(test)]
+mod tests;

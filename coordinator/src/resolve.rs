@@ -1,8 +1,8 @@
 //! From the log, the wish and the program to what a start begins with.
 //!
 //! Received from: [`History`] and the workers' plan. Handed to: the claim and the deployment.
-//! Invariant: never silently older than the log says, never silently empty; whatever does not fit is
-//! refused before anything is touched.
+//! Invariant: never silently older than the log says, never silently empty; whatever does not fit
+//! is refused before anything is touched.
 
 use std::fmt::Write;
 
@@ -137,12 +137,7 @@ fn named(history: &History, seq: Seq, facts: Facts<'_>) -> Decision {
 }
 
 /// Whether the program can go on from the manifest; why not, naming both sides and what to do.
-fn check(
-    manifest: &Manifest,
-    committed: bool,
-    seq: Seq,
-    facts: Facts<'_>,
-) -> Result<(), String> {
+fn check(manifest: &Manifest, committed: bool, seq: Seq, facts: Facts<'_>) -> Result<(), String> {
     let uri = facts.prefix.snapshot_uri(seq);
     if manifest.key_groups != facts.key_groups {
         return Err(format!(
@@ -152,8 +147,7 @@ fn check(
             manifest.key_groups.count()
         ));
     }
-    let stateful =
-        || manifest.plan.operators.iter().filter(|operator| !operator.states.is_empty());
+    let stateful = || manifest.plan.operators.iter().filter(|operator| !operator.states.is_empty());
     let lost: Vec<_> = stateful().filter(|old| facts.plan.operator(&old.id).is_none()).collect();
     let pending = manifest.pending_commits && !committed;
     if let Some(sink) = lost.iter().find(|old| pending && matches!(old.role, Role::Sink(_))) {

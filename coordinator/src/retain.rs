@@ -1,13 +1,13 @@
 //! Which old manifests become tombstones, and which objects may be deleted.
 //!
 //! Received from: [`History`] after a snapshot is committed. Handed to: a worker, as
-//! [`Retain`](millstream_protocol::session::Retain). Invariants: a slot of the log is never freed; no
-//! object is deleted that a remaining manifest names.
+//! [`Retain`](millstream_protocol::session::Retain). Invariants: a slot of the log is never freed;
+//! no object is deleted that a remaining manifest names.
 
 use std::collections::BTreeSet;
 
 use millstream_protocol::id::{Epoch, Run, Seq};
-use millstream_protocol::log::{Entry, FORMAT_VERSION, Tombstone};
+use millstream_protocol::log::{Entry, FORMAT_VERSION, Manifest, Tombstone};
 use millstream_protocol::path::Name;
 use millstream_protocol::time::Timestamp;
 
@@ -47,7 +47,7 @@ pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
         }
     }
     for seq in kept {
-        for object in history.manifest(seq).into_iter().flat_map(|manifest| manifest.objects()) {
+        for object in history.manifest(seq).into_iter().flat_map(Manifest::objects) {
             retention.delete.remove(object);
         }
     }

@@ -3,13 +3,13 @@
 //! Received from: the running and the stopping state, which begin it. Handed to: the workers as
 //! commands, and back to the state as [`Progress`].
 //!
-//! # Flow
-//! Barrier to all -> all parts uploaded -> append the manifest -> published -> commit -> all committed
+//! # Flow Barrier to all -> all parts uploaded -> append the manifest -> published -> commit -> all
+//! committed
 //! -> `committed/<seq>` -> tombstones and deletes.
 //!
-//! # Guarantees
-//! Nothing is committed before it is published. An epoch is aborted only while no attempt to write its
-//! manifest was made. Nothing is deleted before the newer snapshot is committed.
+//! # Guarantees Nothing is committed before it is published. An epoch is aborted only while no
+//! attempt to write its manifest was made. Nothing is deleted before the newer snapshot is
+//! committed.
 //!
 //! # Caveats
 //! Retention that fails is left for the next time: it costs space, never data.
@@ -32,9 +32,9 @@ use crate::status::SnapshotStatus;
 
 /// After this long without a word that the output is visible, the run starts again and recovers its
 /// sinks. Longer than a broker's own transaction time-outs.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
+const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long retention may hold up the next epoch.
-const RETAIN_TIMEOUT: Duration = Duration::from_secs(60);
+const RETAIN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What a barrier is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +109,7 @@ impl Snapshot {
         let stage = std::mem::replace(&mut self.stage, Stage::Listing { until: ctx.now });
         match stage {
             Stage::Uploading { shares, until } => self.uploading(ctx, event, shares, until),
-            Stage::Publishing { append, manifest } => {
-                self.publishing(ctx, event, append, manifest)
-            }
+            Stage::Publishing { append, manifest } => self.publishing(ctx, event, append, manifest),
             Stage::Committing { seq, missing, again, until } => {
                 self.committing(ctx, event, seq, (missing, again, until))
             }
@@ -336,8 +334,7 @@ impl Snapshot {
     }
 
     fn delete(self, ctx: &mut Context, leftovers: BTreeSet<String>) -> Progress {
-        let mut retention =
-            retain::retain(&ctx.history, ctx.config.spec.snapshots.retain, ctx.now);
+        let mut retention = retain::retain(&ctx.history, ctx.config.spec.snapshots.retain, ctx.now);
         retention.delete.extend(leftovers);
         if retention.is_empty() {
             return Progress::Done;

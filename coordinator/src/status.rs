@@ -1,7 +1,7 @@
 //! What a coordinator shows of its job.
 //!
-//! Received from: the machine, whole, whenever it changed. Handed to: the command line's progress lines
-//! and, in a cluster, the resource's status. Nothing is decided on it.
+//! Received from: the machine, whole, whenever it changed. Handed to: the command line's progress
+//! lines and, in a cluster, the resource's status. Nothing is decided on it.
 
 use std::fmt;
 use std::time::Duration;

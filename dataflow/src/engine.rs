@@ -200,6 +200,11 @@ impl EngineCommits {
     pub async fn commit(&self, epoch: Epoch) -> Result<()> {
         self.0.commit(epoch).await
     }
+
+    /// Before the start of a run: recovers the pending output of the snapshot of this epoch, 0 for none.
+    pub async fn recover(&self, epoch: Epoch) -> Result<()> {
+        self.0.recover(epoch).await
+    }
 }
 
 impl Drop for Engine {

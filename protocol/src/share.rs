@@ -42,8 +42,8 @@ pub struct TaskShare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Extent {
-    /// All state of the task. The only extent of an unkeyed operator, of state that was not restored
-    /// but dropped, and of a first snapshot.
+    /// All state of the task. The only extent of an unkeyed operator, of state that was dropped and
+    /// not restored, and of a first snapshot.
     Full,
     /// What changed since the published manifest of this epoch.
     Since(Epoch),
@@ -321,8 +321,8 @@ mod tests {
         Cut { epoch: Epoch(epoch), plan, key_groups: key_groups() }
     }
 
-    fn previous(epoch: u64, operators: &[OperatorState]) -> Option<Previous<'_>> {
-        Some(Previous { epoch: Epoch(epoch), operators })
+    fn previous(epoch: u64, operators: &[OperatorState]) -> Previous<'_> {
+        Previous { epoch: Epoch(epoch), operators }
     }
 
     #[test]
@@ -330,11 +330,12 @@ mod tests {
         let plan = plan(1, true);
         let one = extend(None, &[share(&plan, 0, 1, Extent::Full)], cut(&plan, 1)).unwrap();
         let changes = [share(&plan, 0, 2, Extent::Since(Epoch(1)))];
-        let two = extend(previous(1, &one), &changes, cut(&plan, 2)).unwrap();
+        let two = extend(Some(previous(1, &one)), &changes, cut(&plan, 2)).unwrap();
         let epochs: Vec<_> = two[0].parts.iter().map(|part| part.epoch.0).collect();
         assert_eq!(epochs, [1, 2]);
         assert_eq!(two[0].tasks[0].watermark, Some(2), "the mark is the newest one only");
-        let three = extend(previous(2, &two), &[share(&plan, 0, 3, Extent::Full)], cut(&plan, 3));
+        let three =
+            extend(Some(previous(2, &two)), &[share(&plan, 0, 3, Extent::Full)], cut(&plan, 3));
         assert_eq!(three.unwrap()[0].parts.len(), 1, "a full share replaces the chain");
     }
 
@@ -347,7 +348,7 @@ mod tests {
             share(&narrow, 1, 2, Extent::Full),
             share(&narrow, 2, 2, Extent::Since(Epoch(1))),
         ];
-        let two = extend(previous(1, &one), &shares, cut(&narrow, 2)).unwrap();
+        let two = extend(Some(previous(1, &one)), &shares, cut(&narrow, 2)).unwrap();
         let old: Vec<_> = two[0].parts.iter().filter(|part| part.epoch == Epoch(1)).collect();
         let ranges: Vec<_> =
             old.iter().map(|p| p.groups.unwrap()).map(|r| (r.start.0, r.end.0)).collect();
@@ -360,11 +361,11 @@ mod tests {
         let shares =
             |epoch| [share(&plan, 0, epoch, Extent::Full), share(&plan, 1, epoch, Extent::Full)];
         let one = extend(None, &shares(1), cut(&plan, 1)).unwrap();
-        let two = extend(previous(1, &one), &shares(2), cut(&plan, 2)).unwrap();
+        let two = extend(Some(previous(1, &one)), &shares(2), cut(&plan, 2)).unwrap();
         assert!(two[0].parts.iter().all(|part| part.epoch == Epoch(2)));
         assert_eq!(two[0].parts.len(), 2);
         let changes = [share(&plan, 0, 3, Extent::Since(Epoch(2)))];
-        let result = extend(previous(2, &two), &changes, cut(&plan, 3));
+        let result = extend(Some(previous(2, &two)), &changes, cut(&plan, 3));
         assert!(matches!(result, Err(Error::NotFull { .. })));
     }
 
@@ -374,7 +375,7 @@ mod tests {
         let one = extend(None, &[share(&plan, 0, 1, Extent::Full)], cut(&plan, 1)).unwrap();
         let nothing =
             TaskShare { data: None, ended: true, ..share(&plan, 0, 2, Extent::Since(Epoch(1))) };
-        let two = extend(previous(1, &one), &[nothing], cut(&plan, 2)).unwrap();
+        let two = extend(Some(previous(1, &one)), &[nothing], cut(&plan, 2)).unwrap();
         assert_eq!(two[0].parts, one[0].parts);
         assert!(two[0].tasks[0].ended);
     }
@@ -399,7 +400,7 @@ mod tests {
         let plan = plan(1, true);
         let one = extend(None, &[share(&plan, 0, 1, Extent::Full)], cut(&plan, 1)).unwrap();
         let stale = [share(&plan, 0, 9, Extent::Since(Epoch(1)))];
-        let result = extend(previous(5, &one), &stale, cut(&plan, 9));
+        let result = extend(Some(previous(5, &one)), &stale, cut(&plan, 9));
         assert!(matches!(result, Err(Error::Since { since: Epoch(1), .. })));
     }
 

@@ -1,1 +1,60 @@
-//! stub
+//! The process around Millstream's engine: command line, stores, local runs.
+//!
+//! A user's binary depends on this crate alone and calls [`main`] with its programs; everything that a program
+//! needs is re-exported from here.
+#![warn(missing_docs)]
+
+mod cli;
+mod config;
+mod describe;
+mod host;
+mod local;
+mod log_io;
+mod program;
+mod progress;
+mod session;
+mod snapshots;
+mod store;
+mod terminal;
+mod yaml;
+
+use std::process::ExitCode;
+
+pub use millstream_dataflow::*;
+
+pub use crate::program::{Build, Program, Programs, program_of};
+pub use crate::store::{FileStore, MemoryStore};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The whole program of a user's binary: reads the command line and does what it says.
+///
+/// Returns the exit code: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the
+/// command line are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
+pub fn main(programs: &[Program]) -> ExitCode {
+    let programs = Programs::new(programs);
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err((text, is_error)) => return terminal::usage(&text, is_error),
+    };
+    match cli.command {
+        cli::Command::Run(args) => local::run(programs, args),
+        cli::Command::Describe(args) => terminal::finish(describe::describe(&programs, &args)),
+        cli::Command::Snapshots(command) => terminal::finish(snapshots::run(command)),
+        cli::Command::Programs => {
+            let names: Vec<_> = programs.names().map(|name| format!("{name}\n")).collect();
+            terminal::finish(Ok(names.concat()))
+        }
+    }
+}
+
+/// What benchmarks and tests drive without a command line.
+pub mod embed {
+    pub use crate::local::{Embedded, run_embedded};
+}
+
+/// The programs of the stock binary.
+pub mod stock {
+    pub use crate::program::stock::PROGRAMS;
+}

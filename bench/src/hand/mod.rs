@@ -1,8 +1,9 @@
 //! The hand-written loops: what a good engineer writes for one workload, without a framework.
 //!
-//! Two threads, each with its half of the stream. Keyed ones hand records over through [`exchange`],
-//! in batches of the engine's size and by the engine's hash, so that the difference to ours is the
-//! framework. Invariant: no virtual call, no allocation per batch once the buffers go round.
+//! Two threads, each with its half of the stream. Keyed ones hand records over through
+//! [`exchange`], in batches of the engine's size and by the engine's hash, so that the difference
+//! to ours is the framework. Invariant: no virtual call, no allocation per batch once the buffers
+//! go round.
 
 mod chain;
 mod exchange;

@@ -1,8 +1,8 @@
 //! The workloads: what is asked of every contender, and how much of it.
 //!
-//! Read by the runner and by each contender's own `match`, which does not compile until it says what
-//! it does with a new one. Invariant: the functions and sizes here are the only definition of a
-//! workload.
+//! Read by the runner and by each contender's own `match`, which does not compile until it says
+//! what it does with a new one. Invariant: the functions and sizes here are the only definition of
+//! a workload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +25,8 @@ pub enum Workload {
     SumLarge,
     /// The sum per key and tumbling window of [`TUMBLING_MS`] (key, window start, sum).
     Tumbling,
-    /// The sum per key over [`HOP_SIZE_MS`], every [`HOP_SLIDE_MS`] (key, window start, sum). Windows
-    /// that hold records are put out, also those that the stream's start and end cut.
+    /// The sum per key over [`HOP_SIZE_MS`], every [`HOP_SLIDE_MS`] (key, window start, sum).
+    /// Windows that hold records are put out, also those that the stream's start and end cut.
     Hop,
     /// Nexmark query 5, hot items.
     Q5,

@@ -1,7 +1,7 @@
 //! Taking the job: the claim that starts the next run.
 //!
-//! Received from: [`Resolving`], the base. Handed to: [`Deploying`]; back to [`Resolving`] where the slot
-//! is taken. Invariant: no task of a run is deployed before its claim is in the log.
+//! Received from: [`Resolving`], the base. Handed to: [`Deploying`]; back to [`Resolving`] where
+//! the slot is taken. Invariant: no task of a run is deployed before its claim is in the log.
 
 use millstream_protocol::id::{Seq, Term};
 use millstream_protocol::log::{Claim, Entry, FORMAT_VERSION, Lineage};

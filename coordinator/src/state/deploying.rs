@@ -1,14 +1,14 @@
 //! Bringing the tasks of a run into being: old tasks away, state restored, sinks recovered.
 //!
-//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to run.
-//! Invariants: no task is deployed while one of an earlier run may still reach a sink; none starts before
-//! all sinks are recovered and the base is marked as committed.
+//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to
+//! run. Invariants: no task is deployed while one of an earlier run may still reach a sink; none
+//! starts before all sinks are recovered and the base is marked as committed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::{Seq, WorkerIndex};
+use millstream_protocol::id::{Run, Seq, WorkerIndex};
 use millstream_protocol::session::{Command, Deploy, Report, Restore};
 use millstream_protocol::time::Timestamp;
 
@@ -18,12 +18,12 @@ use crate::machine::{Event, Outcome};
 use crate::status::Restored;
 
 /// How long tasks may take to let go. User code is interrupted between records only.
-const DROP_TIMEOUT: Duration = Duration::from_secs(60);
+const DROP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a restore may take: a terabyte over a slow network, with room to spare. A worker that
 /// dies meanwhile is noticed by its session.
-const DEPLOY_TIMEOUT: Duration = Duration::from_secs(3600);
+const DEPLOY_TIMEOUT: Duration = Duration::from_hours(1);
 /// How long the mark of the base may take.
-const MARK_TIMEOUT: Duration = Duration::from_secs(600);
+const MARK_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Tasks are coming up.
 #[derive(Debug)]
@@ -50,6 +50,9 @@ impl Deploying {
             manifest: ctx.history.manifest(seq).expect("the base was resolved from it").clone(),
             committed: ctx.history.is_committed(seq),
         });
+        // Asked of all: a worker that was cut off and came back may still have tasks of any run.
+        let before = Run(ctx.reign().run.0 - 1);
+        ctx.drop_up_to(before);
         let (again, until) = (ctx.now.after(ANSWER_TIMEOUT), ctx.now.after(DROP_TIMEOUT));
         let deploying = Self { restore, step: Step::Clearing { again, until } };
         deploying.go_on(ctx)
@@ -66,9 +69,10 @@ impl Deploying {
 
     pub(super) fn on(mut self: Box<Self>, ctx: &mut Context, event: &Event) -> State {
         match (event, &mut self.step) {
-            (Event::Report(worker, Report::Deployed { run, .. }), Step::Building { missing, .. })
-                if *run == ctx.reign().run =>
-            {
+            (
+                Event::Report(worker, Report::Deployed { run, .. }),
+                Step::Building { missing, .. },
+            ) if *run == ctx.reign().run => {
                 missing.remove(worker);
             }
             (

@@ -1,7 +1,7 @@
 //! The states of a job, a file each.
 //!
-//! Received from: [`crate::machine::Machine`], an event and the context. Handed to: the machine, the
-//! state that follows. Here is what all of them do alike: stop, fail, and notice lost workers.
+//! Received from: [`crate::machine::Machine`], an event and the context. Handed to: the machine,
+//! the state that follows. Here is what all of them do alike: stop, fail, and notice lost workers.
 
 mod claiming;
 mod deploying;
@@ -77,10 +77,8 @@ impl State {
 
     /// Why the run in force, or the start of one, cannot go on.
     fn failure(&self, ctx: &Context, event: &Event) -> Option<Failure> {
-        let has_tasks =
-            matches!(self, Self::Deploying(_) | Self::Running(_) | Self::Stopping(_));
-        let needs_workers =
-            has_tasks || matches!(self, Self::Resolving(_) | Self::Claiming(_));
+        let has_tasks = matches!(self, Self::Deploying(_) | Self::Running(_) | Self::Stopping(_));
+        let needs_workers = has_tasks || matches!(self, Self::Resolving(_) | Self::Claiming(_));
         let lost = |worker, reason: &str| {
             Some(Failure::new(ErrorKind::Unavailable, format!("worker {worker} is lost: {reason}")))
         };

@@ -17,7 +17,7 @@ use crate::machine::{Event, Outcome};
 use crate::resolve::{Decision, Facts, resolve};
 
 /// How long a worker may take to read the whole log: thousands of small objects from a slow store.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The log is being read.
 #[derive(Debug)]
@@ -91,15 +91,15 @@ fn decide(ctx: &mut Context, history: History) -> State {
     }
 }
 
-/// The wish that is still to be acted upon: one with a request acts once per log, one without once per
-/// coordinator. A claim of ours whose answer was lost counts.
+/// The wish that is still to be acted upon: one with a request acts once per log, one without once
+/// per coordinator. A claim of ours whose answer was lost counts.
 fn wish(ctx: &Context, history: &History) -> Wish {
     let wish = ctx.config.wish;
     let acted = match wish.request() {
         Some(request) => history.claims().any(|(_, claim)| claim.wish.request() == Some(request)),
-        None => history.claims().any(|(_, claim)| {
-            claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)
-        }),
+        None => history
+            .claims()
+            .any(|(_, claim)| claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)),
     };
     if acted { Wish::Latest } else { wish }
 }

@@ -1,7 +1,7 @@
 //! Waiting out the backoff after a failure.
 //!
-//! Received from: any state, by [`Context::fail`]. Handed to: [`super::waiting`], which reads everything
-//! again.
+//! Received from: any state, by [`Context::fail`]. Handed to: [`super::waiting`], which reads
+//! everything again.
 
 use millstream_protocol::time::Timestamp;
 

@@ -1,7 +1,7 @@
 //! Processing, with a snapshot at every interval.
 //!
-//! Received from: [`super::Deploying`]. Handed to: [`Stopping`]. Invariant: at most one epoch is in flight,
-//! until all its output is visible.
+//! Received from: [`super::Deploying`]. Handed to: [`Stopping`]. Invariant: at most one epoch is in
+//! flight, until all its output is visible.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Taking the last snapshot, of a job that is to stop or whose tasks have all ended.
 //!
-//! Received from: [`super::Running`]. Handed to: the end. Invariant: a job is finished only when its final
-//! snapshot is committed.
+//! Received from: [`super::Running`]. Handed to: the end. Invariant: a job is finished only when
+//! its final snapshot is committed.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::machine::{Event, Outcome};
 use crate::snapshot::{Progress, Purpose, Snapshot};
 use crate::status::Phase;
 
-/// So often a stop tries to take a last snapshot; then it stops without. The job resumes from the one
-/// before and makes nothing visible twice.
+/// So often a stop tries to take a last snapshot; then it stops without. The job resumes from the
+/// one before and makes nothing visible twice.
 const ATTEMPTS_MAX: u32 = 3;
 /// Between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);

@@ -26,7 +26,8 @@ pub(super) fn on(ctx: &mut Context, ask_at: Option<Timestamp>) -> State {
             worker.attached && worker.facts.is_none()
         })
         .collect();
-    // Attaching has sent the first Hello. A program may take long to build: asking again is harmless.
+    // Attaching has sent the first Hello. A program may take long to build: asking again is
+    // harmless.
     let ask_at = match ask_at {
         Some(at) if ctx.now >= at => {
             for worker in &silent {

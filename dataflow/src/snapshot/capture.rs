@@ -103,7 +103,7 @@ impl Captures {
             operator: self.info.operator.to_string(),
             task: self.info.task.0,
             epoch: cut.epoch,
-            since: if full { None } else { self.base },
+            since: if full || self.groups.is_none() { None } else { self.base },
             groups: self.groups,
             watermark: cut.watermark,
             states: Vec::new(),

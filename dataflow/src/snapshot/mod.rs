@@ -16,3 +16,8 @@ pub use encoder::{Durable, Encoder, Share, ShareFacts};
 pub(crate) use encoder::{Finish, Piece, ShareKey, encoder};
 pub use restore::{Restore, RestoredList, RestoredPart};
 pub use store::{Put, Store};
+
+/// The checksum that manifests and shares carry: CRC32C.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}

@@ -195,6 +195,21 @@ pub(crate) fn read_groups(
     Ok(())
 }
 
+/// Reads everything in a share, and checks it.
+pub fn verify(share: &[u8]) -> Result<()> {
+    let index = read_index(share)?;
+    for block in index.states.iter().flat_map(|state| &state.blocks) {
+        let all = block.groups.first().zip(block.groups.last());
+        let Some(((first, _), (last, _))) = all else { continue };
+        let state = StateIndex { blocks: vec![block.clone()], ..StateIndex::default() };
+        let range = KeyGroupRange { start: *first, end: last.next() };
+        read_groups(share, &state, range, |bytes| {
+            crate::state::entries(bytes).try_for_each(|entry| entry.map(|_| ()))
+        })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

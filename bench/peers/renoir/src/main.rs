@@ -103,7 +103,8 @@ fn sum(keyed: KeyedStream<impl Operator<Out = (u64, Rec)> + 'static>, sink: Sink
         .for_each(move |(_, r)| sink.add(r.key, r.at, r.value));
 }
 
-/// A sum per key and window. The window results carry no time that the API would tell: it counts as 0.
+/// A sum per key and window. The window results carry no time that the API would tell: it counts
+/// as 0.
 fn windows(ctx: &StreamContext, records: u64, window: EventTimeWindow, sink: Sink) {
     input(ctx, Workload::Tumbling, records)
         .add_timestamps(|r| r.at, watermarks())

@@ -1,5 +1,5 @@
-//! Where output is counted: Renoir clones a closure per replica, so each clone counts for itself and
-//! adds up when it is dropped.
+//! Where output is counted: Renoir clones a closure per replica, so each clone counts for itself
+//! and adds up when it is dropped.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! The benchmark's workloads on timely dataflow: `timely-peer <workload> <records>` prints one line.
+//! The benchmark's workloads on timely dataflow: `timely-peer <workload> <records>` prints one
+//! line.
 //!
 //! Two workers; batches, hash, hash table and allocator are those of ours and of the hand loops.
 //! Sources stay close to the slowest operator, for timely itself holds nobody back.
@@ -102,7 +103,8 @@ fn hashed(record: Rec) -> Hashed {
     Hashed { hash: hash_of(record.key), record }
 }
 
-/// The worker that owns a key. Timely takes the low bits of this; those of the hash stay the table's.
+/// The worker that owns a key. Timely takes the low bits of this; those of the hash stay the
+/// table's.
 fn owner(hash: u64) -> u64 {
     hash >> 63
 }
@@ -154,7 +156,9 @@ fn count<'scope, P>(
             move |input, _| {
                 let mut tally = sink.get();
                 input.for_each(|_, batch| {
-                    batch.iter().for_each(|r| tally.add(r.key, r.at, r.value));
+                    for r in batch.iter() {
+                        tally.add(r.key, r.at, r.value);
+                    }
                     batch.clear();
                 });
                 sink.set(tally);

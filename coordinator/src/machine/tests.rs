@@ -1,0 +1,575 @@
+//! The machine, state by state: what it answers to what matters there.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::id::{Epoch, Run, Seq};
+use millstream_protocol::log::Entry;
+use millstream_protocol::session::AppendOutcome;
+use millstream_protocol::wish::Wish;
+
+use super::*;
+use crate::status::Phase;
+use crate::testing::entries::claim;
+use crate::testing::host;
+use crate::testing::outside::Outside;
+use crate::testing::worker::{Chance, FakeWorker};
+
+const W0: WorkerIndex = WorkerIndex(0);
+
+/// A machine with model workers, which answer one command at a time.
+struct Rig {
+    machine: Machine,
+    workers: Vec<FakeWorker>,
+    outside: Outside,
+    now: Timestamp,
+    commands: VecDeque<(WorkerIndex, Command)>,
+    exit: Option<Outcome>,
+}
+
+impl Rig {
+    /// Not yet attached.
+    fn new(workers: u32, wish: Option<Wish>, outside: Outside) -> Self {
+        let seed = outside.log().len() as u64 + 1;
+        Self {
+            machine: Machine::new(host::config(workers, seed, wish)),
+            workers: (0..workers).map(|w| FakeWorker::new(WorkerIndex(w), workers, seed)).collect(),
+            outside,
+            now: Timestamp(1000),
+            commands: VecDeque::new(),
+            exit: None,
+        }
+    }
+
+    fn attached(workers: u32) -> Self {
+        let mut rig = Self::new(workers, None, Outside::default());
+        rig.attach();
+        rig
+    }
+
+    fn attach(&mut self) {
+        for worker in 0..self.workers.len() as u32 {
+            self.feed(Event::Attached(WorkerIndex(worker)));
+        }
+    }
+
+    /// Up to the start of the tasks.
+    fn running(workers: u32) -> Self {
+        let mut rig = Self::attached(workers);
+        rig.settle();
+        assert_eq!(rig.phase(), Phase::Running);
+        rig
+    }
+
+    /// Running, and a snapshot is due; each worker has a record that waits for it.
+    fn at_barrier(workers: u32) -> Self {
+        let mut rig = Self::running(workers);
+        for worker in &mut rig.workers {
+            worker.emit();
+        }
+        rig.feed(Event::Snapshot);
+        rig
+    }
+
+    fn feed(&mut self, event: Event) {
+        for action in self.machine.on(&event, self.now) {
+            match action {
+                Action::Send(worker, command) => self.commands.push_back((worker, command)),
+                Action::Status(_) => {}
+                Action::Exit(outcome) => self.exit = Some(outcome),
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.feed(Event::Report(W0, report));
+    }
+
+    fn later(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+        self.feed(Event::Tick);
+    }
+
+    /// Waits until the machine wants to be woken.
+    fn wake(&mut self) {
+        self.now = self.machine.wake_at().expect("it waits for a time").max(self.now);
+        self.feed(Event::Tick);
+    }
+
+    /// Lets the workers carry out what comes before the first command that `is` it, which is taken
+    /// out and not carried out.
+    fn until(&mut self, is: impl Fn(&Command) -> bool) -> (WorkerIndex, Command) {
+        loop {
+            let (worker, command) = self.commands.pop_front().expect("the command is to come");
+            if is(&command) {
+                return (worker, command);
+            }
+            self.carry_out(worker, command);
+        }
+    }
+
+    fn carry_out(&mut self, worker: WorkerIndex, command: Command) {
+        let fake = &mut self.workers[worker.0 as usize];
+        for report in fake.on(command, &mut self.outside, &mut Chance::new(1, false)) {
+            self.feed(Event::Report(worker, report));
+        }
+    }
+
+    /// Lets the workers carry out everything.
+    fn settle(&mut self) {
+        while let Some((worker, command)) = self.commands.pop_front() {
+            self.carry_out(worker, command);
+        }
+    }
+
+    fn append(&mut self) -> (Seq, Entry, Command) {
+        let (_, command) = self.until(|command| matches!(command, Command::Append { .. }));
+        let Command::Append { seq, text, .. } = &command else { unreachable!() };
+        (*seq, Entry::parse(text).unwrap(), command)
+    }
+
+    fn appended(&mut self, command: &Command, outcome: AppendOutcome) {
+        let Command::Append { seq, nonce, .. } = command else { panic!("not an append") };
+        self.report(Report::Appended { seq: *seq, nonce: nonce.clone(), outcome });
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |(_, command): &(WorkerIndex, Command)| {
+            let text = format!("{command:?}");
+            text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+        };
+        self.commands.iter().map(name).collect()
+    }
+
+    fn phase(&self) -> Phase {
+        self.machine.status().phase
+    }
+
+    fn task_fails(&mut self, run: Run, kind: ErrorKind) {
+        let failure = Failure::new(kind, "no luck");
+        self.report(Report::TaskFailed { run, operator: Some("out".into()), failure });
+    }
+}
+
+/// A store in which a job has stopped after one snapshot.
+fn suspended() -> Outside {
+    let mut rig = Rig::at_barrier(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
+    rig.outside
+}
+
+#[test]
+fn a_start_says_hello_reads_claims_drops_deploys_and_starts() {
+    let mut rig = Rig::attached(1);
+    let mut said = vec![];
+    while let Some((worker, command)) = rig.commands.front().cloned() {
+        said.extend(rig.names().first().cloned());
+        rig.commands.pop_front();
+        rig.carry_out(worker, command);
+    }
+    assert_eq!(said, ["Hello", "ReadLog", "Append", "Drop", "Deploy", "Start"]);
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(1))));
+}
+
+#[test]
+fn a_silent_worker_is_greeted_again() {
+    let mut rig = Rig::attached(2);
+    rig.commands.clear();
+    rig.wake();
+    assert_eq!(rig.names(), ["Hello", "Hello"]);
+    assert_eq!(rig.phase(), Phase::Pending);
+}
+
+#[test]
+fn workers_that_disagree_never_start() {
+    let mut rig = Rig::attached(2);
+    let (_, hello) = rig.commands.pop_front().unwrap();
+    let reports = rig.workers[0].on(hello, &mut rig.outside, &mut Chance::new(1, false));
+    let Report::Facts(facts) = &reports[0] else { panic!("facts") };
+    let mut other = facts.clone();
+    other.executable = "another".into();
+    rig.report(reports[0].clone());
+    rig.feed(Event::Report(WorkerIndex(1), Report::Facts(other)));
+    let Some(Outcome::Failed(failure)) = &rig.exit else { panic!("must fail") };
+    assert!(failure.message.contains("different executables"));
+}
+
+#[test]
+fn a_program_that_does_not_build_fails_the_job() {
+    let mut rig = Rig::attached(1);
+    let failure = Failure::new(ErrorKind::Invalid, "two operators are called a");
+    rig.report(Report::Unfit(failure.clone()));
+    assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
+    assert_eq!(rig.phase(), Phase::Failed);
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_asked_again_after_a_while() {
+    let mut rig = Rig::attached(1);
+    let (_, read) = rig.until(|command| matches!(command, Command::ReadLog { .. }));
+    let Command::ReadLog { request } = read else { unreachable!() };
+    let failure = Failure::new(ErrorKind::Unavailable, "503");
+    rig.report(Report::LogUnread { request: request + 7, failure: failure.clone() });
+    assert_eq!(rig.phase(), Phase::Pending, "an answer to another request changes nothing");
+    rig.report(Report::LogUnread { request, failure });
+    assert_eq!((rig.phase(), rig.machine.status().restarts), (Phase::Restarting, 1));
+    rig.wake();
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+}
+
+#[test]
+fn a_log_that_has_lost_entries_is_corrupt() {
+    let mut rig = Rig::running(1);
+    rig.task_fails(Run(1), ErrorKind::User);
+    rig.outside = Outside::default();
+    rig.wake();
+    rig.settle();
+    let Some(Outcome::Failed(failure)) = &rig.exit else { panic!("must fail") };
+    assert_eq!(failure.kind, ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_claim_that_meets_another_reads_everything_again() {
+    let mut rig = Rig::attached(1);
+    let (seq, _, command) = rig.append();
+    let foreign = claim(5, None).to_text();
+    rig.outside.append(seq, &foreign).unwrap();
+    rig.appended(&command, AppendOutcome::Exists(foreign));
+    let (seq, entry, _) = rig.append();
+    assert_eq!((seq, entry.as_claim().unwrap().run), (Seq(2), Run(6)));
+}
+
+#[test]
+fn an_entry_that_an_earlier_attempt_has_written_is_ours() {
+    let mut rig = Rig::attached(1);
+    let (_, _, command) = rig.append();
+    let Command::Append { text, .. } = &command else { unreachable!() };
+    rig.appended(&command, AppendOutcome::Exists(text.clone()));
+    assert_eq!(rig.names(), ["Drop"], "the claim is in force");
+}
+
+#[test]
+fn an_answer_to_another_attempt_is_not_ours() {
+    let mut rig = Rig::attached(1);
+    let (seq, _, _) = rig.append();
+    let nonce = millstream_protocol::log::Nonce("another".into());
+    rig.report(Report::Appended { seq, nonce, outcome: AppendOutcome::Created });
+    assert_eq!(rig.names(), [""; 0], "nothing follows from it");
+}
+
+#[test]
+fn tasks_are_deployed_only_when_all_old_ones_are_gone() {
+    let mut rig = Rig::attached(2);
+    let (first, drop) = rig.until(|command| matches!(command, Command::Drop { .. }));
+    rig.settle();
+    assert_eq!(rig.names(), [""; 0], "worker {first} has not answered");
+    rig.later(Duration::from_secs(10));
+    assert!(rig.names().contains(&"Drop".to_owned()), "it is asked again");
+    rig.carry_out(first, drop);
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+}
+
+#[test]
+fn a_base_whose_output_is_not_visible_is_marked_before_the_start() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, commit) = rig.until(|command| matches!(command, Command::Commit { .. }));
+    assert!(matches!(commit, Command::Commit { epoch: Epoch(1), seq: Seq(2), .. }));
+    let mut rig = Rig::new(1, None, rig.outside);
+    rig.attach();
+    let (_, mark) = rig.until(|command| matches!(command, Command::WriteCommitted { .. }));
+    assert_eq!(mark, Command::WriteCommitted { seq: Seq(2) });
+    assert_eq!(rig.phase(), Phase::Restoring);
+    assert_eq!(rig.outside.outputs(), 1, "the sink has recovered it");
+    let seq = Seq(2);
+    let failure = Failure::new(ErrorKind::Unavailable, "503");
+    rig.report(Report::CommittedWritten { seq, result: Err(failure) });
+    rig.wake();
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+    assert!(rig.outside.committed().contains(&seq));
+}
+
+#[test]
+fn snapshots_come_at_their_interval() {
+    let mut rig = Rig::running(1);
+    rig.later(Duration::from_millis(999));
+    assert_eq!(rig.names(), [""; 0]);
+    rig.later(Duration::from_millis(1));
+    assert_eq!(rig.names(), ["Barrier"]);
+    rig.feed(Event::Snapshot);
+    assert_eq!(rig.names(), ["Barrier"], "one epoch at a time");
+    rig.settle();
+    let last = rig.machine.status().last_snapshot.clone().unwrap();
+    assert_eq!((last.epoch, last.bytes), (Epoch(2), 3), "the asked one came right after");
+}
+
+#[test]
+fn nothing_is_committed_before_it_is_published_nor_marked_before_all_have_committed() {
+    let mut rig = Rig::at_barrier(2);
+    let (_, entry, append) = rig.append();
+    assert_eq!(entry.epoch(), Some(Epoch(1)));
+    assert_eq!(rig.names(), [""; 0]);
+    rig.carry_out(W0, append);
+    assert_eq!(rig.names(), ["Published", "Published", "Commit", "Commit"]);
+    let (first, commit) = rig.until(|command| matches!(command, Command::Commit { .. }));
+    rig.settle();
+    assert!(rig.outside.committed().is_empty(), "worker {first} has not committed");
+    rig.carry_out(first, commit.clone());
+    rig.carry_out(first, commit);
+    rig.settle();
+    assert_eq!(rig.outside.committed().len(), 1);
+}
+
+#[test]
+fn an_epoch_without_output_needs_no_commit() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Snapshot);
+    let (_, _, append) = rig.append();
+    rig.carry_out(W0, append);
+    assert_eq!(rig.names(), ["Published", "WriteCommitted"]);
+}
+
+#[test]
+fn an_epoch_that_is_not_uploaded_in_time_is_aborted_and_the_next_one_is_higher() {
+    let mut rig = Rig::at_barrier(1);
+    rig.commands.clear();
+    rig.later(Duration::from_secs(19));
+    assert_eq!(rig.names(), [""; 0]);
+    rig.later(Duration::from_secs(1));
+    let barrier = |epoch| Command::Barrier { run: Run(1), epoch: Epoch(epoch), stopping: false };
+    let abort = Command::Abort { run: Run(1), epoch: Epoch(1) };
+    assert_eq!(Vec::from(rig.commands.clone()), [(W0, abort), (W0, barrier(2))]);
+    let failure = rig.machine.status().snapshot_failure.clone().unwrap();
+    assert!(failure.contains("worker 0 uploaded nothing for 20s"), "{failure}");
+    assert_eq!(rig.phase(), Phase::Running, "the job goes on");
+    rig.settle();
+    assert_eq!(rig.machine.status().snapshot_failure, None);
+}
+
+#[test]
+fn an_epoch_that_a_worker_declines_is_aborted() {
+    let mut rig = Rig::at_barrier(1);
+    rig.commands.clear();
+    let declined = |epoch| Report::Declined { run: Run(1), epoch, reason: "no".into() };
+    rig.report(declined(Epoch(9)));
+    assert_eq!(rig.names(), [""; 0], "of another epoch");
+    rig.report(declined(Epoch(1)));
+    assert_eq!(rig.names(), ["Abort"]);
+}
+
+#[test]
+fn an_unknown_outcome_is_looked_up_and_the_same_bytes_tried_again() {
+    let mut rig = Rig::at_barrier(1);
+    let (seq, _, append) = rig.append();
+    rig.appended(&append, AppendOutcome::Unknown("timed out".into()));
+    assert_eq!(rig.names(), ["ReadEntry"]);
+    rig.commands.clear();
+    rig.later(Duration::from_secs(30));
+    assert_eq!(rig.names(), ["ReadEntry"], "far beyond the epoch's own time, and never an abort");
+    rig.commands.clear();
+    rig.report(Report::Slot { seq, content: Ok(None) });
+    assert_eq!(rig.commands.pop_front(), Some((W0, append)));
+}
+
+#[test]
+fn a_manifest_that_meets_another_entry_means_fenced() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, _, append) = rig.append();
+    rig.appended(&append, AppendOutcome::Exists(claim(9, None).to_text()));
+    assert!(matches!(rig.exit, Some(Outcome::Fenced(_))));
+    assert_eq!(rig.names(), ["Stop"], "and nothing else is touched");
+    rig.task_fails(Run(1), ErrorKind::User);
+    assert_eq!(rig.names(), ["Stop"], "after the end every event is ignored");
+}
+
+#[test]
+fn an_append_without_any_answer_gives_way_to_a_new_reading() {
+    let mut rig = Rig::at_barrier(1);
+    rig.append();
+    for _ in 0..20 {
+        rig.later(Duration::from_secs(30));
+    }
+    assert_eq!(rig.phase(), Phase::Restarting);
+}
+
+#[test]
+fn the_kind_of_a_failure_decides() {
+    let after = |kind| {
+        let mut rig = Rig::running(1);
+        rig.task_fails(Run(7), kind);
+        assert_eq!(rig.phase(), Phase::Running, "of another run");
+        rig.task_fails(Run(1), kind);
+        (rig.phase(), rig.names().join(" "))
+    };
+    for kind in [ErrorKind::User, ErrorKind::Unavailable, ErrorKind::Bug] {
+        assert_eq!(after(kind), (Phase::Restarting, "Drop".to_owned()));
+    }
+    for kind in [ErrorKind::Invalid, ErrorKind::Corrupt, ErrorKind::Fenced] {
+        assert_eq!(after(kind), (Phase::Failed, "Stop".to_owned()));
+    }
+}
+
+#[test]
+fn a_failed_run_starts_again_with_the_next_number() {
+    let mut rig = Rig::running(1);
+    rig.task_fails(Run(1), ErrorKind::User);
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
+    let failure = rig.machine.status().last_failure.clone().unwrap().failure;
+    assert_eq!(failure.message, "operator out: no luck");
+}
+
+#[test]
+fn a_lost_worker_is_waited_for() {
+    let mut rig = Rig::running(2);
+    rig.feed(Event::Lost(W0, "killed".into()));
+    assert_eq!(rig.phase(), Phase::Restarting);
+    rig.settle();
+    rig.wake();
+    assert_eq!(rig.phase(), Phase::Pending);
+    rig.workers[0] = FakeWorker::new(W0, 2, 77);
+    rig.feed(Event::Attached(W0));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
+}
+
+#[test]
+fn a_stop_takes_a_last_snapshot_behind_which_nothing_is_emitted() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    let barrier = Command::Barrier { run: Run(1), epoch: Epoch(1), stopping: true };
+    assert_eq!(rig.commands.front(), Some(&(W0, barrier)));
+    assert_eq!(rig.phase(), Phase::Suspending);
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
+    assert_eq!(rig.phase(), Phase::Suspended);
+}
+
+#[test]
+fn a_job_that_does_not_run_stops_at_once() {
+    let mut rig = Rig::attached(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    rig.task_fails(Run(1), ErrorKind::User);
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+}
+
+#[test]
+fn a_second_stop_does_not_wait() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    assert_eq!(rig.exit, None);
+    rig.feed(Event::Stop(StopMode::AtOnce));
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+}
+
+#[test]
+fn a_stop_that_gets_no_snapshot_stops_without() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    for epoch in 1..=3 {
+        assert_eq!(rig.exit, None);
+        let reason = "the disk is full".to_owned();
+        rig.report(Report::Declined { run: Run(1), epoch: Epoch(epoch), reason });
+        if epoch < 3 {
+            rig.wake();
+        }
+    }
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+}
+
+#[test]
+fn a_stopped_job_resumes_from_its_snapshot() {
+    let mut rig = Rig::new(1, None, suspended());
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+    let restored = rig.machine.status().restored.clone().unwrap();
+    assert!(restored.from.ends_with("job/log/00000000000000000003.json"), "{}", restored.from);
+}
+
+#[test]
+fn a_wish_acts_once_and_epochs_rise_above_all_that_ever_were() {
+    let mut rig = Rig::new(1, Some(Wish::Snapshot { seq: Seq(2), request: None }), suspended());
+    rig.attach();
+    let (_, entry, append) = rig.append();
+    let wished = entry.as_claim().unwrap().clone();
+    assert_eq!((wished.base, wished.run), (Some(Seq(2)), Run(2)));
+    rig.carry_out(W0, append);
+    rig.settle();
+    rig.task_fails(Run(2), ErrorKind::User);
+    rig.wake();
+    let (_, entry, append) = rig.append();
+    let again = entry.as_claim().unwrap().clone();
+    assert_eq!((again.base, again.wish), (Some(Seq(2)), Wish::Latest));
+    rig.carry_out(W0, append);
+    rig.settle();
+    rig.feed(Event::Snapshot);
+    let (_, entry, _) = rig.append();
+    assert_eq!(entry.epoch(), Some(Epoch(3)), "the base is epoch 1, but 2 was there too");
+}
+
+#[test]
+fn a_wish_with_a_request_acts_once_per_log() {
+    let wish = Some(Wish::Empty { request: Some(1) });
+    let mut rig = Rig::new(1, wish, suspended());
+    rig.attach();
+    let (_, entry, append) = rig.append();
+    let first = entry.as_claim().unwrap().clone();
+    assert_eq!(first.base, None);
+    rig.carry_out(W0, append);
+    let mut rig = Rig::new(1, wish, rig.outside);
+    rig.attach();
+    let (_, entry, _) = rig.append();
+    let second = entry.as_claim().unwrap();
+    assert_eq!((second.wish, &second.lineage), (Wish::Latest, &first.lineage));
+}
+
+#[test]
+fn a_job_whose_input_has_ended_is_finished_for_good() {
+    let mut rig = Rig::running(1);
+    let ended = (0..host::RECORDS).flat_map(|_| rig.workers[0].emit()).collect::<Vec<_>>();
+    rig.report(ended[0].clone());
+    let (_, entry, append) = rig.append();
+    assert!(entry.as_manifest().unwrap().is_final);
+    rig.carry_out(W0, append);
+    let commit = rig.until(|command| matches!(command, Command::Commit { .. }));
+    // It dies before the output is visible: the next start makes it so, and starts nothing.
+    drop(commit);
+    let mut rig = Rig::new(1, None, rig.outside);
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
+    assert_eq!(rig.outside.history().len(), host::RECORDS);
+    let mut rig = Rig::new(1, None, rig.outside);
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Finished { already: true }));
+    assert_eq!(rig.outside.log().len(), 3, "and no claim was needed to see it");
+}
+
+#[test]
+fn what_retention_meets_decides() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, retained) = rig.until(|command| matches!(command, Command::ListParts));
+    assert_eq!(retained, Command::ListParts);
+    rig.report(Report::Parts(Ok(vec!["parts/0/1/0-a".into()])));
+    let (_, retain) = rig.until(|command| matches!(command, Command::Retain(_)));
+    let Command::Retain(retain) = retain else { unreachable!() };
+    assert_eq!((retain.guard, retain.delete), (Seq(3), vec!["parts/0/1/0-a".to_owned()]));
+    let failure = Failure::new(ErrorKind::Fenced, "slot 3 is taken");
+    let stale = Report::Retained { guard: Seq(2), result: Err(failure.clone()) };
+    rig.report(stale);
+    assert_eq!(rig.exit, None, "an answer to another time");
+    rig.report(Report::Retained { guard: Seq(3), result: Err(failure.clone()) });
+    assert_eq!(rig.exit, Some(Outcome::Fenced(failure)));
+}

@@ -1,0 +1,109 @@
+//! The command line that every user's binary gets.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Runs streaming jobs.
+///
+/// Exit codes: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the command line
+/// are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
+#[derive(Debug, Parser)]
+#[command(name = "millstream-worker", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job on this machine, resuming from its last snapshot.
+    Run(Run),
+    /// Show the plan of a job: operators, parallelism, edges, state.
+    Describe(Describe),
+    /// Look after the snapshots of a job.
+    #[command(subcommand)]
+    Snapshots(Snapshots),
+    /// List the programs in this binary.
+    Programs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The StreamJob file, as `kubectl apply` takes it.
+    pub(crate) job: PathBuf,
+    /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
+    #[arg(long)]
+    pub(crate) threads: Option<u32>,
+    /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
+    #[arg(long = "set", value_name = "spec.path=value")]
+    pub(crate) sets: Vec<String>,
+    /// Start with an empty state, whatever snapshots there are. They are kept.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// How to log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Describe {
+    /// The StreamJob file. May be left out where the binary has one program without arguments.
+    pub(crate) job: Option<PathBuf>,
+    /// Engine threads to resolve the parallelism for.
+    #[arg(long)]
+    pub(crate) threads: Option<u32>,
+    /// Set a field of the job. May be repeated.
+    #[arg(long = "set", value_name = "spec.path=value")]
+    pub(crate) sets: Vec<String>,
+    /// As JSON.
+    #[arg(long, conflicts_with = "dot")]
+    pub(crate) json: bool,
+    /// As a Graphviz graph.
+    #[arg(long)]
+    pub(crate) dot: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshots {
+    /// List the snapshots of a job, newest last.
+    List {
+        /// The job's place in its store: `<store>/<namespace>/<job>`.
+        store: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a snapshot holds.
+    Show {
+        /// The snapshot: `<store>/<namespace>/<job>/log/<number>.json`, or the job's place for the newest.
+        snapshot: String,
+    },
+    /// Read everything that a snapshot names, and check it.
+    Verify {
+        /// The snapshot, or the job's place for the newest.
+        snapshot: String,
+    },
+    /// Remove a job's log, parts and marks. The job must not be running.
+    Delete {
+        /// The job's place in its store.
+        store: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Reads the command line. Usage errors go to standard error with code 2, help to standard output with 0.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, (String, bool)> {
+    Cli::try_parse_from(args).map_err(|error| (error.render().to_string(), error.use_stderr()))
+}

@@ -1,0 +1,80 @@
+//! `describe`: the plan of a job, for people, programs and Graphviz.
+
+use std::fmt::Write;
+
+use millstream_dataflow::engine::plan_of;
+use millstream_dataflow::{Error, Result};
+use millstream_protocol::job::StreamJob;
+use millstream_protocol::plan::{Guarantee, Plan, PlanOperator, Role};
+
+use crate::cli;
+use crate::config;
+use crate::program::Programs;
+
+/// The plan of a job as text.
+pub(crate) fn describe(programs: &Programs, args: &cli::Describe) -> Result<String> {
+    let job = match &args.job {
+        Some(path) => config::read_job(path, &args.sets)?,
+        None => StreamJob::default(),
+    };
+    let workers = job.spec.workers.max(1);
+    let threads = args.threads.or(job.spec.threads_per_worker).unwrap_or(1);
+    let plan = plan_of(&programs.build(&job.spec)?, threads.saturating_mul(workers))?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&plan);
+        return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
+    }
+    Ok(if args.dot { dot(&plan) } else { text(&plan) })
+}
+
+fn role(operator: &PlanOperator) -> &'static str {
+    match operator.role {
+        Role::Source => "source",
+        Role::Operator => "",
+        Role::Sink(Guarantee::ExactlyOnce) => "sink, exactly once",
+        Role::Sink(Guarantee::AtLeastOnce) => "sink, at least once",
+    }
+}
+
+fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    for operator in &plan.operators {
+        let role = role(operator);
+        let role = if role.is_empty() { String::new() } else { format!(" ({role})") };
+        let _ = writeln!(
+            out,
+            "{}  {}{role}  x{}",
+            operator.id, operator.method, operator.parallelism
+        );
+        for edge in plan.edges.iter().filter(|edge| edge.to == operator.id) {
+            let kind = format!("{:?}", edge.kind).to_lowercase();
+            let _ = writeln!(out, "    from {} by {kind}", edge.from);
+        }
+        for state in &operator.states {
+            let _ = writeln!(out, "    state {} ({}): {}", state.name, state.kind, state.schema);
+        }
+    }
+    let _ = writeln!(out, "fingerprint {}", plan.fingerprint());
+    out
+}
+
+fn dot(plan: &Plan) -> String {
+    let mut out = String::from("digraph job {\n  rankdir=LR;\n  node [shape=box];\n");
+    for operator in &plan.operators {
+        let _ = writeln!(
+            out,
+            "  {:?} [label=\"{}\\n{} x{}\"];",
+            operator.id.as_str(),
+            operator.id,
+            operator.method,
+            operator.parallelism
+        );
+    }
+    for edge in &plan.edges {
+        let kind = format!("{:?}", edge.kind).to_lowercase();
+        let (from, to) = (edge.from.as_str(), edge.to.as_str());
+        let _ = writeln!(out, "  {from:?} -> {to:?} [label=\"{kind}\"];");
+    }
+    out.push_str("}\n");
+    out
+}

@@ -1,0 +1,287 @@
+//! [`Host`]: the tasks of one run on this worker, with their snapshot in the making.
+//!
+//! Built by [`crate::session`] from a [`Deploy`]; invariant: a snapshot's shares are uploaded together, as one
+//! object, when all of them are there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_dataflow::clock::{Clock, SystemClock};
+use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
+use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
+use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
+use millstream_protocol::error_kind::Failure;
+use millstream_protocol::id::{Epoch, Run, TaskIndex, WorkerIndex};
+use millstream_protocol::job::JobSpec;
+use millstream_protocol::path::{Name, PartName};
+use millstream_protocol::plan::{Plan, Role};
+use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Report};
+use millstream_protocol::share::{Extent, ShareData, TaskShare};
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::session::Worker;
+
+/// Counters of the tasks that run, shared with whoever shows them.
+pub type Shown = Arc<Mutex<Option<Vec<TaskInfo>>>>;
+
+/// A failure for a report: its kind, and what happened with the operator in front.
+pub(crate) fn failure(error: &Error) -> Failure {
+    let message = match error.operator() {
+        Some(operator) => format!("operator {operator}: {error}"),
+        None => error.to_string(),
+    };
+    Failure::new(error.kind(), message)
+}
+
+/// What this worker knows of a job once it has built the program.
+pub(crate) fn facts(worker: &Worker, spec: &JobSpec) -> Report {
+    let total = worker.threads.saturating_mul(spec.workers);
+    let plan = worker.programs.build(spec).and_then(|job| plan_of(&job, total));
+    match plan {
+        Ok(plan) => Report::Facts(Box::new(Facts {
+            protocol: PROTOCOL_VERSION,
+            executable: worker.executable.clone(),
+            fingerprint: plan.fingerprint(),
+            plan,
+            threads: worker.threads,
+        })),
+        Err(error) => Report::Unfit(failure(&error)),
+    }
+}
+
+/// What the host has seen of its engine.
+pub(crate) enum Seen {
+    Restored,
+    Captured(Capture),
+    Declined { epoch: Epoch, error: Error },
+    Ended,
+    Failed(Error),
+}
+
+/// All shares of a snapshot on this worker.
+pub(crate) struct Capture {
+    epoch: Epoch,
+    shares: Vec<Share>,
+}
+
+/// The tasks of one run on this worker.
+pub(crate) struct Host {
+    pub(crate) run: Run,
+    /// The epoch of the snapshot that it was restored from; 0 where it was from nothing.
+    pub(crate) restored: Epoch,
+    pub(crate) engine: Engine,
+    events: mpsc::Receiver<Event>,
+    clock: Arc<SystemClock>,
+    deployed_ns: u64,
+    /// The snapshot in the making.
+    capture: Option<Capture>,
+    shown: Shown,
+}
+
+impl Host {
+    pub(crate) async fn deploy(
+        worker: &Worker,
+        spec: &JobSpec,
+        index: WorkerIndex,
+        deploy: Deploy,
+    ) -> Result<Self> {
+        let clock = Arc::new(SystemClock::new());
+        let deployed_ns = clock.monotonic_ns();
+        let restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
+        let restored = restore.epoch;
+        let deployment = Deployment {
+            run: deploy.run,
+            job: worker.job.clone(),
+            threads: deploy.threads,
+            worker: index,
+            restore,
+            clock: clock.clone(),
+        };
+        // In a scope of its own: a program under construction does not cross threads.
+        let (engine, events) = {
+            let job = worker.programs.build(spec)?;
+            Engine::deploy(&job, deployment)?
+        };
+        let tasks = engine.tasks().to_vec();
+        *worker.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
+        Ok(Self {
+            run: deploy.run,
+            restored,
+            engine,
+            events,
+            clock,
+            deployed_ns,
+            capture: None,
+            shown: worker.shown.clone(),
+        })
+    }
+
+    pub(crate) fn since_deploy(&self) -> Duration {
+        Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(self.deployed_ns))
+    }
+
+    pub(crate) fn barrier(&mut self, epoch: Epoch, stopping: bool) {
+        if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
+            return;
+        }
+        self.capture = Some(Capture { epoch, shares: Vec::new() });
+        self.engine.barrier(Barrier { epoch, stopping });
+    }
+
+    pub(crate) fn abort(&mut self, epoch: Epoch) {
+        self.capture.take_if(|capture| capture.epoch <= epoch);
+        self.engine.abort(epoch);
+    }
+
+    /// What happens next that the session must know of.
+    pub(crate) async fn next(&mut self) -> Seen {
+        loop {
+            let Some(event) = self.events.recv().await else {
+                return Seen::Failed(Error::bug("the engine is gone"));
+            };
+            match event {
+                Event::Restored => return Seen::Restored,
+                Event::Ended => return Seen::Ended,
+                Event::Failed(error) => return Seen::Failed(error),
+                Event::Share(epoch, share) => {
+                    let Some(capture) = self.capture.as_mut().filter(|it| it.epoch == epoch) else {
+                        continue;
+                    };
+                    match share {
+                        Err(error) => {
+                            self.capture = None;
+                            return Seen::Declined { epoch, error };
+                        }
+                        Ok(share) => capture.shares.push(share),
+                    }
+                    if capture.shares.len() == self.engine.shares()
+                        && let Some(capture) = self.capture.take()
+                    {
+                        return Seen::Captured(capture);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sums up the counters of the tasks.
+    pub(crate) fn rates(&self) -> Rates {
+        rates(self.run, self.engine.plan(), self.engine.tasks())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
+    let mut rates = Rates { run, ..Rates::default() };
+    for task in tasks {
+        let counters = &task.counters;
+        let role = plan.operator(&(&*task.operator).into()).map(|operator| operator.role);
+        match role {
+            Some(Role::Source) => {
+                rates.records_in += counters.records_out.load(Ordering::Relaxed);
+                let watermark = Timestamp(counters.watermark.load(Ordering::Relaxed));
+                let known = (watermark > Timestamp::MIN).then_some(watermark.0);
+                rates.watermark = match (rates.watermark, known) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
+            }
+            Some(Role::Sink(_)) => {
+                rates.records_out += counters.records_in.load(Ordering::Relaxed);
+            }
+            Some(Role::Operator) | None => {}
+        }
+        rates.records_late += counters.late.load(Ordering::Relaxed);
+    }
+    rates
+}
+
+/// Reads every part that a manifest names, and checks each against it.
+async fn read_parts(
+    store: &dyn Store,
+    restore: Option<&millstream_protocol::session::Restore>,
+) -> Result<Restore> {
+    let Some(from) = restore else { return Ok(Restore::default()) };
+    let mut restore = Restore::new(from.manifest.epoch);
+    for operator in &from.manifest.operators {
+        for part in &operator.parts {
+            let named = |error: Error| {
+                let kind = error.kind();
+                let message = format!("{}: {error}", store.describe());
+                Error::new(kind, message)
+            };
+            let bytes = store.read_range(&part.object, part.offset, part.length).await;
+            let bytes = bytes.map_err(named)?;
+            if millstream_dataflow::snapshot::checksum(&bytes) != part.crc32c {
+                return Err(Error::corrupt(format!(
+                    "{}/{} does not match its checksum in manifest {}: restore from another \
+                     snapshot, or bring the object back from a backup",
+                    store.describe(),
+                    part.object,
+                    from.seq
+                )));
+            }
+            let read = RestoredPart::new(bytes, part.groups);
+            restore.add(read.map_err(|error| {
+                error.context(format!("{}/{}", store.describe(), part.object))
+            })?);
+        }
+    }
+    Ok(restore)
+}
+
+impl Capture {
+    /// Uploads the shares as one object.
+    pub(crate) async fn upload(self, store: &dyn Store, run: Run, worker: WorkerIndex) -> Report {
+        let epoch = self.epoch;
+        match self.try_upload(store, run, worker).await {
+            Ok(shares) => Report::PartUploaded { run, epoch, shares },
+            Err(error) => Report::Declined { run, epoch, reason: error.to_string() },
+        }
+    }
+
+    async fn try_upload(
+        self,
+        store: &dyn Store,
+        run: Run,
+        worker: WorkerIndex,
+    ) -> Result<Vec<TaskShare>> {
+        let random = Uuid::new_v4().simple().to_string();
+        let name = Name::Part(PartName { run, epoch: self.epoch, worker, random }).to_string();
+        let mut object = Vec::with_capacity(self.shares.iter().map(|it| it.bytes.len()).sum());
+        let mut shares = Vec::with_capacity(self.shares.len());
+        for share in self.shares {
+            let data = ShareData {
+                object: name.clone(),
+                offset: object.len() as u64,
+                length: share.bytes.len() as u64,
+                crc32c: millstream_dataflow::snapshot::checksum(&share.bytes),
+                entries: share.entries,
+            };
+            object.extend_from_slice(&share.bytes);
+            let since = share.index.since.filter(|_| share.index.groups.is_some());
+            shares.push(TaskShare {
+                operator: share.index.operator.as_str().into(),
+                task: TaskIndex(share.index.task),
+                groups: share.index.groups,
+                extent: since.map_or(Extent::Full, Extent::Since),
+                data: Some(data),
+                watermark: (share.index.watermark > Timestamp::MIN)
+                    .then_some(share.index.watermark.0),
+                pending_commit: share.facts.pending_commit,
+                ended: share.facts.ended,
+            });
+        }
+        match store.create(&name, &object).await? {
+            Put::Created => Ok(shares),
+            Put::Exists => Err(Error::new(Kind::Bug, format!("{name} exists already"))),
+        }
+    }
+}

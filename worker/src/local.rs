@@ -1,0 +1,212 @@
+//! `run`: a job on this machine, with the coordinator that a cluster would use.
+//!
+//! Puts the pieces together: the store, one worker served over channels, the coordinator's driver, signals,
+//! and what is shown meanwhile.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use millstream_coordinator::channel;
+use millstream_coordinator::driver::{Driver, Handle, Request, WallClock};
+use millstream_coordinator::machine::{Outcome, StopMode};
+use millstream_coordinator::status::Status;
+use millstream_dataflow::snapshot::Store;
+use millstream_dataflow::{Context as _, Error, Kind, Result};
+use millstream_protocol::job::StreamJob;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::cli;
+use crate::config::{self, LocalJob};
+use crate::program::Programs;
+use crate::progress;
+use crate::session::{Worker, serve};
+use crate::store;
+use crate::terminal::{self, say};
+
+/// Runs the command.
+pub(crate) fn run(programs: Programs, args: cli::Run) -> ExitCode {
+    progress::init_log(args.log_format);
+    let result = prepare(&args).and_then(|local| {
+        let runtime = runtime()?;
+        runtime.block_on(run_local(programs, local, &args))
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => terminal::finish(Err(error)),
+    }
+}
+
+fn prepare(args: &cli::Run) -> Result<LocalJob> {
+    let job = config::read_job(&args.job, &args.sets)?;
+    config::local(job, args.threads, args.fresh, seed())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // Engine threads do the work; these wait for disks, timers and signals.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.or_kind(Kind::Unavailable, || "cannot start the runtime".to_owned())
+}
+
+/// Makes nonces unique from start to start.
+fn seed() -> u64 {
+    Uuid::new_v4().as_u64_pair().0
+}
+
+fn worker_of(programs: Programs, local: &LocalJob, store: Arc<dyn Store>) -> Result<Worker> {
+    let metadata = &local.job.metadata;
+    Ok(Worker {
+        programs,
+        store,
+        threads: local.threads,
+        executable: executable_hash()?,
+        job: format!("{}/{}", metadata.namespace, metadata.name).into(),
+        shown: Arc::default(),
+    })
+}
+
+/// Names this executable by its bytes.
+fn executable_hash() -> Result<String> {
+    let path = std::env::current_exe()?;
+    let hash = hash_file(&path);
+    let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {}", path.display()))?;
+    Ok(format!("{hash:016x}"))
+}
+
+fn hash_file(path: &Path) -> io::Result<u64> {
+    struct Hashing(Xxh3);
+    impl io::Write for Hashing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hashing = Hashing(Xxh3::new());
+    io::copy(&mut File::open(path)?, &mut hashing)?;
+    Ok(hashing.0.digest())
+}
+
+async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Result<u8> {
+    for note in &local.notes {
+        tracing::info!("{note}");
+    }
+    let store = store::open(&local.config.prefix)?;
+    let worker = worker_of(programs, &local, store)?;
+    let shown = worker.shown.clone();
+    let (session, links) = channel::session(1);
+    let mut beside = JoinSet::new();
+    for link in links {
+        beside.spawn(serve(link, worker.clone()));
+    }
+    let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
+    let stop = stop_on_signals(handle.clone())?;
+    let view = progress::View::new(&local, shown, handle.status.clone());
+    let mut watching = JoinSet::new();
+    watching.spawn(stop);
+    watching.spawn(view.run());
+    let outcome = driver.run().await;
+    watching.shutdown().await;
+    while beside.join_next().await.is_some() {}
+    let status = handle.status.borrow().clone();
+    Ok(report(&outcome, &status, &local, args))
+}
+
+/// The first signal stops the job after a snapshot, the second at once.
+fn stop_on_signals(handle: Handle) -> Result<impl Future<Output = ()>> {
+    let listen = |kind: SignalKind| -> Result<Signal> {
+        signal(kind).or_kind(Kind::Unavailable, || "cannot listen for signals".to_owned())
+    };
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        for mode in [StopMode::AfterSnapshot, StopMode::AtOnce] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if mode == StopMode::AfterSnapshot {
+                say("stopping after a last snapshot; again to stop at once");
+            }
+            let _ = handle.requests.send(Request::Stop(mode)).await;
+        }
+    })
+}
+
+/// Says how the job ended and how to go on; returns the exit code.
+fn report(outcome: &Outcome, status: &Status, local: &LocalJob, args: &cli::Run) -> u8 {
+    let job = &local.job.metadata.name;
+    let again = format!("run {}", args.job.display());
+    match outcome {
+        Outcome::Finished { already: true } => {
+            let place = &local.config.prefix;
+            say(&format!(
+                "{job} had finished before: its output is complete. {again} --fresh starts anew. \
+                 Snapshots are in {place}"
+            ));
+            0
+        }
+        Outcome::Finished { already: false } => {
+            let totals = &status.totals;
+            say(&format!(
+                "{job} finished: {} records in, {} out, {} late",
+                totals.records_in, totals.records_out, totals.records_late
+            ));
+            0
+        }
+        Outcome::Suspended { snapshot: true } => {
+            let epoch = status.last_snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch.0);
+            say(&format!("{job} stopped after snapshot {epoch}: {again} resumes from it"));
+            0
+        }
+        Outcome::Suspended { snapshot: false } => {
+            say(&format!("{job} stopped without a snapshot: {again} resumes from the last one"));
+            terminal::STOPPED_WITHOUT_SNAPSHOT
+        }
+        Outcome::Failed(failure) | Outcome::Fenced(failure) => {
+            say(&format!("error: {job}: {}", failure.message));
+            terminal::code_of(failure.kind)
+        }
+    }
+}
+
+/// A job run by a benchmark or a test, without a command line.
+pub struct Embedded {
+    /// The programs to choose from.
+    pub programs: Programs,
+    /// The job.
+    pub job: StreamJob,
+    /// Its engine threads.
+    pub threads: u32,
+    /// Where its log and parts lie.
+    pub store: Arc<dyn Store>,
+}
+
+/// Runs a job to its end, or to its failure.
+pub async fn run_embedded(embedded: Embedded) -> Result<Status> {
+    let local = config::local(embedded.job, Some(embedded.threads), false, seed())?;
+    let worker = worker_of(embedded.programs, &local, embedded.store)?;
+    let (session, links) = channel::session(1);
+    let mut beside = JoinSet::new();
+    for link in links {
+        beside.spawn(serve(link, worker.clone()));
+    }
+    let (driver, handle) = Driver::new(local.config, session, WallClock::new());
+    let outcome = driver.run().await;
+    while beside.join_next().await.is_some() {}
+    let status = handle.status.borrow().clone();
+    match outcome {
+        Outcome::Finished { .. } | Outcome::Suspended { .. } => Ok(status),
+        Outcome::Failed(failure) | Outcome::Fenced(failure) => {
+            Err(Error::new(failure.kind, failure.message))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a worker does with the log and the objects when its coordinator says so.
+//!
+//! Receives the commands that need the store, each run beside the session; hands back a report.
+
+use std::sync::Arc;
+
+use millstream_dataflow::snapshot::{Put, Store};
+use millstream_dataflow::{Error, Kind, Result};
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::Seq;
+use millstream_protocol::path::Name;
+use millstream_protocol::session::{AppendOutcome, Command, Report, Retain};
+use tokio::task::JoinSet;
+
+use crate::host::failure;
+
+/// Starts what a command asks for; its report comes out of the set.
+pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command: Command) {
+    match command {
+        Command::ReadLog { request } => {
+            beside.spawn(async move {
+                match read_log(&*store).await {
+                    Ok((entries, committed)) => Report::Log { request, entries, committed },
+                    Err(error) => Report::LogUnread { request, failure: failure(&error) },
+                }
+            });
+        }
+        Command::ReadEntry { seq } => {
+            beside.spawn(async move {
+                let content = read_entry(&*store, seq).await.map_err(|error| failure(&error));
+                Report::Slot { seq, content }
+            });
+        }
+        Command::Append { seq, nonce, text } => {
+            beside.spawn(async move {
+                let outcome = append(&*store, seq, &text).await;
+                Report::Appended { seq, nonce, outcome }
+            });
+        }
+        Command::WriteCommitted { seq } => {
+            beside.spawn(async move {
+                let put = store.create(&Name::Committed(seq).to_string(), b"").await;
+                let result = put.map(|_| ()).map_err(|error| failure(&error));
+                Report::CommittedWritten { seq, result }
+            });
+        }
+        Command::Retain(retain) => {
+            beside.spawn(async move {
+                let guard = retain.guard;
+                Report::Retained { guard, result: retain_objects(&*store, retain).await }
+            });
+        }
+        Command::ListParts => {
+            beside.spawn(async move {
+                let listed = store.list(Name::PARTS, "").await;
+                Report::Parts(listed.map_err(|error| failure(&error)))
+            });
+        }
+        // The session itself obeys the others.
+        _ => {}
+    }
+}
+
+/// Reads the whole log, and which manifests are committed.
+pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, Vec<Seq>)> {
+    let mut entries = Vec::new();
+    for name in store.list(Name::LOG, "").await? {
+        let Ok(Name::Log(seq)) = name.parse() else { continue };
+        if let Some(text) = read_entry(store, seq).await? {
+            entries.push((seq, text));
+        }
+    }
+    let committed = store.list(Name::COMMITTED, "").await?;
+    let committed = committed.iter().filter_map(|name| match name.parse() {
+        Ok(Name::Committed(seq)) => Some(seq),
+        _ => None,
+    });
+    Ok((entries, committed.collect()))
+}
+
+async fn read_entry(store: &dyn Store, seq: Seq) -> Result<Option<String>> {
+    let name = Name::Log(seq).to_string();
+    let Some(bytes) = store.read(&name).await? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::new(Kind::Corrupt, format!("{}/{name} is not text", store.describe()))
+    })?;
+    Ok(Some(text))
+}
+
+async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
+    match store.create(&Name::Log(seq).to_string(), text.as_bytes()).await {
+        Ok(Put::Created) => AppendOutcome::Created,
+        Ok(Put::Exists) => match read_entry(store, seq).await {
+            Ok(Some(there)) => AppendOutcome::Exists(there),
+            Ok(None) => AppendOutcome::Unknown("the slot was taken, and is empty now".to_owned()),
+            Err(error) => AppendOutcome::Unknown(error.to_string()),
+        },
+        // Whether the entry is there after a failure, only a look at the slot can tell.
+        Err(error) => AppendOutcome::Unknown(error.to_string()),
+    }
+}
+
+async fn retain_objects(store: &dyn Store, retain: Retain) -> Result<(), Failure> {
+    let try_retain = async {
+        for (seq, text) in &retain.tombstones {
+            store.overwrite(&Name::Log(*seq).to_string(), text.as_bytes()).await?;
+            store.delete(&Name::Committed(*seq).to_string()).await?;
+        }
+        for name in &retain.delete {
+            store.delete(name).await?;
+        }
+        Ok(())
+    };
+    match read_entry(store, retain.guard).await {
+        Ok(None) => try_retain.await.map_err(|error: Error| failure(&error)),
+        Ok(Some(_)) => {
+            let message = format!("log entry {} is another coordinator's", retain.guard);
+            Err(Failure::new(ErrorKind::Fenced, message))
+        }
+        Err(error) => Err(failure(&error)),
+    }
+}

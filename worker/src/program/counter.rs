@@ -1,0 +1,21 @@
+//! `counter`: counts numbers by their last digits; the smallest job with state.
+
+use millstream_dataflow::connector::discard::Discard;
+use millstream_dataflow::connector::generator::Generator;
+use millstream_dataflow::{Job, Result};
+
+/// Counts numbers by their remainder.
+pub(super) fn counter(job: &mut Job) -> Result<()> {
+    let keys: u64 = job.args().parse_or("keys", 1000)?;
+    let records: u64 = job.args().parse_or("records", u64::MAX)?;
+    let rate: f64 = job.args().parse_or("recordsPerSecond", 100_000.0)?;
+    let numbers = Generator::new(|n| n).splits(4).records(records).records_per_second(rate);
+    job.source("numbers", numbers)
+        .key_by(move |n| n % keys)
+        .scan("counts", 0u64, move |count, n| {
+            *count += 1;
+            (n % keys, *count)
+        })
+        .sink("out", Discard::new());
+    Ok(())
+}

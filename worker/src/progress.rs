@@ -1,0 +1,222 @@
+//! What a run shows of itself: a live line on a terminal, else a log line every few seconds.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use millstream_coordinator::status::{Phase, Status};
+use millstream_dataflow::Timestamp;
+use millstream_dataflow::clock::{Clock, SystemClock};
+use tokio::sync::watch;
+use tokio::time::interval;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::LogFormat;
+use crate::config::LocalJob;
+use crate::host::Shown;
+use crate::terminal::say;
+
+/// How often the live line is drawn.
+const LIVE_EVERY: Duration = Duration::from_millis(500);
+/// How often a line is logged where there is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+/// Behind which the rest of a terminal's line is cleared.
+const CLEAR: &str = "\r\x1b[K";
+
+/// Starts logging to standard error.
+pub(crate) fn init_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    // A second start in one process, as tests do, keeps the first one's log.
+    let _ = match format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with_target(false).compact().try_init(),
+    };
+}
+
+/// Shows a job while it runs.
+pub(crate) struct View {
+    job: String,
+    shown: Shown,
+    status: watch::Receiver<Status>,
+    clock: SystemClock,
+    live: bool,
+    phase: Phase,
+    restarts: u64,
+    seen: Option<(u64, u64, u64)>,
+}
+
+impl View {
+    pub(crate) fn new(local: &LocalJob, shown: Shown, status: watch::Receiver<Status>) -> Self {
+        Self {
+            job: local.job.metadata.name.clone(),
+            shown,
+            status,
+            clock: SystemClock::new(),
+            live: io::stderr().is_terminal(),
+            phase: Phase::Pending,
+            restarts: 0,
+            seen: None,
+        }
+    }
+
+    /// Shows until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut tick = interval(if self.live { LIVE_EVERY } else { LOG_EVERY });
+        loop {
+            tokio::select! {
+                changed = self.status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.note_changes();
+                }
+                _ = tick.tick() => self.show(),
+            }
+        }
+    }
+
+    /// Says what happened, once each: where it started from, failures, phases.
+    fn note_changes(&mut self) {
+        let status = self.status.borrow_and_update().clone();
+        if status.restarts > self.restarts {
+            self.restarts = status.restarts;
+            if let Some(last) = &status.last_failure {
+                self.line(&format!("{} restarts: {}", self.job, last.failure.message));
+            }
+        }
+        if status.phase == self.phase {
+            return;
+        }
+        self.phase = status.phase;
+        match (status.phase, &status.restored) {
+            (Phase::Running, Some(restored)) => {
+                self.line(&format!(
+                    "{} resumes from snapshot {} ({})",
+                    self.job, restored.epoch, restored.from
+                ));
+            }
+            (Phase::Running, None) => {
+                self.line(&format!("{} starts from an empty state", self.job));
+            }
+            _ => {}
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.live {
+            say(&format!("{CLEAR}{text}"));
+        } else {
+            tracing::info!("{text}");
+        }
+    }
+
+    fn show(&mut self) {
+        if self.status.borrow().phase != Phase::Running {
+            return;
+        }
+        let Some(line) = self.progress() else { return };
+        if self.live {
+            let mut out = io::stderr();
+            let _ = write!(out, "{CLEAR}{line}").and_then(|()| out.flush());
+        } else {
+            tracing::info!("{line}");
+        }
+    }
+
+    /// Records per second since the last look, the watermark, the last snapshot.
+    fn progress(&mut self) -> Option<String> {
+        let status = self.status.borrow().clone();
+        let (now, totals) = (self.clock.monotonic_ns(), status.totals);
+        let before = self.seen.replace((now, totals.records_in, totals.records_out));
+        let (then, read, written) = before?;
+        let seconds = (now.saturating_sub(then)) as f64 / 1e9;
+        let per_second = |more: u64| more as f64 / seconds.max(1e-3);
+        let mut line = format!(
+            "{}  in {}/s  out {}/s",
+            self.job,
+            short(per_second(totals.records_in.saturating_sub(read))),
+            short(per_second(totals.records_out.saturating_sub(written))),
+        );
+        if let Some(watermark) = self.watermark() {
+            let behind = self.clock.now().millis().saturating_sub(watermark.millis()).max(0);
+            line += &format!("  watermark {watermark}");
+            // Replayed history is years behind: then only the watermark says something.
+            if behind < 24 * 3600 * 1000 {
+                line += &format!(" ({} behind)", brief(Duration::from_millis(behind as u64)));
+            }
+        }
+        match &status.last_snapshot {
+            Some(snapshot) => {
+                let age = self.clock.now().millis().saturating_sub(snapshot.completed_at.0).max(0);
+                line += &format!(
+                    "  snapshot {} {} ago, {}B in {}",
+                    snapshot.epoch,
+                    brief(Duration::from_millis(age as u64)),
+                    short(snapshot.bytes as f64),
+                    brief(snapshot.duration),
+                );
+            }
+            None => line += "  no snapshot yet",
+        }
+        if let Some(reason) = &status.snapshot_failure {
+            line += &format!("  last snapshot failed: {reason}");
+        }
+        Some(line)
+    }
+
+    /// The smallest watermark of the operators that have one.
+    fn watermark(&self) -> Option<Timestamp> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = shown.as_ref()?;
+        let marks = tasks.iter().map(|task| task.counters.watermark.load(Ordering::Relaxed));
+        let known = marks.map(Timestamp).filter(|time| *time > Timestamp::MIN);
+        known.min().filter(|time| *time < Timestamp::MAX)
+    }
+}
+
+/// A number with three digits and a letter: 1.25 M.
+fn short(number: f64) -> String {
+    let scales = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    for (scale, letter) in scales {
+        if number >= scale {
+            return format!("{:.1$}{letter}", number / scale, digits(number / scale));
+        }
+    }
+    format!("{number:.0} ")
+}
+
+fn digits(number: f64) -> usize {
+    if number < 10.0 {
+        2
+    } else {
+        usize::from(number < 100.0)
+    }
+}
+
+/// A duration in its largest unit.
+fn brief(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis < 1000 => format!("{millis}ms"),
+        millis if millis < 60_000 => format!("{:.1}s", duration.as_secs_f64()),
+        millis if millis < 3_600_000 => format!("{}m", millis / 60_000),
+        millis => format!("{}h", millis / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_durations_are_short() {
+        assert_eq!(short(0.0), "0 ");
+        assert_eq!(short(999.0), "999 ");
+        assert_eq!(short(1250.0), "1.25 k");
+        assert_eq!(short(43_200_000.0), "43.2 M");
+        assert_eq!(brief(Duration::from_millis(420)), "420ms");
+        assert_eq!(brief(Duration::from_millis(3_400)), "3.4s");
+        assert_eq!(brief(Duration::from_secs(7300)), "2h");
+    }
+}

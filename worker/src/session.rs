@@ -1,0 +1,223 @@
+//! The worker's end of a session: takes a coordinator's commands, does the I/O, reports what it saw.
+//!
+//! Receives [`Command`]s over a [`Link`], drives an [`Engine`](millstream_dataflow::engine::Engine) through
+//! [`crate::host`], hands [`Report`]s back. Invariant: whatever waits for the store or a sink runs beside the
+//! loop, so that a command is never kept waiting by one before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_coordinator::channel::Link;
+use millstream_dataflow::snapshot::Store;
+use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::session::{Command, Deploy, Report};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::host::{self, Host, Seen};
+use crate::log_io;
+use crate::program::Programs;
+
+/// How often counters are reported.
+const RATES_EVERY: Duration = Duration::from_millis(500);
+
+/// What a worker is given before any command.
+#[derive(Clone)]
+pub struct Worker {
+    /// The programs of this binary.
+    pub programs: Programs,
+    /// The job's store.
+    pub store: Arc<dyn Store>,
+    /// Engine threads of this worker.
+    pub threads: u32,
+    /// Names this executable: one run, one hash.
+    pub executable: String,
+    /// Names the job: `namespace/name`.
+    pub job: Arc<str>,
+    /// Counters of the tasks that run, for whoever shows them.
+    pub shown: host::Shown,
+}
+
+struct Session {
+    worker: Worker,
+    index: millstream_protocol::id::WorkerIndex,
+    spec: Option<Arc<millstream_protocol::job::JobSpec>>,
+    host: Option<Host>,
+    /// Commands of lower runs are not obeyed.
+    highest: Run,
+    /// Work beside the loop; each ends in a report.
+    beside: JoinSet<Report>,
+}
+
+/// Serves a session to its end.
+pub async fn serve(mut link: Link, worker: Worker) {
+    let mut session = Session {
+        worker,
+        index: link.worker,
+        spec: None,
+        host: None,
+        highest: Run(0),
+        beside: JoinSet::new(),
+    };
+    let mut rates = interval(RATES_EVERY);
+    rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let reports = tokio::select! {
+            command = link.commands.recv() => match command {
+                Some(Command::Stop) | None => break,
+                Some(command) => session.on(command).await,
+            },
+            seen = next_seen(&mut session.host) => session.seen(seen),
+            Some(done) = session.beside.join_next() => vec![done.unwrap_or_else(|error| {
+                failed(session.highest, millstream_dataflow::Error::bug(error.to_string()))
+            })],
+            _ = rates.tick() => session.rates(),
+        };
+        for report in reports {
+            if link.reports.send(report).await.is_err() {
+                break;
+            }
+        }
+    }
+    session.beside.shutdown().await;
+    session.drop_host().await;
+}
+
+async fn next_seen(host: &mut Option<Host>) -> Seen {
+    match host {
+        Some(host) => host.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The report of a failure of a run.
+pub(crate) fn failed(run: Run, error: millstream_dataflow::Error) -> Report {
+    let operator = error.operator().map(Into::into);
+    let failure = host::failure(&error);
+    Report::TaskFailed { run, operator, failure }
+}
+
+impl Session {
+    async fn on(&mut self, command: Command) -> Vec<Report> {
+        match command {
+            Command::Hello(hello) => {
+                self.spec = Some(Arc::new(hello.spec));
+                vec![self.facts()]
+            }
+            Command::Deploy(deploy) => self.deploy(*deploy).await,
+            Command::Start { run } => {
+                self.with(run, |host| host.engine.start());
+                vec![]
+            }
+            Command::Barrier { run, epoch, stopping } => {
+                self.with(run, |host| host.barrier(epoch, stopping));
+                vec![]
+            }
+            Command::Abort { run, epoch } => {
+                self.with(run, |host| host.abort(epoch));
+                vec![]
+            }
+            Command::Published { run, epoch } => {
+                self.with(run, |host| host.engine.published(epoch));
+                vec![]
+            }
+            Command::Commit { run, epoch, seq: _ } => {
+                self.commit(run, epoch);
+                vec![]
+            }
+            Command::Drop { run } => {
+                if self.host.as_ref().is_some_and(|host| host.run <= run) {
+                    self.drop_host().await;
+                }
+                self.highest = self.highest.max(run);
+                vec![Report::Dropped { run }]
+            }
+            other => {
+                log_io::spawn(&mut self.beside, self.worker.store.clone(), other);
+                vec![]
+            }
+        }
+    }
+
+    fn with(&mut self, run: Run, act: impl FnOnce(&mut Host)) {
+        if let Some(host) = self.host.as_mut().filter(|host| host.run == run) {
+            act(host);
+        }
+    }
+
+    fn facts(&self) -> Report {
+        let spec = self.spec.as_ref().expect("hello came with it");
+        host::facts(&self.worker, spec)
+    }
+
+    async fn deploy(&mut self, deploy: Deploy) -> Vec<Report> {
+        let run = deploy.run;
+        let Some(spec) = self.spec.clone().filter(|_| run > self.highest) else { return vec![] };
+        self.highest = run;
+        self.drop_host().await;
+        match Host::deploy(&self.worker, &spec, self.index, deploy).await {
+            Ok(host) => {
+                self.host = Some(host);
+                vec![]
+            }
+            Err(error) => vec![failed(run, error)],
+        }
+    }
+
+    fn commit(&mut self, run: Run, epoch: Epoch) {
+        let Some(host) = self.host.as_ref().filter(|host| host.run == run) else { return };
+        let commits = host.engine.committer();
+        self.beside.spawn(async move {
+            match commits.commit(epoch).await {
+                Ok(()) => Report::Committed { run, epoch },
+                Err(error) => failed(run, error),
+            }
+        });
+    }
+
+    fn seen(&mut self, seen: Seen) -> Vec<Report> {
+        let Some(host) = &mut self.host else { return vec![] };
+        let run = host.run;
+        match seen {
+            Seen::Restored => {
+                let (commits, epoch) = (host.engine.committer(), host.restored);
+                let restore_took = host.since_deploy();
+                self.beside.spawn(async move {
+                    match commits.recover(epoch).await {
+                        Ok(()) => Report::Deployed { run, restore_took },
+                        Err(error) => failed(run, error),
+                    }
+                });
+                vec![]
+            }
+            Seen::Captured(capture) => {
+                let (store, index) = (self.worker.store.clone(), self.index);
+                self.beside.spawn(async move { capture.upload(&*store, run, index).await });
+                vec![]
+            }
+            Seen::Declined { epoch, error } => {
+                if error.kind() == ErrorKind::Unavailable {
+                    vec![Report::Declined { run, epoch, reason: error.to_string() }]
+                } else {
+                    vec![failed(run, error)]
+                }
+            }
+            // The counters go first, so that the end is shown with the last of them.
+            Seen::Ended => vec![Report::Rates(host.rates()), Report::Finished { run }],
+            Seen::Failed(error) => vec![failed(run, error)],
+        }
+    }
+
+    fn rates(&self) -> Vec<Report> {
+        self.host.as_ref().map(|host| Report::Rates(host.rates())).into_iter().collect()
+    }
+
+    /// Lets the tasks go. When this returns, no thread of them is left.
+    async fn drop_host(&mut self) {
+        if let Some(host) = self.host.take() {
+            // A thread is joined between two batches: short, but not for the loop to wait on.
+            let _ = tokio::task::spawn_blocking(move || drop(host)).await;
+        }
+    }
+}

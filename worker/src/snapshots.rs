@@ -1,0 +1,182 @@
+//! `snapshots`: lists, shows, verifies and deletes the snapshots of a job.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use millstream_dataflow::snapshot::{Store, checksum, share};
+use millstream_dataflow::{Error, Kind, Result, Timestamp};
+use millstream_protocol::id::Seq;
+use millstream_protocol::log::{Entry, Manifest};
+use millstream_protocol::path::JobPrefix;
+
+use crate::cli::Snapshots;
+use crate::log_io::read_log;
+use crate::store;
+
+/// Runs one of the commands; returns what it prints.
+pub(crate) fn run(command: Snapshots) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Snapshots::List { store, json } => list(&place(&store)?.0, json).await,
+            Snapshots::Show { snapshot } => {
+                let (prefix, seq) = place(&snapshot)?;
+                let (seq, manifest) = find(&prefix, seq).await?;
+                Ok(show(&prefix, seq, &manifest))
+            }
+            Snapshots::Verify { snapshot } => {
+                let (prefix, seq) = place(&snapshot)?;
+                let (seq, manifest) = find(&prefix, seq).await?;
+                verify(&prefix, seq, &manifest).await
+            }
+            Snapshots::Delete { store, yes } => delete(&place(&store)?.0, yes).await,
+        }
+    })
+}
+
+/// The job that an address names, and the log entry where it names one.
+fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
+    if let Ok((prefix, seq)) = JobPrefix::parse_snapshot_uri(address) {
+        return Ok((prefix, Some(seq)));
+    }
+    let wrong = || {
+        Error::invalid(format!(
+            "{address:?} is not a job's place: write <store>/<namespace>/<job>, \
+             as in file:///var/snapshots/default/averages"
+        ))
+    };
+    let mut parts = address.trim_end_matches('/').rsplitn(3, '/');
+    let mut next = || parts.next().ok_or_else(wrong);
+    let (job, namespace, root) = (next()?, next()?, next()?);
+    let root = root.parse().map_err(|_| wrong())?;
+    Ok((JobPrefix::new(root, namespace, job).map_err(|_| wrong())?, None))
+}
+
+struct Log {
+    store: Arc<dyn Store>,
+    manifests: BTreeMap<Seq, Manifest>,
+    committed: Vec<Seq>,
+}
+
+async fn read(prefix: &JobPrefix) -> Result<Log> {
+    let store = store::open(prefix)?;
+    let (entries, committed) = read_log(&*store).await?;
+    if entries.is_empty() {
+        return Err(Error::invalid(format!("there is no job at {prefix}")));
+    }
+    let mut manifests = BTreeMap::new();
+    for (seq, text) in entries {
+        let entry = Entry::parse(&text).map_err(|error| {
+            Error::corrupt(format!("{}: {error}", prefix.snapshot_uri(seq)))
+        })?;
+        if let Entry::Manifest(manifest) = entry {
+            manifests.insert(seq, manifest);
+        }
+    }
+    Ok(Log { store, manifests, committed })
+}
+
+async fn find(prefix: &JobPrefix, seq: Option<Seq>) -> Result<(Seq, Manifest)> {
+    let mut log = read(prefix).await?;
+    let seq = seq.or_else(|| log.manifests.last_key_value().map(|(seq, _)| *seq));
+    let seq = seq.ok_or_else(|| Error::invalid(format!("{prefix} has no snapshot yet")))?;
+    let manifest = log.manifests.remove(&seq).ok_or_else(|| {
+        Error::invalid(format!("{} is not a snapshot that is kept", prefix.snapshot_uri(seq)))
+    })?;
+    Ok((seq, manifest))
+}
+
+fn time(at: millstream_protocol::time::Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.0)
+}
+
+async fn list(prefix: &JobPrefix, json: bool) -> Result<String> {
+    let log = read(prefix).await?;
+    if json {
+        let text = serde_json::to_string_pretty(&log.manifests);
+        return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
+    }
+    let mut out = String::from("EPOCH  RUN  BYTES       COMMITTED  TIME                      SNAPSHOT\n");
+    for (seq, manifest) in &log.manifests {
+        let _ = writeln!(
+            out,
+            "{:<6} {:<4} {:<11} {:<10} {:<25} {}",
+            manifest.epoch,
+            manifest.run,
+            manifest.bytes(),
+            if log.committed.contains(seq) { "yes" } else { "no" },
+            time(manifest.at).to_string(),
+            prefix.snapshot_uri(*seq)
+        );
+    }
+    Ok(out)
+}
+
+fn show(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", prefix.snapshot_uri(seq));
+    let _ = writeln!(
+        out,
+        "epoch {} of run {}, taken {}, {} bytes, {} key groups, program {}{}",
+        manifest.epoch,
+        manifest.run,
+        time(manifest.at),
+        manifest.bytes(),
+        manifest.key_groups.count(),
+        manifest.fingerprint,
+        if manifest.is_final { ", final" } else { "" }
+    );
+    for operator in &manifest.operators {
+        let bytes: u64 = operator.parts.iter().map(|part| part.length).sum();
+        let _ = writeln!(
+            out,
+            "{}  x{}  {} parts  {bytes} bytes",
+            operator.id,
+            operator.parallelism,
+            operator.parts.len()
+        );
+        let states = manifest.plan.operator(&operator.id).map(|it| &it.states);
+        for state in states.into_iter().flatten() {
+            let _ = writeln!(out, "    state {} ({}): {}", state.name, state.kind, state.schema);
+        }
+    }
+    out
+}
+
+async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<String> {
+    let log = read(prefix).await?;
+    let (mut parts, mut bytes) = (0u64, 0);
+    for part in manifest.operators.iter().flat_map(|operator| &operator.parts) {
+        let named = |error: Error| {
+            let kind = error.kind();
+            Error::new(kind, format!("{}/{}: {error}", log.store.describe(), part.object))
+        };
+        let read = log.store.read_range(&part.object, part.offset, part.length).await;
+        let read = read.map_err(named)?;
+        if checksum(&read) != part.crc32c {
+            let message = "does not match its checksum in the manifest";
+            return Err(named(Error::new(Kind::Corrupt, message)));
+        }
+        share::verify(&read).map_err(named)?;
+        parts += 1;
+        bytes += part.length;
+    }
+    Ok(format!("{} is whole: {parts} parts, {bytes} bytes\n", prefix.snapshot_uri(seq)))
+}
+
+async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
+    let log = read(prefix).await?;
+    let names = log.store.list("", "").await?;
+    if !yes {
+        return Err(Error::invalid(format!(
+            "this would remove all {} objects of {prefix}, also the log that keeps two runs of the job apart: \
+             make sure that it is not running, and add --yes",
+            names.len()
+        )));
+    }
+    for name in &names {
+        log.store.delete(name).await?;
+    }
+    Ok(format!("removed {} objects of {prefix}\n", names.len()))
+}

@@ -1,0 +1,11 @@
+//! The one place that reads YAML.
+
+use serde_json::Value;
+
+/// Reads YAML text as a JSON value.
+///
+/// # Errors
+/// Where it is not YAML, with line and column.
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
