@@ -21,6 +21,7 @@ pub mod state;
 mod stream;
 mod task;
 mod time;
+pub mod window;
 pub mod testing;
 
 pub use batch::{BATCH_RECORDS, Batch};

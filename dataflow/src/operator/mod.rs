@@ -3,6 +3,7 @@
 //! Run by a stage of [`crate::task`]. An operator lives in a file of its own together with its methods on the
 //! stream handles.
 
+pub mod aggregate;
 mod context;
 mod filter;
 mod flat_map;

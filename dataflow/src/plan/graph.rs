@@ -70,6 +70,8 @@ pub(crate) enum Make {
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) errors: Vec<(String, &'static Location<'static>)>,
+    /// The sources whose records have event times.
+    pub(crate) timed: Vec<NodeIndex>,
 }
 
 impl Graph {
@@ -91,6 +93,12 @@ impl Graph {
 
     pub(crate) fn node_mut(&mut self, index: NodeIndex) -> &mut Node {
         &mut self.nodes[index.0]
+    }
+
+    /// Whether records that pass a node have event times: a source in front of it gives them.
+    pub(crate) fn has_event_time(&self, node: NodeIndex) -> bool {
+        self.timed.contains(&node)
+            || self.node(node).inputs.iter().any(|edge| self.has_event_time(edge.from))
     }
 
     /// A name for a stateless operator, for messages only.

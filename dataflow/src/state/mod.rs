@@ -11,7 +11,7 @@ mod value;
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 
-pub(crate) use chunk::entries;
+pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
 pub use schema::schema_of;
 pub(crate) use table::Table;

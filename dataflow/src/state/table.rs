@@ -343,6 +343,32 @@ impl<K: Key, V: Data> Table<K, V> {
         self.removed.clear();
     }
 
+    /// The entries of one segment with what of their hashes the table goes by.
+    pub(crate) fn segment_hashed(&self, index: usize) -> impl Iterator<Item = (u64, &K, &V)> {
+        let slots = self.segments[index].slots.iter().flatten();
+        slots.map(|slot| (u64::from(slot.hash), &slot.key, &slot.value))
+    }
+
+    /// The same, to write to. No capture learns of it: for tables that are never captured.
+    pub(crate) fn segment_mut(
+        &mut self,
+        index: usize,
+    ) -> impl Iterator<Item = (u64, &K, &mut V)> {
+        let slots = self.segments[index].slots.iter_mut().flatten();
+        slots.map(|slot| (u64::from(slot.hash), &slot.key, &mut slot.value))
+    }
+
+    /// Takes all entries out of one segment, and forgets that they ever were; see [`Table::clear`].
+    /// The caller reads the iterator to its end.
+    pub(crate) fn drain_segment(&mut self, index: usize) -> impl Iterator<Item = (K, V)> {
+        let segment = &mut self.segments[index];
+        let used = if segment.len == 0 { 0 } else { segment.slots.len() };
+        self.len -= mem::take(&mut segment.len);
+        segment.newest = 0;
+        let slots = segment.slots[..used].iter_mut().filter_map(Option::take);
+        slots.map(|slot| (slot.key, slot.value))
+    }
+
     /// Puts in an entry that a snapshot held.
     pub(crate) fn restore(&mut self, hash: u64, key: K, value: V) {
         let written = mem::replace(&mut self.generation, RESTORED);

@@ -103,6 +103,7 @@ impl<S: Source> SourceStream<S> {
         watermarks: Watermarks,
     ) -> Stream<S::Item> {
         *self.event_time.borrow_mut() = Some((Box::new(time), watermarks));
+        self.stream.graph.borrow_mut().timed.push(self.stream.node);
         self.stream
     }
 

@@ -16,6 +16,8 @@ use std::rc::Rc;
 pub use args::Args;
 pub use job::{Job, JobSettings, SourceStream};
 pub(crate) use key::SelectKeys;
+#[cfg(test)]
+pub(crate) use key::boxed;
 use millstream_protocol::plan::EdgeKind;
 pub(crate) use wire::{Described, InputEdge};
 

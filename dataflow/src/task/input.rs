@@ -160,11 +160,12 @@ impl Task for InputTask {
         Ok(Turn::of(step, events > 0))
     }
 
-    fn on_event(&mut self, step: &mut Step, event: TaskEvent) -> Result<()> {
+    fn on_event(&mut self, _: &mut Step, event: TaskEvent) -> Result<()> {
         match event {
             TaskEvent::Barrier(barrier) => {
+                // The next step acts on it, when no watermark is being worked on.
                 self.align.announce(barrier);
-                self.settle_marks(step)
+                Ok(())
             }
             TaskEvent::Settled { epoch, published } => {
                 if !published {

@@ -53,7 +53,8 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn of(step: &Step, moved: bool) -> Self {
-        let moved = moved || step.unfinished || step.capturing;
+        // What is unfinished for want of room goes on when the doorbell rings.
+        let moved = moved || (step.unfinished && !step.blocked) || step.capturing;
         Self { moved, blocked: step.blocked, wake_at: step.wake_at }
     }
 }

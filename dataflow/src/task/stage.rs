@@ -134,8 +134,7 @@ impl<P: Operator> Stage<P> {
         let own = self.info.groups();
         let lists = restore.lists(&operator, self.keyed.then_some(own));
         self.operator.restore_lists(&self.info, lists)?;
-        let keyed = self.keyed && restore.epoch > Epoch(0);
-        let Some(captures) = self.captures.as_mut().filter(|_| keyed) else { return Ok(()) };
+        let Some(captures) = self.captures.as_mut().filter(|_| self.keyed) else { return Ok(()) };
         let mut states = self.operator.states();
         let (shares, entries) = restore.keyed(&operator, own, &self.state_names, &mut states)?;
         if !restore.foreign {
@@ -192,8 +191,9 @@ impl<P: Operator> Control for Stage<P> {
     }
 
     fn poll(&mut self, step: &mut Step) -> Result<()> {
-        if self.advancing.is_some() {
-            // What is behind says first whether there is room: a firing window must not outrun it.
+        let advancing = self.advancing.is_some();
+        if advancing {
+            // First what stands behind: whoever waits for room must not be given more.
             self.both(step, |node, step| node.poll(step))?;
             if step.blocked {
                 step.unfinished = true;
@@ -208,7 +208,7 @@ impl<P: Operator> Control for Stage<P> {
         if let Some(captures) = self.captures.as_mut().filter(|captures| captures.is_under_way()) {
             captures.poll(step, self.operator.states());
         }
-        self.both(step, |node, step| node.poll(step))
+        if advancing { Ok(()) } else { self.both(step, |node, step| node.poll(step)) }
     }
 
     fn settled(&mut self, epoch: Epoch, published: bool) {

@@ -52,6 +52,7 @@ pub(super) fn source<T: Data + PartialEq>(job: &mut Job, id: &str, elements: Vec
         make,
         location: std::panic::Location::caller(),
     });
+    job.graph.borrow_mut().timed.push(node);
     Stream::at(job.graph.clone(), node, 0)
 }
 
@@ -85,7 +86,13 @@ impl<T: Data + PartialEq> Script<T> {
             Element::Record(record, time) => {
                 self.next.batch(step, Batch::timed(vec![record], vec![time]))?;
             }
-            Element::Watermark(time) => self.next.watermark(step, time)?,
+            Element::Watermark(time) => {
+                self.next.watermark(step, time)?;
+                // A router may let records overtake a watermark: here the script's order counts.
+                let flush = std::mem::replace(&mut step.flush, true);
+                self.next.poll(step)?;
+                step.flush = flush;
+            }
             Element::Idle => self.next.idle(step)?,
             Element::Snapshot => {}
         }
