@@ -39,8 +39,8 @@ pub(super) trait Index<K, T>: Default + Send {
     /// Settles the records of a key and time; returns those that were not. `None`: there is no such record.
     fn settle(&mut self, log: &Log<T>, hash: u64, key: &K, time: Timestamp) -> Option<Vec<u32>>;
 
-    /// Forgets all records; keeps the memory.
-    fn clear(&mut self);
+    /// Forgets some of the records and keeps the memory; whether all are forgotten.
+    fn clear_some(&mut self) -> bool;
 }
 
 /// Lengths of a slice's two logs.
@@ -124,6 +124,8 @@ pub(super) struct Buffer<K: Key, T: Data, X> {
     leaving: VecDeque<Slice<T, X>>,
     free: Vec<Batch<T>>,
     spare: Vec<X>,
+    /// Indexes of slices that are over.
+    clearing: Vec<X>,
     /// While restoring: the time and key hash before which the records of a range are over.
     over: Vec<(KeyGroupRange, (Timestamp, u64))>,
 }
@@ -148,6 +150,7 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
             leaving: VecDeque::new(),
             free: Vec::new(),
             spare: Vec::new(),
+            clearing: Vec::new(),
             over: Vec::new(),
         }
     }
@@ -228,11 +231,7 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
         {
             let mut slice = slice.remove();
             self.len -= slice.log.len() as usize;
-            let mut index = mem::take(&mut slice.index);
-            if self.spare.len() < SPARE_INDEXES {
-                index.clear();
-                self.spare.push(index);
-            }
+            self.clearing.push(mem::take(&mut slice.index));
             if self.scanning.is_some() && !slice.is_scanned() {
                 self.leaving.push_back(slice);
             } else {
@@ -244,6 +243,13 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
     /// Frees some of the memory of slices that are over. Call it often.
     pub(super) fn sweep(&mut self) {
         self.free.truncate(self.free.len().saturating_sub(FREE_BLOCKS));
+        if let Some(mut index) = self.clearing.pop() {
+            if !index.clear_some() {
+                self.clearing.push(index);
+            } else if self.spare.len() < SPARE_INDEXES {
+                self.spare.push(index);
+            }
+        }
     }
 
     /// While restoring: records of this range before this time and key hash are over.

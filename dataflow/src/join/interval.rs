@@ -15,7 +15,7 @@ use super::buffer::{Buffer, Slice};
 use super::combine::{Combine, Inner, LeftOuter};
 use super::partners::Partners;
 use super::reached::{Floors, Reached};
-use super::{Bounds, IntervalJoin, Joined};
+use super::{Bounds, IntervalJoin, Joined, check_timed};
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
@@ -30,6 +30,10 @@ use crate::time::Timestamp;
 const WORK_PER_CALL: usize = 4096;
 /// Slices that an interval spans. More of them let go of memory sooner, and cost a look-up each per record.
 const SLICES: i64 = 4;
+/// Slices fetched ahead at most: records far apart in time would else fetch the whole buffer.
+const PREFETCH_SLICES: usize = 8;
+/// Records whose places in the tables are fetched before the first of them is looked at.
+const PREFETCH_RECORDS: usize = 16;
 /// The narrowest slice in milliseconds: joins on equal times would else have a slice per millisecond.
 const SLICE_MS_MIN: i64 = 16;
 
@@ -90,6 +94,7 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
     fn put<C: Combine<K, L, R>, const OUTER: bool>(&self, id: &str, combine: C) -> Stream<C::Out> {
         let Joined { left, right } = &self.joined;
         let (left_keys, right_keys) = (left.key.clone_box(), right.key.clone_box());
+        self.joined.check(id, &[]);
         let bounds = self.bounds;
         let width = (bounds.upper.saturating_sub(bounds.lower) / SLICES).max(SLICE_MS_MIN);
         let make = move |info: &TaskInfo| {
@@ -111,6 +116,31 @@ fn schemas<K: Key, L: Data, R: Data>() -> Vec<StateSchema> {
     let left = Buffer::<K, L, Partners<K, false>>::schema("left");
     let right = Buffer::<K, R, Partners<K, false>>::schema("right");
     vec![left, right]
+}
+
+/// Fetches the places of neighbouring records in the slices of one side that `range` gives for their times.
+fn prefetch<K: Key, T: Data, const OUTER: bool>(
+    side: &Buffer<K, T, Partners<K, OUTER>>,
+    (times, hashes): (&[Timestamp], &[u64]),
+    range: impl Fn(Timestamp) -> (Timestamp, Timestamp),
+) {
+    let (Some(&first), Some(&last)) = (times.iter().min(), times.iter().max()) else { return };
+    let (from, to) = (side.start_of(range(first).0), range(last).1.0);
+    for (_, slice) in side.slices.range(from..=to).take(PREFETCH_SLICES) {
+        for hash in hashes {
+            slice.index.prefetch(*hash);
+        }
+    }
+}
+
+/// The records of a batch from `index` on that are fetched together, if a stretch of them begins there.
+fn stretch<'a>(
+    index: usize,
+    times: &'a [Timestamp],
+    hashes: &'a [u64],
+) -> Option<(&'a [Timestamp], &'a [u64])> {
+    let end = times.len().min(index + PREFETCH_RECORDS);
+    index.is_multiple_of(PREFETCH_RECORDS).then(|| (&times[index..end], &hashes[index..end]))
 }
 
 struct Interval<K: Key, L: Data, R: Data, C, const OUTER: bool> {
@@ -241,14 +271,18 @@ where
     type Side = ();
 
     fn on_batch(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<L>) -> Result<()> {
+        check_timed(&batch)?;
         self.left.sweep();
         let mut keys = mem::take(&mut self.scratch);
         self.left.keys.keys(&batch.records, &mut keys);
-        let stamps = batch.times.into_iter().zip(batch.hashes);
+        let Batch { records, times, hashes } = batch;
         let mut late = 0;
-        for ((record, key), (time, hash)) in
-            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
-        {
+        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
+            if let Some(stretch) = stretch(index, &times, &hashes) {
+                prefetch(&self.right, stretch, |time| self.bounds.rights_of(time));
+                prefetch(&self.left, stretch, |time| (time, time));
+            }
+            let (time, hash) = (times[index], hashes[index]);
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;
@@ -311,14 +345,18 @@ where
     type Right = R;
 
     fn on_right(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<R>) -> Result<()> {
+        check_timed(&batch)?;
         self.right.sweep();
         let mut keys = mem::take(&mut self.scratch);
         self.right.keys.keys(&batch.records, &mut keys);
-        let stamps = batch.times.into_iter().zip(batch.hashes);
+        let Batch { records, times, hashes } = batch;
         let mut late = 0;
-        for ((record, key), (time, hash)) in
-            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
-        {
+        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
+            if let Some(stretch) = stretch(index, &times, &hashes) {
+                prefetch(&self.left, stretch, |time| self.bounds.lefts_of(time));
+                prefetch(&self.right, stretch, |time| (time, time));
+            }
+            let (time, hash) = (times[index], hashes[index]);
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;

@@ -44,6 +44,12 @@ impl<K: Key, const OUTER: bool> Partners<K, OUTER> {
         self.chains.walk(hash, key)
     }
 
+    /// Loads the place of a hash into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.chains.prefetch(hash);
+    }
+
     /// The newest record of a key.
     #[inline]
     pub(super) fn newest(&self, hash: u64, key: &K) -> Option<u32> {
@@ -96,9 +102,9 @@ impl<K: Key, T, const OUTER: bool> Index<K, T> for Partners<K, OUTER> {
         (!all.is_empty()).then_some(newly)
     }
 
-    fn clear(&mut self) {
-        self.chains.clear();
+    fn clear_some(&mut self) -> bool {
         self.met.clear();
         self.due.clear();
+        self.chains.clear_some()
     }
 }

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use super::buffer::Buffer;
 use super::chains::Chains;
 use super::combine::Combine;
-use super::grid::Grid;
 use super::reached::{Floors, decode};
 use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::operator::Context;
 use crate::snapshot::RestoredList;
 use crate::time::Timestamp;
+use crate::window::Grid;
 
 /// Records ahead of the one at work whose table slots are fetched.
 const PREFETCH_RECORDS: usize = 16;
@@ -153,6 +153,7 @@ impl<K: Key> Firing<K> {
         left: &Buffer<K, L, ()>,
         right: &Buffer<K, R, ()>,
     ) -> Self {
+        while !self.clear_some() {}
         let window = grid.window_start(end.0)..end.0;
         self.end = end;
         self.lefts.extend(left.slices.range(window.clone()).map(|(start, _)| *start));
@@ -169,15 +170,13 @@ impl<K: Key> Firing<K> {
         self.end
     }
 
-    /// Ready for the next window, with its memory kept.
-    pub(super) fn cleared(mut self) -> Self {
-        self.chains.clear();
+    /// Forgets some of a window that has fired and keeps the memory; whether all is forgotten.
+    pub(super) fn clear_some(&mut self) -> bool {
         self.lefts.clear();
         self.rights.clear();
-        self.scratch.clear();
         (self.built, self.at) = (Place::default(), Place::default());
         (self.partner, self.met) = (None, 0);
-        self
+        self.chains.clear_some()
     }
 
     /// How many records of each key hash are done, and how many partners the one at work has met.
