@@ -1,13 +1,14 @@
 //! [`Buffer`]: the records of one side of a join, by slices of time, as a [`State`].
 //!
-//! Filled by [`super::window`] and [`super::interval`], captured into [`crate::snapshot`]. Records are added and
-//! never changed, and leave by whole slices when time has passed them. So a capture is, for each slice, the
-//! stretch of its log between the base and the cut: nothing is saved before a write, nothing is stamped. And
-//! there are no removals to record: the joins save how far time had come, and a restore leaves out what was
-//! over by then.
+//! Filled by [`super::window`] and [`super::interval`], captured into [`crate::snapshot`]. Records
+//! are added and never changed, and leave by whole slices when time has passed them. So a capture
+//! is, for each slice, the stretch of its log between the base and the cut: nothing is saved before
+//! a write, nothing is stamped. And there are no removals to record: the joins save how far time
+//! had come, and a restore leaves out what was over by then.
 //!
-//! A record can be *settled*, once (it has found its partner). That is logged by slice just as records are; in
-//! a snapshot it stands for all records of its key and time, which by the rules of the joins are settled alike.
+//! A record can be *settled*, once (it has found its partner). That is logged by slice just as
+//! records are; in a snapshot it stands for all records of its key and time, which by the rules of
+//! the joins are settled alike.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -26,7 +27,8 @@ use crate::stream::SelectKeys;
 use crate::task::TaskInfo;
 use crate::time::Timestamp;
 
-/// Blocks of records freed per call: freeing a slice of millions of strings at once would stall the task.
+/// Blocks of records freed per call: freeing a slice of millions of strings at once would stall the
+/// task.
 const FREE_BLOCKS: usize = 4;
 /// Cleared indexes kept for the next slices.
 const SPARE_INDEXES: usize = 4;
@@ -36,7 +38,8 @@ pub(super) trait Index<K, T>: Default + Send {
     /// The newest record of the log was put back in.
     fn restored(&mut self, log: &Log<T>, hash: u64, key: K);
 
-    /// Settles the records of a key and time; returns those that were not. `None`: there is no such record.
+    /// Settles the records of a key and time; returns those that were not. `None`: there is no such
+    /// record.
     fn settle(&mut self, log: &Log<T>, hash: u64, key: &K, time: Timestamp) -> Option<Vec<u32>>;
 
     /// Forgets some of the records and keeps the memory; whether all are forgotten.
@@ -189,7 +192,8 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
         (slice, id)
     }
 
-    /// Adds the records of a batch that are not late, without indexing them; returns how many were late.
+    /// Adds the records of a batch that are not late, without indexing them; returns how many were
+    /// late.
     pub(super) fn take_in(
         &mut self,
         batch: Batch<T>,

@@ -1,13 +1,15 @@
-//! [`Chains`]: which records of a log have a key. Built by the joins, walked when they look for partners.
+//! [`Chains`]: which records of a log have a key. Built by the joins, walked when they look for
+//! partners.
 //!
-//! A table from the key to its newest record, and from each record a link to the one before it of the same key:
-//! no list to allocate per key. Invariant: record numbers are added in order, from 0.
+//! A table from the key to its newest record, and from each record a link to the one before it of
+//! the same key: no list to allocate per key. Invariant: record numbers are added in order, from 0.
 
 use crate::data::Key;
 use crate::state::Table;
 
 const NONE: u32 = u32::MAX;
-/// Segments of the table emptied per call: some 100 us. Clearing millions of keys at once would stall the task.
+/// Segments of the table emptied per call: some 100 us. Clearing millions of keys at once would
+/// stall the task.
 const CLEAR_SEGMENTS: usize = 4;
 
 /// The records of each key, newest first.
@@ -64,7 +66,8 @@ impl<K: Key> Chains<K> {
         self.heads.prefetch(hash);
     }
 
-    /// Forgets some of the records and keeps the memory; whether all are forgotten. Until then, do not use it.
+    /// Forgets some of the records and keeps the memory; whether all are forgotten. Until then, do
+    /// not use it.
     pub(super) fn clear_some(&mut self) -> bool {
         if self.before.is_empty() {
             return true;

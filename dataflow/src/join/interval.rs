@@ -1,11 +1,12 @@
-//! The interval join: pairs the records of two streams that share a key and lie within an interval of time.
+//! The interval join: pairs the records of two streams that share a key and lie within an interval
+//! of time.
 //!
-//! Receives both keyed streams, hands the results on as soon as two records have met. Each side waits in a
-//! [`Buffer`] until time has passed whatever could still match it; a record that comes looks for partners in the
-//! few slices of the other side that its interval touches.
+//! Receives both keyed streams, hands the results on as soon as two records have met. Each side
+//! waits in a [`Buffer`] until time has passed whatever could still match it; a record that comes
+//! looks for partners in the few slices of the other side that its interval touches.
 //!
-//! Invariant: a record that is not late finds all its partners, so that which records have met is the same for
-//! all of one key and time, however they arrived.
+//! Invariant: a record that is not late finds all its partners, so that which records have met is
+//! the same for all of one key and time, however they arrived.
 
 use std::mem;
 
@@ -28,24 +29,28 @@ use crate::time::Timestamp;
 
 /// Results per call at a watermark: some 100 us of work between captures and input.
 const WORK_PER_CALL: usize = 4096;
-/// Slices that an interval spans. More of them let go of memory sooner, and cost a look-up each per record.
+/// Slices that an interval spans. More of them let go of memory sooner, and cost a look-up each per
+/// record.
 const SLICES: i64 = 4;
 /// Slices fetched ahead at most: records far apart in time would else fetch the whole buffer.
 const PREFETCH_SLICES: usize = 8;
 /// Records whose places in the tables are fetched before the first of them is looked at.
 const PREFETCH_RECORDS: usize = 16;
-/// The narrowest slice in milliseconds: joins on equal times would else have a slice per millisecond.
+/// The narrowest slice in milliseconds: joins on equal times would else have a slice per
+/// millisecond.
 const SLICE_MS_MIN: i64 = 16;
 
 impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
-    /// Puts out what `f` makes of each two records that share a key and lie within the interval, at once.
+    /// Puts out what `f` makes of each two records that share a key and lie within the interval, at
+    /// once.
     ///
-    /// A result carries the later of the two times. Records behind the watermark are counted as late and
-    /// dropped.
+    /// A result carries the later of the two times. Records behind the watermark are counted as
+    /// late and dropped.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, join::Offset::{After, Before}};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
+    /// use millstream_dataflow::join::Offset::{After, Before};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
@@ -66,12 +71,13 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
 
     /// The same, and for each record of the left stream that met none what `f` makes of it alone.
     ///
-    /// That is put out when the watermark has passed its interval, with the last time in the interval (or the
-    /// record's own, if that is later): an earlier one would be late behind the join.
+    /// That is put out when the watermark has passed its interval, with the last time in the
+    /// interval (or the record's own, if that is later): an earlier one would be late behind the
+    /// join.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
@@ -118,7 +124,8 @@ fn schemas<K: Key, L: Data, R: Data>() -> Vec<StateSchema> {
     vec![left, right]
 }
 
-/// Fetches the places of neighbouring records in the slices of one side that `range` gives for their times.
+/// Fetches the places of neighbouring records in the slices of one side that `range` gives for
+/// their times.
 fn prefetch<K: Key, T: Data, const OUTER: bool>(
     side: &Buffer<K, T, Partners<K, OUTER>>,
     (times, hashes): (&[Timestamp], &[u64]),
@@ -133,7 +140,8 @@ fn prefetch<K: Key, T: Data, const OUTER: bool>(
     }
 }
 
-/// The records of a batch from `index` on that are fetched together, if a stretch of them begins there.
+/// The records of a batch from `index` on that are fetched together, if a stretch of them begins
+/// there.
 fn stretch<'a>(
     index: usize,
     times: &'a [Timestamp],
@@ -232,13 +240,15 @@ where
     R: Data,
     C: Combine<K, L, R>,
 {
-    /// Puts out the records of the left side that stay alone now that no partner before `watermark` can come.
+    /// Puts out the records of the left side that stay alone now that no partner before `watermark`
+    /// can come.
     fn give_up(&mut self, ctx: &mut Context<'_, C::Out>, watermark: Timestamp) -> Result<Progress> {
         let due = self.bounds.lefts_over(watermark);
         let (upper, mut budget, mut last) = (self.bounds.upper, WORK_PER_CALL, None);
         for slice in self.left.slices.range_mut(..due.0).map(|(_, slice)| slice) {
             while let Some(next) = slice.index.first_due().filter(|(time, _)| *time < due) {
-                // Records of one key and time go together: a snapshot in between tells them from the rest.
+                // Records of one key and time go together: a snapshot in between tells them from
+                // the rest.
                 if (budget == 0 || ctx.is_blocked()) && last != Some(next) {
                     self.reached.within = next;
                     return Ok(Progress::More);

@@ -1,7 +1,7 @@
 //! Joins of two keyed streams: by window, and by an interval of time.
 //!
-//! A program starts at [`KeyedStream::join`]. Both joins keep their records in buffers by slices of time, see
-//! `buffer.rs`, and run as operators of two inputs on a stage of `task`.
+//! A program starts at [`KeyedStream::join`]. Both joins keep their records in buffers by slices of
+//! time, see `buffer.rs`, and run as operators of two inputs on a stage of `task`.
 
 mod bounds;
 mod buffer;
@@ -34,8 +34,8 @@ use crate::task::TaskInfo;
 use crate::window::check_event_time;
 
 impl<K: Key, L: Data> KeyedStream<K, L> {
-    /// Joins this stream with another that is keyed by the same type: say next which records meet, by
-    /// [`Joined::window`], [`Joined::between`] or [`Joined::within`]. Both need event times.
+    /// Joins this stream with another that is keyed by the same type: say next which records meet,
+    /// by [`Joined::window`], [`Joined::between`] or [`Joined::within`]. Both need event times.
     pub fn join<R: Data>(&self, right: &KeyedStream<K, R>) -> Joined<K, L, R> {
         Joined { left: self.clone(), right: right.clone() }
     }
@@ -59,13 +59,15 @@ impl<K: Key, L: Data, R: Data> Joined<K, L, R> {
         WindowedJoin { joined: self.clone(), window: window.into() }
     }
 
-    /// Records meet when the right one's time lies between these two, seen from the left one's. Both ends count.
+    /// Records meet when the right one's time lies between these two, seen from the left one's.
+    /// Both ends count.
     #[track_caller]
     pub fn between(&self, lower: Offset, upper: Offset) -> IntervalJoin<K, L, R> {
         let bounds = Bounds { lower: lower.millis(), upper: upper.millis() };
         if bounds.lower > bounds.upper {
             self.left.stream.refuse(format!(
-                "a join between {lower:?} and {upper:?}: the first must not be later than the second"
+                "a join between {lower:?} and {upper:?}: \
+                 the first must not be later than the second"
             ));
         }
         IntervalJoin { joined: self.clone(), bounds }
@@ -112,12 +114,14 @@ pub struct IntervalJoin<K, L, R> {
     bounds: Bounds,
 }
 
-/// An error where records have no event times: the program was checked, but one of several sources may lack them.
+/// An error where records have no event times: the program was checked, but one of several sources
+/// may lack them.
 fn check_timed<T>(batch: &Batch<T>) -> Result<()> {
     if batch.times.len() == batch.len() {
         return Ok(());
     }
     Err(Error::invalid(
-        "records without event times reached a join: give every source in front of it an event_time",
+        "records without event times reached a join: \
+         give every source in front of it an event_time",
     ))
 }

@@ -1,4 +1,5 @@
-//! [`Partners`]: the index of a slice of an interval join: by key, and which records have met none yet.
+//! [`Partners`]: the index of a slice of an interval join: by key, and which records have met none
+//! yet.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,8 +10,8 @@ use super::log::Log;
 use crate::data::Key;
 use crate::time::Timestamp;
 
-/// The records of a slice by key. `OUTER`: also whether each has met another, and in which order those that
-/// have not fall due.
+/// The records of a slice by key. `OUTER`: also whether each has met another, and in which order
+/// those that have not fall due.
 pub(super) struct Partners<K, const OUTER: bool> {
     chains: Chains<K>,
     /// By record: whether it has met another.
@@ -62,7 +63,8 @@ impl<K: Key, const OUTER: bool> Partners<K, OUTER> {
         self.chains.before(id)
     }
 
-    /// Notes that a record has met another; whether that was its first. Always `false` where not `OUTER`.
+    /// Notes that a record has met another; whether that was its first. Always `false` where not
+    /// `OUTER`.
     #[inline]
     pub(super) fn meet(&mut self, id: u32) -> bool {
         OUTER && !std::mem::replace(&mut self.met[id as usize], true)

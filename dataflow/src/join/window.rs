@@ -1,8 +1,9 @@
 //! The window join: pairs the records of two streams that share a key and a window.
 //!
-//! Receives both keyed streams, hands the results on. Records wait in a [`Buffer`] per side, by slices, without
-//! any index; when a window ends, a table is built of its right side and probed with its left one. So a record
-//! costs an append when it comes, and a look-up for each window that it lies in.
+//! Receives both keyed streams, hands the results on. Records wait in a [`Buffer`] per side, by
+//! slices, without any index; when a window ends, a table is built of its right side and probed
+//! with its left one. So a record costs an append when it comes, and a look-up for each window that
+//! it lies in.
 //!
 //! Invariant: windows fire in the order of their ends, each key's once.
 
@@ -27,14 +28,15 @@ use crate::window::Grid;
 const WORK_PER_CALL: usize = 4096;
 
 impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
-    /// Puts out what `f` makes of each two records that share a key and a window, when the window ends.
+    /// Puts out what `f` makes of each two records that share a key and a window, when the window
+    /// ends.
     ///
-    /// A result carries the time of its window's end less 1 ms. Records whose windows have all ended are counted
-    /// as late and dropped.
+    /// A result carries the time of its window's end less 1 ms. Records whose windows have all
+    /// ended are counted as late and dropped.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, window::Tumbling};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
@@ -53,12 +55,12 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
         self.put(id, Inner(f))
     }
 
-    /// The same, and for each record of the left stream without a partner in a window what `f` makes of it
-    /// alone.
+    /// The same, and for each record of the left stream without a partner in a window what `f`
+    /// makes of it alone.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, window::Tumbling};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
@@ -85,8 +87,8 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
         self.joined.check(id, &[("size", size), ("slide", slide)]);
         if slide > size {
             left.stream.refuse(format!(
-                "operator {id}: the window's slide of {slide} ms is larger than its size of {size} ms, \
-                 and would leave records out: filter them, or take a slide up to the size"
+                "operator {id}: the window's slide of {slide} ms is larger than its size of \
+                 {size} ms, and would leave records out: filter them, or take a slide up to the size"
             ));
         }
         let grid = self.window.grid();
@@ -141,7 +143,8 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> WindowJoin<K, L, R, C> {
         Reached::at(done, open_from(self.grid, done))
     }
 
-    /// The end of the first window that has not fired, is over at the watermark, and has a record on the left.
+    /// The end of the first window that has not fired, is over at the watermark, and has a record
+    /// on the left.
     fn next_window(&self, watermark: Timestamp) -> Option<Timestamp> {
         let (first, _) = self.left.slices.first_key_value()?;
         let end = Timestamp(self.grid.next_end(self.done.0.max(*first)));

@@ -1,8 +1,9 @@
 //! [`Firing`]: a window of a join on its way out, in slices of work that captures may come between.
 //!
-//! Driven by [`super::window`]. First a table is built of the window's right side, then its left side is walked
-//! in the order of arrival and each record pairs with its partners. That order is the same, key by key, in
-//! whatever task a snapshot puts the records: so the number of records done says where to go on.
+//! Driven by [`super::window`]. First a table is built of the window's right side, then its left
+//! side is walked in the order of arrival and each record pairs with its partners. That order is
+//! the same, key by key, in whatever task a snapshot puts the records: so the number of records
+//! done says where to go on.
 
 use std::collections::HashMap;
 
@@ -113,7 +114,8 @@ pub(super) struct Work<'a, K: Key, L: Data, R: Data, C> {
 /// A window on its way out.
 pub(super) struct Firing<K> {
     end: Timestamp,
-    /// The slices of each side, by their starts; those of the right with the number of their first record.
+    /// The slices of each side, by their starts; those of the right with the number of their first
+    /// record.
     lefts: Vec<i64>,
     rights: Vec<(i64, u32)>,
     /// The records of the right side, numbered through.
@@ -251,8 +253,8 @@ impl<K: Key> Firing<K> {
         true
     }
 
-    /// Pairs the records of the left side that lie together from the next one on; whether all have had their
-    /// turn.
+    /// Pairs the records of the left side that lie together from the next one on; whether all have
+    /// had their turn.
     fn probe<L: Data, R: Data, C: Combine<K, L, R>>(
         &mut self,
         ctx: &mut Context<'_, C::Out>,
