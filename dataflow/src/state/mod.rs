@@ -11,8 +11,8 @@ mod value;
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 
-pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
+pub(crate) use chunk::{TableChunk, entries};
 pub use schema::schema_of;
 pub(crate) use table::Table;
 pub(crate) use value::TableState;

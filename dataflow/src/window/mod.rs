@@ -7,6 +7,7 @@
 
 mod count;
 mod due;
+mod firing;
 mod fold;
 mod global;
 mod grid;

@@ -1,6 +1,7 @@
 //! Windows against a model that keeps every record, under disorder, lateness and restores.
 
 mod aligned;
+mod captured;
 mod errors;
 mod keyed;
 mod uneven;
