@@ -17,11 +17,11 @@ mod value;
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 
-pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;
 pub(crate) use map::MapState;
+pub(crate) use chunk::{TableChunk, entries};
 pub use schema::schema_of;
 pub(crate) use table::Table;
 pub use timers::TimerKind;
