@@ -8,8 +8,8 @@ use crate::state::{Table, schema_of};
 use crate::stream::{Described, KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
-    /// Keeps a value per key, which starts as `zero` and takes in each record; puts out key and value after
-    /// each. Where the value is large, [`KeyedStream::scan`] puts out a part of it.
+    /// Keeps a value per key, which starts as `zero` and takes in each record; puts out key and
+    /// value after each. Where the value is large, [`KeyedStream::scan`] puts out a part of it.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::stream::{Described, Stream};
 
 impl<T: Data> Stream<T> {
-    /// Shows each record to a function and passes it on. After a restore it sees some records again.
+    /// Shows each record to a function and passes it on. After a restore it sees some records
+    /// again.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};

@@ -1,4 +1,5 @@
-//! [`PerKey`]: one value per key, one record out for each record in: what `reduce` and `fold` have in common.
+//! [`PerKey`]: one value per key, one record out for each record in: what `reduce` and `fold` have
+//! in common.
 
 use std::mem;
 
@@ -12,8 +13,8 @@ use crate::stream::SelectKeys;
 /// Records ahead of the one at work whose table slots are fetched, as in `scan`.
 const PREFETCH_RECORDS: usize = 16;
 
-/// A table of one value per key, and what to do with it for each record: given the table, the key's hash, the
-/// key and the record.
+/// A table of one value per key, and what to do with it for each record: given the table, the key's
+/// hash, the key and the record.
 pub(super) struct PerKey<K: Key, T, S: Data, F> {
     keys: Box<dyn SelectKeys<K, T>>,
     scratch: Vec<K>,

@@ -8,15 +8,15 @@ use crate::state::{Table, schema_of};
 use crate::stream::{Described, KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
-    /// Combines all records of a key into one: the first as it is, each further one by `combine`. Puts out the
-    /// combination so far for each record in.
+    /// Combines all records of a key into one: the first as it is, each further one by `combine`.
+    /// Puts out the combination so far for each record in.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
     /// # let mut job = Job::new(Default::default());
-    /// let sales = job.source("sales", Collection::of(vec![("tea", 3u64), ("tea", 4)]));
-    /// # let sales = sales.map(|(name, n)| (name.to_string(), n));
-    /// let totals = sales.key_by(|(name, _)| name.clone()).reduce("totals", |sum, (_, n)| sum.1 += n);
+    /// let sales = job.source("sales", Collection::of(vec![("tea".to_string(), 3u64)]));
+    /// let by_name = sales.key_by(|(name, _)| name.clone());
+    /// let totals = by_name.reduce("totals", |sum, (_, n)| sum.1 += n);
     /// ```
     #[track_caller]
     pub fn reduce(

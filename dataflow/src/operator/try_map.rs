@@ -12,8 +12,8 @@ use crate::stream::{Described, Stream};
 impl<T: Data> Stream<T> {
     /// Turns each record into another; any error fails the job, which restarts from its snapshot.
     ///
-    /// The function borrows the record, so that the message can show it (as JSON, cut at 200 characters). `?`
-    /// works on every type of error.
+    /// The function borrows the record, so that the message can show it (as JSON, cut at 200
+    /// characters). `?` works on every type of error.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
@@ -30,8 +30,8 @@ impl<T: Data> Stream<T> {
         self.then(Described::stateless("try_map"), make)
     }
 
-    /// Turns each record into another; those for which the function fails go to the second stream, each with
-    /// the text of its error, and are counted as failed.
+    /// Turns each record into another; those for which the function fails go to the second stream,
+    /// each with the text of its error, and are counted as failed.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};

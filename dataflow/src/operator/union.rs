@@ -10,9 +10,11 @@ use crate::stream::{Described, Stream};
 use crate::time::Timestamp;
 
 impl<T: Data> Stream<T> {
-    /// The records of this stream and the others. Order is kept within each; the watermark is the smallest.
+    /// The records of this stream and the others. Order is kept within each; the watermark is the
+    /// smallest.
     ///
-    /// Streams of unequal parallelism need `.rebalance()` in front: on all of them but one, or on all.
+    /// Streams of unequal parallelism need `.rebalance()` in front: on all of them but one, or on
+    /// all.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};

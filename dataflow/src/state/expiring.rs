@@ -1,7 +1,7 @@
 //! [`ExpiringValue`] and [`ExpiringMap`]: keyed state whose entries may have a time to live.
 //!
-//! Written by process functions. Invariant: an expired entry is never handed out, whether or not a sweep has
-//! freed it yet.
+//! Written by process functions. Invariant: an expired entry is never handed out, whether or not a
+//! sweep has freed it yet.
 
 use std::ops::RangeBounds;
 
@@ -81,7 +81,8 @@ impl<K: Key, V: Data> ExpiringValue<K, V> {
         self.table.remove(hash, key);
     }
 
-    /// Frees expired values, a segment of the table or more as the budget of slots allows; says when to go on.
+    /// Frees expired values, a segment of the table or more as the budget of slots allows; says
+    /// when to go on.
     pub(crate) fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Result<Timestamp> {
         let Some(ttl) = self.ttl else { return Ok(Timestamp::MAX) };
         let Some(mut at) = self.sweep.due(ttl, now) else { return Ok(self.sweep.next(now)) };
@@ -193,9 +194,9 @@ impl<K: Key, A: Data + Ord, B: Data> ExpiringMap<K, A, B> {
     }
 
     /// Frees expired entries, as many as the budget allows; says when to go on.
-    pub(crate) fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Result<Timestamp> {
-        let Some(ttl) = self.ttl else { return Ok(Timestamp::MAX) };
-        let Some(mut place) = self.sweep.due(ttl, now) else { return Ok(self.sweep.next(now)) };
+    pub(crate) fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Timestamp {
+        let Some(ttl) = self.ttl else { return Timestamp::MAX };
+        let Some(mut place) = self.sweep.due(ttl, now) else { return self.sweep.next(now) };
         let (mut over, mut ageless) = (Vec::new(), Vec::new());
         let more = self.table.walk(&mut place, budget, |(hash, key), at, entry| {
             if ttl.is_over(entry, now) {
@@ -216,7 +217,7 @@ impl<K: Key, A: Data + Ord, B: Data> ExpiringMap<K, A, B> {
         if !more {
             self.sweep.is_through(ttl, now);
         }
-        Ok(self.sweep.next(now))
+        self.sweep.next(now)
     }
 }
 

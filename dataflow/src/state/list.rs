@@ -1,7 +1,7 @@
 //! Lists per key: an [`ExpiringMap`] from numbers to items. Appending captures the new item alone.
 //!
-//! Written by process functions. An item keeps its number until it is taken out, and the next one gets the
-//! number behind the last.
+//! Written by process functions. An item keeps its number until it is taken out, and the next one
+//! gets the number behind the last.
 
 use super::ExpiringMap;
 use super::ttl::Lived;
@@ -24,7 +24,7 @@ mod tests {
     use millstream_protocol::id::Epoch;
 
     use super::*;
-    use crate::state::map::MapTable;
+    use crate::state::State;
 
     #[test]
     fn an_append_captures_the_new_item_alone() {
@@ -33,12 +33,12 @@ mod tests {
         lists.append(1, &1, 'a', now);
         lists.append(1, &1, 'b', now);
         lists.append(2, &2, 'x', now);
-        lists.table.begin_capture(Epoch(1), true);
+        lists.table.begin(Epoch(1), true);
         lists.append(1, &1, 'c', now);
-        assert_eq!(MapTable::scan(&mut lists.table, &mut 100).unwrap().entries.len(), 3);
-        MapTable::settled(&mut lists.table, Epoch(1), true);
-        lists.table.begin_capture(Epoch(2), false);
-        let chunk = MapTable::scan(&mut lists.table, &mut 100).unwrap();
+        assert_eq!(lists.table.scan_entries(&mut 100).unwrap().entries.len(), 3);
+        lists.table.settled(Epoch(1), true);
+        lists.table.begin(Epoch(2), false);
+        let chunk = lists.table.scan_entries(&mut 100).unwrap();
         assert_eq!(chunk.removed, []);
         let new: Vec<_> = chunk.entries.iter().map(|(k, n, item)| (*k, *n, item.value)).collect();
         assert_eq!(new, [(1, 2, 'c')]);

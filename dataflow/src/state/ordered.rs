@@ -1,7 +1,7 @@
 //! [`Ordered`]: the entries of one key in order. A vector while they are few, a tree beyond.
 //!
-//! Used by [`super::map`]. Most keys of a job hold a handful of entries, for which a tree's first node alone
-//! would be several times larger than what it holds.
+//! Used by [`super::map`]. Most keys of a job hold a handful of entries, for which a tree's first
+//! node alone would be several times larger than what it holds.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Bound, RangeBounds};
@@ -9,7 +9,8 @@ use std::{mem, slice};
 
 /// Entries up to which a vector is kept: moving half of these costs less than a tree's first node.
 const FEW_MAX: usize = 32;
-/// Entries below which a tree becomes a vector again: well under [`FEW_MAX`], so that no size swings between.
+/// Entries below which a tree becomes a vector again: well under [`FEW_MAX`], so that no size
+/// swings between.
 const MANY_MIN: usize = FEW_MAX / 4;
 
 /// An ordered map of one key's entries.

@@ -1,7 +1,9 @@
-//! [`Timers`]: event-time and processing-time timers per key, each key and time once, fired in order of time.
+//! [`Timers`]: event-time and processing-time timers per key, each key and time once, fired in
+//! order of time.
 //!
-//! Registered and fired by process functions and whatever else waits for a time. The truth is a captured
-//! [`MapState`]; the order is an index over all keys of the task, built again after a restore.
+//! Registered and fired by process functions and whatever else waits for a time. The truth is a
+//! captured [`MapState`]; the order is an index over all keys of the task, built again after a
+//! restore.
 
 use std::collections::BTreeSet;
 
@@ -79,8 +81,8 @@ impl<K: Key> Timers<K> {
         order.first().map(|(time, _)| *time)
     }
 
-    /// Takes the first timer if it is due: an event-time timer when the watermark is later than it, a
-    /// processing-time timer when the clock has reached it.
+    /// Takes the first timer if it is due: an event-time timer when the watermark is later than it,
+    /// a processing-time timer when the clock has reached it.
     pub(crate) fn pop_due(&mut self, kind: TimerKind, now: Timestamp) -> Option<Due<K>> {
         let order = self.order(kind);
         let &(time, slot) = order.first()?;
@@ -105,7 +107,7 @@ impl<K: Key> State for Timers<K> {
     }
 
     fn len(&self) -> usize {
-        State::len(&self.set)
+        self.set.len()
     }
 
     fn begin(&mut self, epoch: Epoch, full: bool) {
@@ -113,19 +115,19 @@ impl<K: Key> State for Timers<K> {
     }
 
     fn scan(&mut self, budget: &mut usize) -> Option<Box<dyn Chunk>> {
-        State::scan(&mut self.set, budget)
+        self.set.scan(budget)
     }
 
     fn settled(&mut self, epoch: Epoch, published: bool) {
-        State::settled(&mut self.set, epoch, published);
+        self.set.settled(epoch, published);
     }
 
     fn restore(&mut self, entry: Entry<'_>) -> Result<()> {
-        State::restore(&mut self.set, entry)
+        self.set.restore(entry)
     }
 
     fn restored(&mut self) {
-        State::restored(&mut self.set);
+        self.set.restored();
         for place in 0..self.set.slots() {
             let Some((slot, entries)) = self.set.entries_at(place) else { continue };
             for ((kind, time), ()) in entries {
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(timers.first(EVENT), Some(Timestamp(30)));
         let clock = Due { hash: 1, key: 1, time: Timestamp(20) };
         assert_eq!(timers.pop_due(CLOCK, Timestamp(20)), Some(clock));
-        assert_eq!(State::len(&timers), 1);
+        assert_eq!(timers.len(), 1);
     }
 
     #[test]
@@ -170,14 +172,14 @@ mod tests {
         for time in 0..100 {
             timers.register(7, &7u64, if time % 2 == 0 { EVENT } else { CLOCK }, Timestamp(time));
         }
-        timers.set.begin_capture(Epoch(1), true);
-        let chunk = super::super::map::MapTable::scan(&mut timers.set, &mut 1000).unwrap();
+        timers.set.begin(Epoch(1), true);
+        let chunk = timers.set.scan_entries(&mut 1000).unwrap();
         let mut again: Timers<u64> = Timers::default();
         for entry in &chunk.entries {
             let body = postcard::to_stdvec(entry).unwrap();
-            State::restore(&mut again, Entry { removed: false, body: &body }).unwrap();
+            again.restore(Entry { removed: false, body: &body }).unwrap();
         }
-        State::restored(&mut again);
+        again.restored();
         let due: Vec<_> = std::iter::from_fn(|| again.pop_due(CLOCK, Timestamp(9))).collect();
         assert_eq!(due.iter().map(|due| due.time.0).collect::<Vec<_>>(), [1, 3, 5, 7, 9]);
     }

@@ -1,4 +1,5 @@
-//! [`Ttl`]: when a state's entries expire, by processing time. [`Lived`] is an entry with what that needs.
+//! [`Ttl`]: when a state's entries expire, by processing time. [`Lived`] is an entry with what that
+//! needs.
 //!
 //! Used by [`super::expiring`].
 
@@ -8,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Timestamp, millis};
 
-/// When entries of a state expire: after so much processing time without a write, or without any use.
+/// When entries of a state expire: after so much processing time without a write, or without any
+/// use.
 ///
-/// An expired entry is never seen again. Its memory is freed when it is next looked for, or by a sweep in the
-/// background within about a quarter of the time to live more. Entries of lists and maps expire one by one.
+/// An expired entry is never seen again. Its memory is freed when it is next looked for, or by a
+/// sweep in the background within about a quarter of the time to live more. Entries of lists and
+/// maps expire one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ttl {
     after_ms: i64,
@@ -19,13 +22,14 @@ pub struct Ttl {
 }
 
 impl Ttl {
-    /// Entries expire when they have not been written to for this long; whole milliseconds, at least one.
+    /// Entries expire when they have not been written to for this long; whole milliseconds, at
+    /// least one.
     pub fn after_write(time: Duration) -> Self {
         Self { after_ms: millis(time).max(1), on_read: false }
     }
 
-    /// Entries expire when they have been neither written to nor read for this long; whole milliseconds, at
-    /// least one. Each read counts as a change in incremental snapshots.
+    /// Entries expire when they have been neither written to nor read for this long; whole
+    /// milliseconds, at least one. Each read counts as a change in incremental snapshots.
     pub fn after_use(time: Duration) -> Self {
         Self { on_read: true, ..Self::after_write(time) }
     }
@@ -35,7 +39,8 @@ impl Ttl {
         self.on_read
     }
 
-    /// Whether an entry is expired. One that was written before the state had a time to live is not.
+    /// Whether an entry is expired. One that was written before the state had a time to live is
+    /// not.
     #[inline]
     pub(super) fn is_over<V>(self, entry: &Lived<V>, now: Timestamp) -> bool {
         entry.touched != NEVER && now.0.saturating_sub(entry.touched) >= self.after_ms

@@ -1,4 +1,5 @@
-//! `connect`: a keyed stream beside a stream of rules (or prices, or settings) that every task sees whole.
+//! `connect`: a keyed stream beside a stream of rules (or prices, or settings) that every task sees
+//! whole.
 
 use millstream_protocol::plan::StateSchema;
 
@@ -40,9 +41,10 @@ pub(super) fn restore_broadcast<B: Data>(shared: &mut B, lists: Vec<RestoredList
 
 /// A [`super::Process`] with a second stream, of which every task sees every record.
 ///
-/// The broadcast state is written by the second stream alone and read by the first. Each task keeps a copy; a
-/// snapshot keeps one of them, whole. Where the second stream comes from several tasks, their records reach the
-/// tasks in different orders: updates should commute, or it should be `.global()` first.
+/// The broadcast state is written by the second stream alone and read by the first. Each task keeps
+/// a copy; a snapshot keeps one of them, whole. Where the second stream comes from several tasks,
+/// their records reach the tasks in different orders: updates should commute, or it should be
+/// `.global()` first.
 pub trait BroadcastProcess<K: Key, T: Data, R: Data>: Clone + Send + 'static {
     /// What it puts out.
     type Out: Data;
@@ -84,8 +86,8 @@ pub trait BroadcastProcess<K: Key, T: Data, R: Data>: Clone + Send + 'static {
 impl<K: Key, T: Data> KeyedStream<K, T> {
     /// Runs a [`BroadcastProcess`] on this stream and another, which every task sees whole.
     ///
-    /// Event time is that of the slower of the two: a second stream that pauses must count as idle, see
-    /// [`crate::Watermarks::idle_after`].
+    /// Event time is that of the slower of the two: a second stream that pauses must count as idle,
+    /// see [`crate::Watermarks::idle_after`].
     #[track_caller]
     pub fn connect<R: Data, P: BroadcastProcess<K, T, R>>(
         &self,

@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::stream::{KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
-    /// Runs a closure on each record, with state per key. `build` declares the states and returns the closure.
+    /// Runs a closure on each record, with state per key. `build` declares the states and returns
+    /// the closure.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
@@ -38,18 +39,18 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         self.processed(id, "process_fn", states, handlers)
     }
 
-    /// The same with a second closure, for timers.
+    /// The same with a second closure, for timers. `build` returns both.
     ///
     /// ```
-    /// # use std::time::Duration;
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
     /// # let mut job = Job::new(Default::default());
-    /// let clicks = job.source("clicks", Collection::of(vec!["ann".to_string(), "bob".to_string()]));
-    /// let users = clicks.key_by(|user| user.clone());
-    /// let quiet = users.process_fn_with_timers("quiet", |st| {
-    ///     let clicks = st.value::<u64>("clicks");
-    ///     let on_click = move |_, cx: &mut _| { /* cx.set_timer(cx.time() + minute) */ Ok(()) };
-    ///     (on_click, move |_, cx| cx.emit(0u64))
+    /// let clicks = job.source("clicks", Collection::of(vec![1u64, 2, 3]));
+    /// let users = clicks.key_by(|user| *user);
+    /// let a_minute_later = users.process_fn_with_timers("later", |_| {
+    ///     (
+    ///         |_, cx| Ok(cx.set_processing_timer(cx.now().saturating_add(60_000))),
+    ///         |_, cx| cx.emit(*cx.key()),
+    ///     )
     /// });
     /// ```
     #[track_caller]

@@ -1,4 +1,5 @@
-//! [`ProcessContext`]: what a process function sees: its key, the times, its states and timers, its outputs.
+//! [`ProcessContext`]: what a process function sees: its key, the times, its states and timers, its
+//! outputs.
 
 use super::TimerKind;
 use super::declare::{List, Map, Value};
@@ -22,7 +23,8 @@ pub struct Timer {
 
 /// What a process function sees while it runs for one key.
 ///
-/// State is that of the key alone. A handle serves the process function that declared it; another's panics.
+/// State is that of the key alone. A handle serves the process function that declared it; another's
+/// panics.
 pub struct ProcessContext<'a, K, O, S = ()> {
     pub(super) key: &'a K,
     pub(super) hash: u64,
@@ -38,14 +40,15 @@ pub(super) fn state_of<K, X: 'static>(states: &mut [Box<dyn AnyState<K>>], index
     state.expect("a state handle is used by the process function that declared it")
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "closures borrow handles, structs hold them")]
 impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
     /// The key.
     pub fn key(&self) -> &K {
         self.key
     }
 
-    /// The event time of the record, [`Timestamp::MIN`] where it has none; in an event-time timer, the timer's
-    /// time; in a processing-time timer, the watermark.
+    /// The event time of the record, [`Timestamp::MIN`] where it has none; in an event-time timer,
+    /// the timer's time; in a processing-time timer, the watermark.
     pub fn time(&self) -> Timestamp {
         self.time
     }
@@ -70,7 +73,8 @@ impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
         self.engine.emit(record, self.time)
     }
 
-    /// Puts a record out with a time of its own. One before the watermark is late for what comes behind.
+    /// Puts a record out with a time of its own. One before the watermark is late for what comes
+    /// behind.
     pub fn emit_at(&mut self, record: O, time: Timestamp) -> Result<()> {
         self.engine.emit(record, time)
     }
@@ -80,20 +84,20 @@ impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
         self.engine.emit_side(record, self.time)
     }
 
-    fn value<V: Data>(&mut self, value: &Value<V>) -> &mut ExpiringValue<K, V> {
+    fn value<V: Data>(&mut self, value: Value<V>) -> &mut ExpiringValue<K, V> {
         state_of(self.states, value.0)
     }
 
     /// The value of this key, if it has one.
     pub fn get<V: Data>(&mut self, value: &Value<V>) -> Option<&V> {
         let (hash, key, now) = (self.hash, self.key, self.now());
-        self.value(value).get(hash, key, now)
+        self.value(*value).get(hash, key, now)
     }
 
     /// The value of this key, to write to, if it has one.
     pub fn get_mut<V: Data>(&mut self, value: &Value<V>) -> Option<&mut V> {
         let (hash, key, now) = (self.hash, self.key, self.now());
-        self.value(value).get_mut(hash, key, now)
+        self.value(*value).get_mut(hash, key, now)
     }
 
     /// The value of this key, to write to; made by `init` where there is none.
@@ -103,19 +107,19 @@ impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
         init: impl FnOnce() -> V,
     ) -> &mut V {
         let (hash, key, now) = (self.hash, self.key, self.now());
-        self.value(value).get_or_insert_with(hash, key, now, init)
+        self.value(*value).get_or_insert_with(hash, key, now, init)
     }
 
     /// Sets the value of this key.
     pub fn set<V: Data>(&mut self, value: &Value<V>, to: V) {
         let (hash, key, now) = (self.hash, self.key, self.now());
-        self.value(value).set(hash, key, now, to);
+        self.value(*value).set(hash, key, now, to);
     }
 
     /// Takes the value of this key away.
     pub fn clear<V: Data>(&mut self, value: &Value<V>) {
         let (hash, key) = (self.hash, self.key);
-        self.value(value).clear(hash, key);
+        self.value(*value).clear(hash, key);
     }
 
     /// The list of this key.
@@ -130,11 +134,11 @@ impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
         MapRef { hash, key, now, map: state_of(self.states, map.0) }
     }
 
-    /// Sets a timer for this key in event time: it fires when the watermark is later than `time`. Setting it
-    /// again changes nothing. A time that has passed fires with the next watermark.
+    /// Sets a timer for this key in event time: it fires when the watermark is later than `time`.
+    /// Setting it again changes nothing. A time that has passed fires with the next watermark.
     ///
-    /// At the end of a bounded stream the watermark is [`Timestamp::MAX`] and every timer fires; one that sets
-    /// a next one each time should then stop, or it fires for ever.
+    /// At the end of a bounded stream the watermark is [`Timestamp::MAX`] and every timer fires;
+    /// one that sets a next one each time should then stop, or it fires for ever.
     pub fn set_timer(&mut self, time: Timestamp) {
         self.timers.register(self.hash, self.key, TimerKind::EventTime, time);
     }
@@ -144,8 +148,9 @@ impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
         self.timers.delete(self.hash, self.key, TimerKind::EventTime, time);
     }
 
-    /// Sets a timer for this key in processing time: it fires when the clock reaches `time`, and if that passed
-    /// while the job was down, before any record. When the stream ends, those not due are dropped.
+    /// Sets a timer for this key in processing time: it fires when the clock reaches `time`, and if
+    /// that passed while the job was down, before any record. When the stream ends, those not due
+    /// are dropped.
     pub fn set_processing_timer(&mut self, time: Timestamp) {
         self.timers.register(self.hash, self.key, TimerKind::ProcessingTime, time);
     }

@@ -1,7 +1,8 @@
 //! Process functions: users' own code over records, keyed state and timers.
 //!
-//! A user writes a [`Process`], or a closure for [`KeyedStream::process_fn`]; [`run`] makes an operator of it.
-//! Without a key there is [`TaskProcess`]; with a stream of rules beside the records, [`BroadcastProcess`].
+//! A user writes a [`Process`], or a closure for [`KeyedStream::process_fn`]; [`run`] makes an
+//! operator of it. Without a key there is [`TaskProcess`]; with a stream of rules beside the
+//! records, [`BroadcastProcess`].
 
 mod broadcast;
 mod closure;
@@ -18,7 +19,7 @@ pub use declare::{List, Map, States, Value};
 pub use handles::{ListRef, MapRef};
 pub use unkeyed::{TaskContext, TaskProcess};
 
-use run::{Handlers, KeyedProcess};
+use run::Handlers;
 
 use crate::data::{Data, Key};
 use crate::error::Result;
@@ -28,11 +29,12 @@ use crate::stream::{Described, KeyedStream, Stream};
 /// A user's code over the records of a keyed stream, with state and timers per key.
 ///
 /// # Guarantees
-/// Calls for one key never overlap, on any thread. State and timers are part of every snapshot; after a restore
-/// the calls since then are made again, so what matters must be in them.
+/// Calls for one key never overlap, on any thread. State and timers are part of every snapshot;
+/// after a restore the calls since then are made again, so what matters must be in them.
 ///
 /// # Errors
-/// An error or a panic fails the job, which restarts from its snapshot. The message names operator and key.
+/// An error or a panic fails the job, which restarts from its snapshot. The message names operator
+/// and key.
 ///
 /// ```
 /// # use millstream_dataflow::{operator::process::*, Result};

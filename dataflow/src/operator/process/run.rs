@@ -1,5 +1,5 @@
-//! [`KeyedProcess`]: the operator that runs users' process functions. Fires their timers, frees their expired
-//! state.
+//! [`KeyedProcess`]: the operator that runs users' process functions. Fires their timers, frees
+//! their expired state.
 
 use std::mem;
 
@@ -19,7 +19,8 @@ use crate::stream::{KeyedStream, SelectKeys};
 use crate::task::{Barrier, TaskInfo};
 use crate::time::Timestamp;
 
-/// Records whose state is fetched together, ahead of those at work: one call per state for all of them.
+/// Records whose state is fetched together, ahead of those at work: one call per state for all of
+/// them.
 const PREFETCH_RECORDS: usize = 16;
 /// Timers fired before the task sees to captures and to its output again.
 const TIMERS_PER_CALL: usize = 4096;

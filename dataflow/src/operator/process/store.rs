@@ -30,7 +30,9 @@ impl<K: Key, V: Data> AnyState<K> for ExpiringValue<K, V> {
     }
 
     fn prefetch(&self, hashes: &[u64]) {
-        hashes.iter().for_each(|hash| self.table.prefetch(*hash));
+        for hash in hashes {
+            self.table.prefetch(*hash);
+        }
     }
 
     fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Result<Timestamp> {
@@ -48,10 +50,12 @@ impl<K: Key, A: Data + Ord, B: Data> AnyState<K> for ExpiringMap<K, A, B> {
     }
 
     fn prefetch(&self, hashes: &[u64]) {
-        hashes.iter().for_each(|hash| self.table.prefetch(*hash));
+        for hash in hashes {
+            self.table.prefetch(*hash);
+        }
     }
 
     fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Result<Timestamp> {
-        Self::sweep(self, now, budget)
+        Ok(Self::sweep(self, now, budget))
     }
 }

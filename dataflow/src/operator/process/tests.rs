@@ -1,4 +1,5 @@
-//! Tests of process functions: the suite for each form, and timers and expiry by a clock that the test moves.
+//! Tests of process functions: the suite for each form, and timers and expiry by a clock that the
+//! test moves.
 
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ fn a_process_with_every_kind_of_state_passes_the_suite() {
     assert!(side.contains(&("key 1 begins anew at 13".into(), Timestamp(13))));
 }
 
-/// Puts out how many records a key has had in each ten milliseconds, when event time has passed them.
+/// Puts out how many records a key has had in each ten milliseconds, when event time has passed
+/// them.
 fn counts_by_tens(numbers: &Stream<u64>) -> Stream<(u64, i64, usize)> {
     numbers.key_by(|n| n % 3).process_fn_with_timers("tens", |st| {
         let times = st.map::<Timestamp, ()>("times");
@@ -172,7 +174,8 @@ fn at_times<U: Data>(
     out.unwrap().into_iter().map(|(out, _)| out).collect()
 }
 
-/// Passes records on and, behind the record 1000, times at which processing-time timers fired, negated.
+/// Passes records on and, behind the record 1000, times at which processing-time timers fired,
+/// negated.
 fn timers_by_clock(
     times: &Stream<i64>,
     look: impl Fn(i64) + Clone + Send + 'static,
@@ -329,7 +332,8 @@ impl BroadcastProcess<u64, u64, u64> for AddRules {
     }
 }
 
-/// Rules 100 and 20 before the first barrier, 3 before the second; a third of the records behind each.
+/// Rules 100 and 20 before the first barrier, 3 before the second; a third of the records behind
+/// each.
 fn with_rules() -> (Vec<Element<u64>>, Vec<Element<u64>>) {
     let mut left = vec![Element::Snapshot];
     left.extend(numbers(0..20));
@@ -352,7 +356,7 @@ fn every_task_knows_what_was_broadcast_and_knows_it_again_after_a_restore() {
                 numbers.key_by(|n| n % 5).connect("add", rules, AddRules)
             });
             let mut keyed: Vec<_> = keyed.unwrap().into_iter().map(|(out, _)| out).collect();
-            keyed.sort();
+            keyed.sort_unstable();
             let expected = (0..40).map(|n| (n, n + rules(n), n / 5 + 1));
             assert_eq!(keyed, expected.collect::<Vec<_>>(), "{threads:?}");
 
@@ -368,7 +372,7 @@ fn every_task_knows_what_was_broadcast_and_knows_it_again_after_a_restore() {
                 )
             });
             let mut unkeyed: Vec<_> = unkeyed.unwrap().into_iter().map(|(out, _)| out).collect();
-            unkeyed.sort();
+            unkeyed.sort_unstable();
             assert_eq!(unkeyed, (0..40).map(|n| (n, n + rules(n))).collect::<Vec<_>>());
         }
     }

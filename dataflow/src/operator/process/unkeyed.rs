@@ -1,4 +1,5 @@
-//! Process functions without a key: state per task, a list whose items are dealt out anew on a restore.
+//! Process functions without a key: state per task, a list whose items are dealt out anew on a
+//! restore.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -26,7 +27,8 @@ pub struct TaskContext<'a, O, S = ()> {
 }
 
 impl<O: Data, S: Data> TaskContext<'_, O, S> {
-    /// The event time of the record, [`Timestamp::MIN`] where it has none; at the end, the watermark.
+    /// The event time of the record, [`Timestamp::MIN`] where it has none; at the end, the
+    /// watermark.
     pub fn time(&self) -> Timestamp {
         self.time
     }
@@ -64,11 +66,12 @@ impl<O: Data, S: Data> TaskContext<'_, O, S> {
 
 /// A user's code over the records of a stream without a key.
 ///
-/// Its state is a list of items per task, written down whole in each snapshot. On a restore the items of all
-/// tasks, one task's behind another's, are dealt out: item j goes to task j % p.
+/// Its state is a list of items per task, written down whole in each snapshot. On a restore the
+/// items of all tasks, one task's behind another's, are dealt out: item j goes to task j % p.
 ///
 /// # Errors
-/// An error or a panic fails the job, which restarts from its snapshot. The message names the operator.
+/// An error or a panic fails the job, which restarts from its snapshot. The message names the
+/// operator.
 pub trait TaskProcess<T: Data>: Clone + Send + 'static {
     /// What it puts out.
     type Out: Data;
@@ -127,7 +130,8 @@ impl<T: Data> Stream<T> {
         (out, side)
     }
 
-    /// Runs closures: one on each record, one when the stream has ended. Both are given the task's list.
+    /// Runs closures: one on each record, one when the stream has ended. Both are given the task's
+    /// list.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
@@ -155,11 +159,11 @@ impl<T: Data> Stream<T> {
         self.process(id, Closures { on_record, on_end, marker: PhantomData })
     }
 
-    /// Runs a closure on each record, with a state that another stream writes: `on_broadcast` is given every
-    /// record of that stream, on every task.
+    /// Runs a closure on each record, with a state that another stream writes: `on_broadcast` is
+    /// given every record of that stream, on every task.
     ///
-    /// The state starts as its default. Each task keeps a copy; a snapshot keeps one of them, whole. Event time
-    /// is that of the slower of the two streams.
+    /// The state starts as its default. Each task keeps a copy; a snapshot keeps one of them,
+    /// whole. Event time is that of the slower of the two streams.
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
