@@ -1,13 +1,14 @@
 //! [`Buffer`]: the records of one side of a join, by slices of time, as a [`State`].
 //!
-//! Filled by [`super::window`] and [`super::interval`], captured into [`crate::snapshot`]. Records are added and
-//! never changed, and leave by whole slices when time has passed them. So a capture is, for each slice, the
-//! stretch of its log between the base and the cut: nothing is saved before a write, nothing is stamped. And
-//! there are no removals to record: the joins save how far time had come, and a restore leaves out what was
-//! over by then.
+//! Filled by [`super::window`] and [`super::interval`], captured into [`crate::snapshot`]. Records
+//! are added and never changed, and leave by whole slices when time has passed them. So a capture
+//! is, for each slice, the stretch of its log between the base and the cut: nothing is saved before
+//! a write, nothing is stamped. And there are no removals to record: the joins save how far time
+//! had come, and a restore leaves out what was over by then.
 //!
-//! A record can be *settled*, once (it has found its partner). That is logged by slice just as records are; in
-//! a snapshot it stands for all records of its key and time, which by the rules of the joins are settled alike.
+//! A record can be *settled*, once (it has found its partner). That is logged by slice just as
+//! records are; in a snapshot it stands for all records of its key and time, which by the rules of
+//! the joins are settled alike.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -26,7 +27,8 @@ use crate::stream::SelectKeys;
 use crate::task::TaskInfo;
 use crate::time::Timestamp;
 
-/// Blocks of records freed per call: freeing a slice of millions of strings at once would stall the task.
+/// Blocks of records freed per call: freeing a slice of millions of strings at once would stall the
+/// task.
 const FREE_BLOCKS: usize = 4;
 /// Cleared indexes kept for the next slices.
 const SPARE_INDEXES: usize = 4;
@@ -36,11 +38,12 @@ pub(super) trait Index<K, T>: Default + Send {
     /// The newest record of the log was put back in.
     fn restored(&mut self, log: &Log<T>, hash: u64, key: K);
 
-    /// Settles the records of a key and time; returns those that were not. `None`: there is no such record.
+    /// Settles the records of a key and time; returns those that were not. `None`: there is no such
+    /// record.
     fn settle(&mut self, log: &Log<T>, hash: u64, key: &K, time: Timestamp) -> Option<Vec<u32>>;
 
-    /// Forgets all records; keeps the memory.
-    fn clear(&mut self);
+    /// Forgets some of the records and keeps the memory; whether all are forgotten.
+    fn clear_some(&mut self) -> bool;
 }
 
 /// Lengths of a slice's two logs.
@@ -124,6 +127,8 @@ pub(super) struct Buffer<K: Key, T: Data, X> {
     leaving: VecDeque<Slice<T, X>>,
     free: Vec<Batch<T>>,
     spare: Vec<X>,
+    /// Indexes of slices that are over.
+    clearing: Vec<X>,
     /// While restoring: the time and key hash before which the records of a range are over.
     over: Vec<(KeyGroupRange, (Timestamp, u64))>,
 }
@@ -148,6 +153,7 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
             leaving: VecDeque::new(),
             free: Vec::new(),
             spare: Vec::new(),
+            clearing: Vec::new(),
             over: Vec::new(),
         }
     }
@@ -186,7 +192,8 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
         (slice, id)
     }
 
-    /// Adds the records of a batch that are not late, without indexing them; returns how many were late.
+    /// Adds the records of a batch that are not late, without indexing them; returns how many were
+    /// late.
     pub(super) fn take_in(
         &mut self,
         batch: Batch<T>,
@@ -228,11 +235,7 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
         {
             let mut slice = slice.remove();
             self.len -= slice.log.len() as usize;
-            let mut index = mem::take(&mut slice.index);
-            if self.spare.len() < SPARE_INDEXES {
-                index.clear();
-                self.spare.push(index);
-            }
+            self.clearing.push(mem::take(&mut slice.index));
             if self.scanning.is_some() && !slice.is_scanned() {
                 self.leaving.push_back(slice);
             } else {
@@ -244,6 +247,13 @@ impl<K: Key, T: Data, X: Index<K, T>> Buffer<K, T, X> {
     /// Frees some of the memory of slices that are over. Call it often.
     pub(super) fn sweep(&mut self) {
         self.free.truncate(self.free.len().saturating_sub(FREE_BLOCKS));
+        if let Some(mut index) = self.clearing.pop() {
+            if !index.clear_some() {
+                self.clearing.push(index);
+            } else if self.spare.len() < SPARE_INDEXES {
+                self.spare.push(index);
+            }
+        }
     }
 
     /// While restoring: records of this range before this time and key hash are over.

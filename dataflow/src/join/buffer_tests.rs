@@ -1,4 +1,5 @@
-//! Tests of [`super::Buffer`]: captures between writes, settlements and drops, against a copy made at the cut.
+//! Tests of [`super::Buffer`]: captures between writes, settlements and drops, against a copy made
+//! at the cut.
 
 use std::collections::BTreeMap;
 

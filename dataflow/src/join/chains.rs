@@ -1,23 +1,29 @@
-//! [`Chains`]: which records of a log have a key. Built by the joins, walked when they look for partners.
+//! [`Chains`]: which records of a log have a key. Built by the joins, walked when they look for
+//! partners.
 //!
-//! A table from the key to its newest record, and from each record a link to the one before it of the same key:
-//! no list to allocate per key. Invariant: record numbers are added in order, from 0.
+//! A table from the key to its newest record, and from each record a link to the one before it of
+//! the same key: no list to allocate per key. Invariant: record numbers are added in order, from 0.
 
 use crate::data::Key;
 use crate::state::Table;
 
 const NONE: u32 = u32::MAX;
+/// Segments of the table emptied per call: some 100 us. Clearing millions of keys at once would
+/// stall the task.
+const CLEAR_SEGMENTS: usize = 4;
 
 /// The records of each key, newest first.
 pub(super) struct Chains<K> {
     heads: Table<K, u32>,
     /// By record: the one before it of the same key.
     before: Vec<u32>,
+    /// Segments of the table that are empty again.
+    cleared: usize,
 }
 
 impl<K: Key> Default for Chains<K> {
     fn default() -> Self {
-        Self { heads: Table::default(), before: Vec::new() }
+        Self { heads: Table::default(), before: Vec::new(), cleared: 0 }
     }
 }
 
@@ -60,11 +66,22 @@ impl<K: Key> Chains<K> {
         self.heads.prefetch(hash);
     }
 
-    /// Forgets all records; keeps the memory.
-    pub(super) fn clear(&mut self) {
-        if !self.before.is_empty() {
-            self.heads.clear();
-            self.before.clear();
+    /// Forgets some of the records and keeps the memory; whether all are forgotten. Until then, do
+    /// not use it.
+    pub(super) fn clear_some(&mut self) -> bool {
+        if self.before.is_empty() {
+            return true;
         }
+        let to = self.heads.segment_count().min(self.cleared + CLEAR_SEGMENTS);
+        for segment in self.cleared..to {
+            self.heads.drain_segment(segment).for_each(drop);
+        }
+        self.cleared = to;
+        if to < self.heads.segment_count() {
+            return false;
+        }
+        self.before.clear();
+        self.cleared = 0;
+        true
     }
 }

@@ -1,11 +1,12 @@
-//! The interval join: pairs the records of two streams that share a key and lie within an interval of time.
+//! The interval join: pairs the records of two streams that share a key and lie within an interval
+//! of time.
 //!
-//! Receives both keyed streams, hands the results on as soon as two records have met. Each side waits in a
-//! [`Buffer`] until time has passed whatever could still match it; a record that comes looks for partners in the
-//! few slices of the other side that its interval touches.
+//! Receives both keyed streams, hands the results on as soon as two records have met. Each side
+//! waits in a [`Buffer`] until time has passed whatever could still match it; a record that comes
+//! looks for partners in the few slices of the other side that its interval touches.
 //!
-//! Invariant: a record that is not late finds all its partners, so that which records have met is the same for
-//! all of one key and time, however they arrived.
+//! Invariant: a record that is not late finds all its partners, so that which records have met is
+//! the same for all of one key and time, however they arrived.
 
 use std::mem;
 
@@ -15,7 +16,7 @@ use super::buffer::{Buffer, Slice};
 use super::combine::{Combine, Inner, LeftOuter};
 use super::partners::Partners;
 use super::reached::{Floors, Reached};
-use super::{Bounds, IntervalJoin, Joined};
+use super::{Bounds, IntervalJoin, Joined, check_timed};
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
@@ -28,20 +29,28 @@ use crate::time::Timestamp;
 
 /// Results per call at a watermark: some 100 us of work between captures and input.
 const WORK_PER_CALL: usize = 4096;
-/// Slices that an interval spans. More of them let go of memory sooner, and cost a look-up each per record.
+/// Slices that an interval spans. More of them let go of memory sooner, and cost a look-up each per
+/// record.
 const SLICES: i64 = 4;
-/// The narrowest slice in milliseconds: joins on equal times would else have a slice per millisecond.
+/// Slices fetched ahead at most: records far apart in time would else fetch the whole buffer.
+const PREFETCH_SLICES: usize = 8;
+/// Records whose places in the tables are fetched before the first of them is looked at.
+const PREFETCH_RECORDS: usize = 16;
+/// The narrowest slice in milliseconds: joins on equal times would else have a slice per
+/// millisecond.
 const SLICE_MS_MIN: i64 = 16;
 
 impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
-    /// Puts out what `f` makes of each two records that share a key and lie within the interval, at once.
+    /// Puts out what `f` makes of each two records that share a key and lie within the interval, at
+    /// once.
     ///
-    /// A result carries the later of the two times. Records behind the watermark are counted as late and
-    /// dropped.
+    /// A result carries the later of the two times. Records behind the watermark are counted as
+    /// late and dropped.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, join::Offset::{After, Before}};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
+    /// use millstream_dataflow::join::Offset::{After, Before};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
@@ -62,12 +71,13 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
 
     /// The same, and for each record of the left stream that met none what `f` makes of it alone.
     ///
-    /// That is put out when the watermark has passed its interval, with the last time in the interval (or the
-    /// record's own, if that is later): an earlier one would be late behind the join.
+    /// That is put out when the watermark has passed its interval, with the last time in the
+    /// interval (or the record's own, if that is later): an earlier one would be late behind the
+    /// join.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
@@ -90,6 +100,7 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
     fn put<C: Combine<K, L, R>, const OUTER: bool>(&self, id: &str, combine: C) -> Stream<C::Out> {
         let Joined { left, right } = &self.joined;
         let (left_keys, right_keys) = (left.key.clone_box(), right.key.clone_box());
+        self.joined.check(id, &[]);
         let bounds = self.bounds;
         let width = (bounds.upper.saturating_sub(bounds.lower) / SLICES).max(SLICE_MS_MIN);
         let make = move |info: &TaskInfo| {
@@ -111,6 +122,33 @@ fn schemas<K: Key, L: Data, R: Data>() -> Vec<StateSchema> {
     let left = Buffer::<K, L, Partners<K, false>>::schema("left");
     let right = Buffer::<K, R, Partners<K, false>>::schema("right");
     vec![left, right]
+}
+
+/// Fetches the places of neighbouring records in the slices of one side that `range` gives for
+/// their times.
+fn prefetch<K: Key, T: Data, const OUTER: bool>(
+    side: &Buffer<K, T, Partners<K, OUTER>>,
+    (times, hashes): (&[Timestamp], &[u64]),
+    range: impl Fn(Timestamp) -> (Timestamp, Timestamp),
+) {
+    let (Some(&first), Some(&last)) = (times.iter().min(), times.iter().max()) else { return };
+    let (from, to) = (side.start_of(range(first).0), range(last).1.0);
+    for (_, slice) in side.slices.range(from..=to).take(PREFETCH_SLICES) {
+        for hash in hashes {
+            slice.index.prefetch(*hash);
+        }
+    }
+}
+
+/// The records of a batch from `index` on that are fetched together, if a stretch of them begins
+/// there.
+fn stretch<'a>(
+    index: usize,
+    times: &'a [Timestamp],
+    hashes: &'a [u64],
+) -> Option<(&'a [Timestamp], &'a [u64])> {
+    let end = times.len().min(index + PREFETCH_RECORDS);
+    index.is_multiple_of(PREFETCH_RECORDS).then(|| (&times[index..end], &hashes[index..end]))
 }
 
 struct Interval<K: Key, L: Data, R: Data, C, const OUTER: bool> {
@@ -202,13 +240,15 @@ where
     R: Data,
     C: Combine<K, L, R>,
 {
-    /// Puts out the records of the left side that stay alone now that no partner before `watermark` can come.
+    /// Puts out the records of the left side that stay alone now that no partner before `watermark`
+    /// can come.
     fn give_up(&mut self, ctx: &mut Context<'_, C::Out>, watermark: Timestamp) -> Result<Progress> {
         let due = self.bounds.lefts_over(watermark);
         let (upper, mut budget, mut last) = (self.bounds.upper, WORK_PER_CALL, None);
         for slice in self.left.slices.range_mut(..due.0).map(|(_, slice)| slice) {
             while let Some(next) = slice.index.first_due().filter(|(time, _)| *time < due) {
-                // Records of one key and time go together: a snapshot in between tells them from the rest.
+                // Records of one key and time go together: a snapshot in between tells them from
+                // the rest.
                 if (budget == 0 || ctx.is_blocked()) && last != Some(next) {
                     self.reached.within = next;
                     return Ok(Progress::More);
@@ -241,14 +281,18 @@ where
     type Side = ();
 
     fn on_batch(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<L>) -> Result<()> {
+        check_timed(&batch)?;
         self.left.sweep();
         let mut keys = mem::take(&mut self.scratch);
         self.left.keys.keys(&batch.records, &mut keys);
-        let stamps = batch.times.into_iter().zip(batch.hashes);
+        let Batch { records, times, hashes } = batch;
         let mut late = 0;
-        for ((record, key), (time, hash)) in
-            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
-        {
+        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
+            if let Some(stretch) = stretch(index, &times, &hashes) {
+                prefetch(&self.right, stretch, |time| self.bounds.rights_of(time));
+                prefetch(&self.left, stretch, |time| (time, time));
+            }
+            let (time, hash) = (times[index], hashes[index]);
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;
@@ -311,14 +355,18 @@ where
     type Right = R;
 
     fn on_right(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<R>) -> Result<()> {
+        check_timed(&batch)?;
         self.right.sweep();
         let mut keys = mem::take(&mut self.scratch);
         self.right.keys.keys(&batch.records, &mut keys);
-        let stamps = batch.times.into_iter().zip(batch.hashes);
+        let Batch { records, times, hashes } = batch;
         let mut late = 0;
-        for ((record, key), (time, hash)) in
-            batch.records.into_iter().zip(keys.drain(..)).zip(stamps)
-        {
+        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
+            if let Some(stretch) = stretch(index, &times, &hashes) {
+                prefetch(&self.left, stretch, |time| self.bounds.lefts_of(time));
+                prefetch(&self.right, stretch, |time| (time, time));
+            }
+            let (time, hash) = (times[index], hashes[index]);
             let done = self.floors.of(hash, self.reached).done;
             if time < done {
                 late += 1;

@@ -1,62 +1,34 @@
-//! The windows of a join, as a program describes them.
+//! [`JoinWindow`]: the windows that a join may have, of the kinds in [`crate::window`].
 
-use std::time::Duration;
+use crate::window::{Grid, Hop, Tumbling};
 
-use super::grid::Grid;
-use crate::time::millis;
-
-/// Windows of one size, one after the other: each record is in exactly one.
+/// The windows of a join: a [`Tumbling`] or a [`Hop`].
 #[derive(Clone, Copy, Debug)]
-pub struct Tumbling {
-    size: Duration,
-    offset: Duration,
+pub struct JoinWindow {
+    /// In milliseconds, as the program said it.
+    pub(super) size: i64,
+    pub(super) slide: i64,
+    pub(super) offset: i64,
 }
 
-impl Tumbling {
-    /// Windows of this size, in whole milliseconds; at least 1 ms.
-    pub fn of(size: Duration) -> Self {
-        Self { size, offset: Duration::ZERO }
-    }
-
-    /// Moves all windows by so much.
-    #[must_use]
-    pub fn offset(self, offset: Duration) -> Self {
-        Self { offset, ..self }
-    }
-}
-
-/// Windows of one size that begin at every slide.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop {
-    size: Duration,
-    slide: Duration,
-    offset: Duration,
-}
-
-impl Hop {
-    /// Windows of `size`, one at every `slide`.
-    pub fn of(size: Duration, slide: Duration) -> Self {
-        Self { size, slide, offset: Duration::ZERO }
-    }
-
-    /// Moves all windows by so much.
-    #[must_use]
-    pub fn offset(self, offset: Duration) -> Self {
-        Self { offset, ..self }
-    }
-}
-
-impl From<Tumbling> for super::JoinWindow {
+impl From<Tumbling> for JoinWindow {
     fn from(kind: Tumbling) -> Self {
-        let size = millis(kind.size).max(1);
-        Self(Grid::new(size, size, millis(kind.offset)))
+        let (size, offset) = kind.shape();
+        Self { size, slide: size, offset }
     }
 }
 
-impl From<Hop> for super::JoinWindow {
+impl From<Hop> for JoinWindow {
     fn from(kind: Hop) -> Self {
-        let size = millis(kind.size).max(1);
-        let slide = millis(kind.slide).clamp(1, size);
-        Self(Grid::new(size, slide, millis(kind.offset)))
+        let (size, slide, offset) = kind.shape();
+        Self { size, slide, offset }
+    }
+}
+
+impl JoinWindow {
+    /// Where the windows lie, with a mistake mended that is reported anyway.
+    pub(super) fn grid(self) -> Grid {
+        let size = self.size.max(1);
+        Grid::new(size, self.slide.clamp(1, size), self.offset)
     }
 }

@@ -1,7 +1,9 @@
-//! [`Log`]: records in the order of their arrival, only ever added to. The body of a slice of [`super::buffer`].
+//! [`Log`]: records in the order of their arrival, only ever added to. The body of a slice of
+//! [`super::buffer`].
 //!
-//! It grows by blocks that never move, so that adding to a log of millions costs what adding to an empty one
-//! does. Invariant: all blocks but the last are full, so a record's number says where it lies.
+//! It grows by blocks that never move, so that adding to a log of millions costs what adding to an
+//! empty one does. Invariant: all blocks but the last are full, so a record's number says where it
+//! lies.
 
 use crate::batch::Batch;
 use crate::time::Timestamp;

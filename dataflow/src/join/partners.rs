@@ -1,4 +1,5 @@
-//! [`Partners`]: the index of a slice of an interval join: by key, and which records have met none yet.
+//! [`Partners`]: the index of a slice of an interval join: by key, and which records have met none
+//! yet.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,8 +10,8 @@ use super::log::Log;
 use crate::data::Key;
 use crate::time::Timestamp;
 
-/// The records of a slice by key. `OUTER`: also whether each has met another, and in which order those that
-/// have not fall due.
+/// The records of a slice by key. `OUTER`: also whether each has met another, and in which order
+/// those that have not fall due.
 pub(super) struct Partners<K, const OUTER: bool> {
     chains: Chains<K>,
     /// By record: whether it has met another.
@@ -44,6 +45,12 @@ impl<K: Key, const OUTER: bool> Partners<K, OUTER> {
         self.chains.walk(hash, key)
     }
 
+    /// Loads the place of a hash into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.chains.prefetch(hash);
+    }
+
     /// The newest record of a key.
     #[inline]
     pub(super) fn newest(&self, hash: u64, key: &K) -> Option<u32> {
@@ -56,7 +63,8 @@ impl<K: Key, const OUTER: bool> Partners<K, OUTER> {
         self.chains.before(id)
     }
 
-    /// Notes that a record has met another; whether that was its first. Always `false` where not `OUTER`.
+    /// Notes that a record has met another; whether that was its first. Always `false` where not
+    /// `OUTER`.
     #[inline]
     pub(super) fn meet(&mut self, id: u32) -> bool {
         OUTER && !std::mem::replace(&mut self.met[id as usize], true)
@@ -96,9 +104,9 @@ impl<K: Key, T, const OUTER: bool> Index<K, T> for Partners<K, OUTER> {
         (!all.is_empty()).then_some(newly)
     }
 
-    fn clear(&mut self) {
-        self.chains.clear();
+    fn clear_some(&mut self) -> bool {
         self.met.clear();
         self.due.clear();
+        self.chains.clear_some()
     }
 }

@@ -1,8 +1,9 @@
 //! [`Floors`]: how far a join had come with each range of key groups when its state was saved.
 //!
-//! Filled on a restore from what [`super::window`] and [`super::interval`] saved. Records leave a join's state
-//! by time alone, so this is all that a snapshot says of removals: what a floor shows to be over is not put back
-//! in, and a record that comes for it is late, though the task itself may be behind.
+//! Filled on a restore from what [`super::window`] and [`super::interval`] saved. Records leave a
+//! join's state by time alone, so this is all that a snapshot says of removals: what a floor shows
+//! to be over is not put back in, and a record that comes for it is late, though the task itself
+//! may be behind.
 
 use millstream_protocol::id::KeyGroup;
 use millstream_protocol::key_group::{KeyGroupRange, KeyGroups};
@@ -38,7 +39,8 @@ impl Reached {
     }
 }
 
-/// What ranges of key groups had reached that are ahead of their task since a restore. Mostly empty.
+/// What ranges of key groups had reached that are ahead of their task since a restore. Mostly
+/// empty.
 pub(super) struct Floors {
     groups: KeyGroups,
     own: KeyGroupRange,

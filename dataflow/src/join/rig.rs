@@ -171,7 +171,9 @@ impl<P: TwoInputs> Rig<P> {
             }
             bytes.extend(buckets.into_groups().map(|(_, bytes)| bytes));
         }
-        states.iter_mut().for_each(|state| state.settled(epoch, true));
+        for state in &mut states {
+            state.settled(epoch, true);
+        }
         kept
     }
 

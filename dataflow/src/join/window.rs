@@ -1,18 +1,18 @@
 //! The window join: pairs the records of two streams that share a key and a window.
 //!
-//! Receives both keyed streams, hands the results on. Records wait in a [`Buffer`] per side, by slices, without
-//! any index; when a window ends, a table is built of its right side and probed with its left one. So a record
-//! costs an append when it comes, and a look-up for each window that it lies in.
+//! Receives both keyed streams, hands the results on. Records wait in a [`Buffer`] per side, by
+//! slices, without any index; when a window ends, a table is built of its right side and probed
+//! with its left one. So a record costs an append when it comes, and a look-up for each window that
+//! it lies in.
 //!
 //! Invariant: windows fire in the order of their ends, each key's once.
 
 use super::buffer::{Buffer, Index};
 use super::combine::{Combine, Inner, LeftOuter};
-use super::grid::Grid;
 use super::log::Log;
 use super::reached::{Floors, Reached};
 use super::window_fire::{Fired, Firing, Work};
-use super::{Joined, WindowedJoin};
+use super::{JoinWindow, Joined, WindowedJoin, check_timed};
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
@@ -22,19 +22,21 @@ use crate::state::State;
 use crate::stream::{Described, Stream};
 use crate::task::{Barrier, TaskInfo};
 use crate::time::Timestamp;
+use crate::window::Grid;
 
 /// Look-ups and results per call: some 100 us to 1 ms of work between captures and input.
 const WORK_PER_CALL: usize = 4096;
 
 impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
-    /// Puts out what `f` makes of each two records that share a key and a window, when the window ends.
+    /// Puts out what `f` makes of each two records that share a key and a window, when the window
+    /// ends.
     ///
-    /// A result carries the time of its window's end less 1 ms. Records whose windows have all ended are counted
-    /// as late and dropped.
+    /// A result carries the time of its window's end less 1 ms. Records whose windows have all
+    /// ended are counted as late and dropped.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, join::Tumbling};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
@@ -53,12 +55,12 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
         self.put(id, Inner(f))
     }
 
-    /// The same, and for each record of the left stream without a partner in a window what `f` makes of it
-    /// alone.
+    /// The same, and for each record of the left stream without a partner in a window what `f`
+    /// makes of it alone.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use millstream_dataflow::{Stream, Watermarks, Timestamp, Job, join::Tumbling};
+    /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
     /// # let mut job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
@@ -81,7 +83,15 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
     fn put<C: Combine<K, L, R>>(&self, id: &str, combine: C) -> Stream<C::Out> {
         let Joined { left, right } = &self.joined;
         let (left_keys, right_keys) = (left.key.clone_box(), right.key.clone_box());
-        let grid = self.grid;
+        let JoinWindow { size, slide, .. } = self.window;
+        self.joined.check(id, &[("size", size), ("slide", slide)]);
+        if slide > size {
+            left.stream.refuse(format!(
+                "operator {id}: the window's slide of {slide} ms is larger than its size of \
+                 {size} ms, and would leave records out: filter them, or take a slide up to the size"
+            ));
+        }
+        let grid = self.window.grid();
         let make = move |info: &TaskInfo| {
             let (slice, offset) = (grid.slice, grid.offset);
             Ok(WindowJoin {
@@ -109,7 +119,9 @@ impl<K, T> Index<K, T> for () {
         None
     }
 
-    fn clear(&mut self) {}
+    fn clear_some(&mut self) -> bool {
+        true
+    }
 }
 
 struct WindowJoin<K: Key, L: Data, R: Data, C> {
@@ -131,7 +143,8 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> WindowJoin<K, L, R, C> {
         Reached::at(done, open_from(self.grid, done))
     }
 
-    /// The end of the first window that has not fired, is over at the watermark, and has a record on the left.
+    /// The end of the first window that has not fired, is over at the watermark, and has a record
+    /// on the left.
     fn next_window(&self, watermark: Timestamp) -> Option<Timestamp> {
         let (first, _) = self.left.slices.first_key_value()?;
         let end = Timestamp(self.grid.next_end(self.done.0.max(*first)));
@@ -159,6 +172,8 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> Operator for WindowJoin<K, L
     type Side = ();
 
     fn on_batch(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<L>) -> Result<()> {
+        check_timed(&batch)?;
+        self.spare.clear_some();
         let (floors, now) = (&self.floors, self.reached(self.done));
         let open = |hash| floors.of(hash, now).within.0;
         ctx.count_late(self.left.take_in(batch, |time, hash| time < open(hash)));
@@ -192,7 +207,8 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> Operator for WindowJoin<K, L
                 return Ok(Progress::More);
             }
             let end = firing.end();
-            self.spare = firing.cleared();
+            self.spare = firing;
+            self.spare.clear_some();
             self.pass(end);
         }
         self.pass(watermark.max(self.done));
@@ -203,6 +219,7 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> Operator for WindowJoin<K, L
     fn on_tick(&mut self, _: &mut Context<'_, C::Out>) -> Result<Progress> {
         self.left.sweep();
         self.right.sweep();
+        self.spare.clear_some();
         Ok(Progress::Done)
     }
 
@@ -234,6 +251,8 @@ impl<K: Key, L: Data, R: Data, C: Combine<K, L, R>> TwoInputs for WindowJoin<K, 
     type Right = R;
 
     fn on_right(&mut self, ctx: &mut Context<'_, C::Out>, batch: Batch<R>) -> Result<()> {
+        check_timed(&batch)?;
+        self.spare.clear_some();
         let (floors, now) = (&self.floors, self.reached(self.done));
         let open = |hash| floors.of(hash, now).within.0;
         ctx.count_late(self.right.take_in(batch, |time, hash| time < open(hash)));

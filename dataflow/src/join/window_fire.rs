@@ -1,21 +1,22 @@
 //! [`Firing`]: a window of a join on its way out, in slices of work that captures may come between.
 //!
-//! Driven by [`super::window`]. First a table is built of the window's right side, then its left side is walked
-//! in the order of arrival and each record pairs with its partners. That order is the same, key by key, in
-//! whatever task a snapshot puts the records: so the number of records done says where to go on.
+//! Driven by [`super::window`]. First a table is built of the window's right side, then its left
+//! side is walked in the order of arrival and each record pairs with its partners. That order is
+//! the same, key by key, in whatever task a snapshot puts the records: so the number of records
+//! done says where to go on.
 
 use std::collections::HashMap;
 
 use super::buffer::Buffer;
 use super::chains::Chains;
 use super::combine::Combine;
-use super::grid::Grid;
 use super::reached::{Floors, decode};
 use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::operator::Context;
 use crate::snapshot::RestoredList;
 use crate::time::Timestamp;
+use crate::window::Grid;
 
 /// Records ahead of the one at work whose table slots are fetched.
 const PREFETCH_RECORDS: usize = 16;
@@ -113,7 +114,8 @@ pub(super) struct Work<'a, K: Key, L: Data, R: Data, C> {
 /// A window on its way out.
 pub(super) struct Firing<K> {
     end: Timestamp,
-    /// The slices of each side, by their starts; those of the right with the number of their first record.
+    /// The slices of each side, by their starts; those of the right with the number of their first
+    /// record.
     lefts: Vec<i64>,
     rights: Vec<(i64, u32)>,
     /// The records of the right side, numbered through.
@@ -153,6 +155,7 @@ impl<K: Key> Firing<K> {
         left: &Buffer<K, L, ()>,
         right: &Buffer<K, R, ()>,
     ) -> Self {
+        while !self.clear_some() {}
         let window = grid.window_start(end.0)..end.0;
         self.end = end;
         self.lefts.extend(left.slices.range(window.clone()).map(|(start, _)| *start));
@@ -169,15 +172,13 @@ impl<K: Key> Firing<K> {
         self.end
     }
 
-    /// Ready for the next window, with its memory kept.
-    pub(super) fn cleared(mut self) -> Self {
-        self.chains.clear();
+    /// Forgets some of a window that has fired and keeps the memory; whether all is forgotten.
+    pub(super) fn clear_some(&mut self) -> bool {
         self.lefts.clear();
         self.rights.clear();
-        self.scratch.clear();
         (self.built, self.at) = (Place::default(), Place::default());
         (self.partner, self.met) = (None, 0);
-        self
+        self.chains.clear_some()
     }
 
     /// How many records of each key hash are done, and how many partners the one at work has met.
@@ -252,8 +253,8 @@ impl<K: Key> Firing<K> {
         true
     }
 
-    /// Pairs the records of the left side that lie together from the next one on; whether all have had their
-    /// turn.
+    /// Pairs the records of the left side that lie together from the next one on; whether all have
+    /// had their turn.
     fn probe<L: Data, R: Data, C: Combine<K, L, R>>(
         &mut self,
         ctx: &mut Context<'_, C::Out>,

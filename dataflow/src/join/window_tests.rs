@@ -7,14 +7,22 @@ use proptest::prelude::*;
 use super::super::rig::{Rig, info, keys};
 use super::super::script::{Record, cut_at, side};
 use super::*;
-use crate::join::{JoinWindow, Tumbling};
+use crate::connector::collection::Collection;
+use crate::join::JoinWindow;
+use crate::stream::{Job, JobSettings};
 use crate::testing::{Element, Harness, suite_two};
+use crate::time::Watermarks;
+use crate::window::{Hop, Tumbling};
 
 type Out = (u32, Option<u32>);
 
 fn join(left: &Stream<Record>, right: &Stream<Record>, grid: Grid, outer: bool) -> Stream<Out> {
     let left = left.key_by(|record: &Record| record.0);
-    let joined = left.join(&right.key_by(|record| record.0)).window(JoinWindow(grid));
+    let joined = left.join(&right.key_by(|record| record.0)).window(JoinWindow {
+        size: grid.size,
+        slide: grid.slide,
+        offset: grid.offset,
+    });
     if outer {
         joined.left_outer("join", |_, l, r| (l.1, r.map(|r| r.1)))
     } else {
@@ -124,6 +132,25 @@ fn windows_are_what_the_program_says() {
     assert_eq!(out, [((1_999, 1_500), time), ((1_999, 2_400), time)]);
 }
 
+#[test]
+fn a_join_without_event_times_or_with_gaps_is_an_error_that_names_the_place() {
+    let mut job = Job::new(JobSettings::default());
+    let untimed = job.source("untimed", Collection::of(vec![1u32]));
+    let timed = job.source("timed", Collection::of(vec![1u32]));
+    let timed = timed.event_time(|_| Timestamp(0), Watermarks::ascending());
+    let second = Duration::from_secs(1);
+    let joined = timed.key_by(|n| *n).join(&untimed.key_by(|n| *n));
+    joined.window(Hop::of(second, 2 * second)).inner("window", |_, l, _| *l);
+    joined.within(second).inner("interval", |_, l, _| *l);
+    let error = crate::plan::resolve(&job.graph.borrow(), 1, job.settings.key_groups).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::Invalid);
+    let text = error.to_string();
+    for part in ["operator window: ", "operator interval: ", "event_time", "slide of 2000 ms"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(text.matches("window_tests.rs").count(), 3, "{text}");
+}
+
 type Made = WindowJoin<u32, Record, Record, LeftOuter<fn(&u32, &Record, Option<&Record>) -> Out>>;
 
 fn rig(task: u32, parallelism: u32) -> Rig<Made> {
@@ -171,7 +198,9 @@ fn a_snapshot_in_the_middle_of_a_window_repeats_and_loses_nothing() {
             while !halves[1].watermark(1_000) {}
         }
         let parts = halves.each_mut().map(|half| half.cut(None));
-        halves.iter_mut().for_each(|half| out.extend(half.shown()));
+        for half in &mut halves {
+            out.extend(half.shown());
+        }
         one = rig(0, 1);
         one.restore(&parts);
         if turn < 3 {

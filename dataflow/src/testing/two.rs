@@ -29,9 +29,10 @@ fn with_snapshots<T: Clone>(
     disturbed
 }
 
-/// The suite that every operator of two inputs passes: the output, sorted, is the same on one thread and on
-/// many, with and without snapshots, with and without restores at each of them, and when restored at another
-/// parallelism. The scripts must leave nothing to chance: no record behind its own script's watermark.
+/// The suite that every operator of two inputs passes: the output, sorted, is the same on one
+/// thread and on many, with and without snapshots, with and without restores at each of them, and
+/// when restored at another parallelism. The scripts must leave nothing to chance: no record behind
+/// its own script's watermark.
 ///
 /// # Panics
 /// Where an output differs from that of the undisturbed run on one thread, or the run fails.

@@ -38,6 +38,13 @@ impl Tumbling {
     }
 }
 
+impl Tumbling {
+    /// Size and offset in milliseconds.
+    pub(crate) fn shape(self) -> (i64, i64) {
+        (millis(self.size), millis(self.offset))
+    }
+}
+
 /// Windows of one size that begin at every slide: each record is in `size / slide` of them.
 ///
 /// They are aligned to 1970-01-01T00:00:00Z, plus an offset if one is given. What a record costs
@@ -60,6 +67,13 @@ impl Hop {
     #[must_use]
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset, ..self }
+    }
+}
+
+impl Hop {
+    /// Size, slide and offset in milliseconds.
+    pub(crate) fn shape(self) -> (i64, i64, i64) {
+        (millis(self.size), millis(self.slide), millis(self.offset))
     }
 }
 
@@ -159,7 +173,7 @@ fn described<S: Data>((method, id): (&'static str, &str)) -> Described {
 
 /// Notes what is wrong with an event-time window; whether it may be built at all.
 #[track_caller]
-fn check_event_time<K: Key, T: Data>(keyed: &KeyedStream<K, T>, id: &str, shape: &[(&str, i64)]) {
+pub(crate) fn check_event_time<K: Key, T: Data>(keyed: &KeyedStream<K, T>, id: &str, shape: &[(&str, i64)]) {
     let stream = &keyed.stream;
     if !stream.graph.borrow().has_event_time(stream.node) {
         stream.refuse(format!(
