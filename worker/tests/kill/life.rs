@@ -19,6 +19,8 @@ const BOUND: Duration = Duration::from_secs(60);
 
 /// What every process says once its tasks run.
 const RUNNING: [&str; 2] = ["resumes from snapshot", "starts from an empty state"];
+/// What none may say: nothing but a kill disturbs these jobs.
+const RESTARTS: &str = " restarts: ";
 
 /// How a process ended.
 #[derive(Debug)]
@@ -101,6 +103,10 @@ impl Life {
                 Ok(line) => {
                     self.said += &line;
                     self.said.push('\n');
+                    if line.contains(RESTARTS) {
+                        let said = &self.said;
+                        return Err(Failed(format!("the job failed by itself; it said:\n{said}")));
+                    }
                     if is_it(&line) {
                         return Ok(Some(true));
                     }
