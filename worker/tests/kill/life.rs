@@ -31,6 +31,13 @@ pub(crate) struct End {
     pub(crate) said: String,
 }
 
+impl End {
+    /// Whether it went on from a snapshot.
+    pub(crate) fn resumed(&self) -> bool {
+        self.said.contains(RUNNING[0])
+    }
+}
+
 /// A process of the job.
 pub(crate) struct Life {
     child: Child,

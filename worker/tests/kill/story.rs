@@ -39,6 +39,8 @@ const EARLY: u32 = 4;
 /// What a life may read for at the most, with time for a busy machine to be late: the input lasts
 /// for all of them.
 const LIFE_MS: u64 = 650;
+/// Of so many lives, one at least goes on from a snapshot.
+const LIVES_TO_RESUME: u32 = 5;
 /// Faster than it can be read.
 const RATE_MAX: u64 = 1_000_000_000;
 /// How often a seed is begun anew, at half the rate, because the job ended before it was killed.
@@ -144,6 +146,7 @@ pub(crate) fn killed(seed: u64, lives: u32) -> Result<(), Failed> {
 fn killed_at(seed: u64, lives: u32, rate: u64, lived: &mut String) -> Result<bool, Failed> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let place = Place::new()?;
+    let mut resumed = 0;
     for _ in 0..lives {
         let threads = rng.random_range(THREADS);
         let early = rng.random_ratio(1, EARLY);
@@ -155,7 +158,12 @@ fn killed_at(seed: u64, lives: u32, rate: u64, lived: &mut String) -> Result<boo
         if !runs || !life.go_on(Duration::from_millis(after))? {
             return ended_early(life);
         }
-        life.kill()?;
+        resumed += u32::from(life.kill()?.resumed());
+    }
+    // Else there was nothing to lose: kills came faster than snapshots.
+    let _ = write!(lived, " ({resumed} resumed)");
+    if resumed == 0 && lives >= LIVES_TO_RESUME {
+        return Err(Failed("no life resumed from a snapshot".to_owned()));
     }
     // One more is killed while it hurries to the end, or at the end: it may get there before.
     let (threads, after) = (rng.random_range(THREADS), rng.random_range(KILLED_AFTER_MS));
