@@ -133,7 +133,8 @@ impl<P: Operator> Stage<P> {
         let own = self.info.groups();
         let lists = restore.lists(&operator, self.keyed.then_some(own));
         self.operator.restore_lists(&self.info, lists)?;
-        let Some(captures) = self.captures.as_mut().filter(|_| self.keyed) else { return Ok(()) };
+        let keyed = self.keyed && restore.epoch > Epoch(0);
+        let Some(captures) = self.captures.as_mut().filter(|_| keyed) else { return Ok(()) };
         let mut states = self.operator.states();
         let (shares, entries) = restore.keyed(&operator, own, &self.state_names, &mut states)?;
         if !restore.foreign {
