@@ -26,7 +26,7 @@ use crate::session::Worker;
 /// Counters of the tasks that run, shared with whoever shows them.
 pub type Shown = Arc<Mutex<Option<Vec<TaskInfo>>>>;
 
-/// A failure for a report: its kind, and what happened with the operator in front.
+/// A failure for a report that has no place for the operator: it stands in front of what happened.
 pub(crate) fn failure(error: &Error) -> Failure {
     let message = match error.operator() {
         Some(operator) => format!("operator {operator}: {error}"),
@@ -212,13 +212,8 @@ async fn read_parts(
     let mut restore = Restore::new(from.manifest.epoch);
     for operator in &from.manifest.operators {
         for part in &operator.parts {
-            let named = |error: Error| {
-                let kind = error.kind();
-                let message = format!("{}: {error}", store.describe());
-                Error::new(kind, message)
-            };
-            let bytes = store.read_range(&part.object, part.offset, part.length).await;
-            let bytes = bytes.map_err(named)?;
+            // A store's errors name the object.
+            let bytes = store.read_range(&part.object, part.offset, part.length).await?;
             if millstream_dataflow::snapshot::checksum(&bytes) != part.crc32c {
                 return Err(Error::corrupt(format!(
                     "{}/{} does not match its checksum in manifest {}: restore from another \

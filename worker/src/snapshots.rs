@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use millstream_coordinator::history::History;
 use millstream_dataflow::snapshot::{Store, checksum, share};
 use millstream_dataflow::{Error, Kind, Result, Timestamp};
 use millstream_protocol::id::Seq;
-use millstream_protocol::log::{Entry, Manifest};
+use millstream_protocol::log::Manifest;
 use millstream_protocol::path::JobPrefix;
 
 use crate::cli::Snapshots;
@@ -62,17 +63,12 @@ struct Log {
 async fn read(prefix: &JobPrefix) -> Result<Log> {
     let store = store::open(prefix)?;
     let (entries, committed) = read_log(&*store).await?;
-    if entries.is_empty() {
+    if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
-    let mut manifests = BTreeMap::new();
-    for (seq, text) in entries {
-        let entry = Entry::parse(&text)
-            .map_err(|error| Error::corrupt(format!("{}: {error}", prefix.snapshot_uri(seq))))?;
-        if let Entry::Manifest(manifest) = entry {
-            manifests.insert(seq, manifest);
-        }
-    }
+    let history = History::read(&entries, &committed)
+        .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
+    let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
     Ok(Log { store, manifests, committed })
 }
 
@@ -152,8 +148,8 @@ async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<Str
             let kind = error.kind();
             Error::new(kind, format!("{}/{}: {error}", log.store.describe(), part.object))
         };
-        let read = log.store.read_range(&part.object, part.offset, part.length).await;
-        let read = read.map_err(named)?;
+        // A store's errors name the object.
+        let read = log.store.read_range(&part.object, part.offset, part.length).await?;
         if checksum(&read) != part.crc32c {
             let message = "does not match its checksum in the manifest";
             return Err(named(Error::new(Kind::Corrupt, message)));
@@ -166,8 +162,12 @@ async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<Str
 }
 
 async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
-    let log = read(prefix).await?;
-    let names = log.store.list("", "").await?;
+    // Not read: a job whose log is damaged must be removable too.
+    let store = store::open(prefix)?;
+    let names = store.list("", "").await?;
+    if names.is_empty() {
+        return Err(Error::invalid(format!("there is no job at {prefix}")));
+    }
     if !yes {
         return Err(Error::invalid(format!(
             "this would remove all {} objects of {prefix}, also the log that keeps two runs of the job apart: \
@@ -176,7 +176,7 @@ async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
         )));
     }
     for name in &names {
-        log.store.delete(name).await?;
+        store.delete(name).await?;
     }
     Ok(format!("removed {} objects of {prefix}\n", names.len()))
 }
