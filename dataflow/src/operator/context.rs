@@ -83,6 +83,18 @@ impl<O: Send + 'static, S: Send + 'static> Context<'_, O, S> {
         self.side.push(self.step, record, time)
     }
 
+    /// The same context, lent on.
+    pub(crate) fn lend(&mut self) -> Context<'_, O, S> {
+        Context {
+            step: self.step,
+            out: self.out,
+            side: self.side,
+            info: self.info,
+            watermark: self.watermark,
+            floors: self.floors,
+        }
+    }
+
     /// The watermark: no record with a smaller time will come.
     pub fn watermark(&self) -> Timestamp {
         self.watermark

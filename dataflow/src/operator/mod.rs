@@ -7,9 +7,17 @@ pub mod aggregate;
 mod context;
 mod filter;
 mod flat_map;
+mod fold;
+mod inspect;
 mod map;
 mod pass;
+mod per_key;
+pub mod process;
+mod reduce;
 mod scan;
+mod show;
+mod try_map;
+mod union;
 
 pub use context::{Context, Output};
 

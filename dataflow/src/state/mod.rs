@@ -3,9 +3,15 @@
 //! Written by [`crate::operator`] and [`crate::window`]; captured into [`crate::snapshot`].
 
 mod chunk;
+mod expiring;
+mod list;
+mod map;
+mod ordered;
 mod prefetch;
 mod schema;
 mod table;
+mod timers;
+mod ttl;
 mod value;
 
 use millstream_protocol::id::Epoch;
@@ -13,8 +19,15 @@ use millstream_protocol::plan::StateSchema;
 
 pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
+pub(crate) use expiring::{ExpiringMap, ExpiringValue};
+pub(crate) use list::ExpiringList;
+pub(crate) use map::MapState;
 pub use schema::schema_of;
 pub(crate) use table::Table;
+pub use timers::TimerKind;
+pub(crate) use timers::Timers;
+pub(crate) use ttl::Lived;
+pub use ttl::Ttl;
 pub(crate) use value::TableState;
 
 use crate::error::Result;

@@ -1,0 +1,63 @@
+//! `fold`: a running value over all records of a key.
+
+use millstream_protocol::plan::StateSchema;
+
+use super::per_key::PerKey;
+use crate::data::{Data, Key};
+use crate::state::{Table, schema_of};
+use crate::stream::{Described, KeyedStream, Stream};
+
+impl<K: Key, T: Data> KeyedStream<K, T> {
+    /// Keeps a value per key, which starts as `zero` and takes in each record; puts out key and
+    /// value after each. Where the value is large, [`KeyedStream::scan`] puts out a part of it.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{connector::collection::Collection, Job};
+    /// # let mut job = Job::new(Default::default());
+    /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
+    /// let counts = numbers.key_by(|n| n % 2).fold("counts", 0u64, |count, _| *count += 1);
+    /// ```
+    #[track_caller]
+    pub fn fold<S: Data>(
+        &self,
+        id: &str,
+        zero: S,
+        step: impl Fn(&mut S, T) + Clone + Send + 'static,
+    ) -> Stream<(K, S)> {
+        let schema = StateSchema {
+            name: "state".into(),
+            kind: "value".into(),
+            schema: schema_of::<(K, S)>(),
+        };
+        let keys = self.key.clone_box();
+        let make = move |_: &_| {
+            let (zero, step) = (zero.clone(), step.clone());
+            let update = move |table: &mut Table<K, S>, hash: u64, key: K, record: T| {
+                let state = table.entry(hash, key.clone(), || zero.clone());
+                step(state, record);
+                (key, state.clone())
+            };
+            Ok(PerKey::new(keys.clone_box(), update))
+        };
+        self.then(Described::keyed(id, "fold", vec![schema]), make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Element, suite};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn counts_per_key_pass_the_suite() {
+        let elements: Vec<_> =
+            (0..50u64).map(|n| Element::Record(n, Timestamp(n as i64))).collect();
+        let mut out = suite(&elements, |numbers, _| {
+            numbers.key_by(|n| n % 7).fold("counts", 100u32, |count, _| *count += 1)
+        });
+        out.sort_by_key(|(_, time)| *time);
+        let expected: Vec<_> =
+            (0..50u64).map(|n| ((n % 7, 101 + (n / 7) as u32), Timestamp(n as i64))).collect();
+        assert_eq!(out, expected);
+    }
+}

@@ -1,0 +1,67 @@
+//! `reduce`: a running combination of all records of a key.
+
+use millstream_protocol::plan::StateSchema;
+
+use super::per_key::PerKey;
+use crate::data::{Data, Key};
+use crate::state::{Table, schema_of};
+use crate::stream::{Described, KeyedStream, Stream};
+
+impl<K: Key, T: Data> KeyedStream<K, T> {
+    /// Combines all records of a key into one: the first as it is, each further one by `combine`.
+    /// Puts out the combination so far for each record in.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{connector::collection::Collection, Job};
+    /// # let mut job = Job::new(Default::default());
+    /// let sales = job.source("sales", Collection::of(vec![("tea".to_string(), 3u64)]));
+    /// let by_name = sales.key_by(|(name, _)| name.clone());
+    /// let totals = by_name.reduce("totals", |sum, (_, n)| sum.1 += n);
+    /// ```
+    #[track_caller]
+    pub fn reduce(
+        &self,
+        id: &str,
+        combine: impl Fn(&mut T, T) + Clone + Send + 'static,
+    ) -> Stream<T> {
+        let schema = StateSchema {
+            name: "state".into(),
+            kind: "value".into(),
+            schema: schema_of::<(K, T)>(),
+        };
+        let keys = self.key.clone_box();
+        let make = move |_: &_| {
+            let combine = combine.clone();
+            let update = move |table: &mut Table<K, T>, hash: u64, key: K, record: T| {
+                if let Some(so_far) = table.get_mut(hash, &key) {
+                    combine(so_far, record);
+                    return so_far.clone();
+                }
+                table.put(hash, key, record.clone());
+                record
+            };
+            Ok(PerKey::new(keys.clone_box(), update))
+        };
+        self.then(Described::keyed(id, "reduce", vec![schema]), make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Element, suite};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn running_maxima_pass_the_suite() {
+        let value = |n: u64| n * 37 % 50;
+        let elements: Vec<_> =
+            (0..50u64).map(|n| Element::Record((n % 6, value(n)), Timestamp(n as i64))).collect();
+        let mut out = suite(&elements, |pairs, _| {
+            pairs.key_by(|(key, _)| *key).reduce("max", |max, next| max.1 = max.1.max(next.1))
+        });
+        out.sort_by_key(|(_, time)| *time);
+        let max = |n: u64| (0..=n).filter(|m| m % 6 == n % 6).map(value).max().unwrap();
+        let expected: Vec<_> = (0..50).map(|n| ((n % 6, max(n)), Timestamp(n as i64))).collect();
+        assert_eq!(out, expected);
+    }
+}
