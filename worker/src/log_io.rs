@@ -98,7 +98,11 @@ async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
         },
         Err(error) if error.kind() == Kind::Invalid => AppendOutcome::Failed(failure(&error)),
         // Whether the entry is there after a failure, only a look at the slot can tell.
-        Err(error) => AppendOutcome::Unknown(error.to_string()),
+        Err(error) => {
+            // It is tried again, for minutes: whoever waits must see why.
+            tracing::warn!("log entry {seq}: {error}");
+            AppendOutcome::Unknown(error.to_string())
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use millstream_coordinator::history::History;
-use millstream_dataflow::snapshot::{Store, checksum, share};
-use millstream_dataflow::{Error, Kind, Result, Timestamp};
+use millstream_dataflow::snapshot::{Store, share};
+use millstream_dataflow::{Error, Result, Timestamp};
 use millstream_protocol::id::Seq;
 use millstream_protocol::log::Manifest;
 use millstream_protocol::path::JobPrefix;
 
 use crate::cli::Snapshots;
+use crate::host::read_part;
 use crate::log_io::read_log;
 use crate::store;
 
@@ -144,17 +145,9 @@ async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<Str
     let log = read(prefix).await?;
     let (mut parts, mut bytes) = (0u64, 0);
     for part in manifest.operators.iter().flat_map(|operator| &operator.parts) {
-        let named = |error: Error| {
-            let kind = error.kind();
-            Error::new(kind, format!("{}/{}: {error}", log.store.describe(), part.object))
-        };
-        // A store's errors name the object.
-        let read = log.store.read_range(&part.object, part.offset, part.length).await?;
-        if checksum(&read) != part.crc32c {
-            let message = "does not match its checksum in the manifest";
-            return Err(named(Error::new(Kind::Corrupt, message)));
-        }
-        share::verify(&read).map_err(named)?;
+        let read = read_part(&*log.store, part, seq).await?;
+        let object = || format!("{}/{}", log.store.describe(), part.object);
+        share::verify(&read).map_err(|error| error.context(object()))?;
         parts += 1;
         bytes += part.length;
     }
