@@ -272,11 +272,13 @@ fn store_of_another_program() {
 }
 
 fn state_whose_type_changed() {
+    let narrow = r#"{"TUPLE":["U64","U64"]}"#;
+    let wide = r#"{"TUPLE":["U64",{"TUPLE":["U64","U64"]}]}"#;
     other_program("count-wide", &[], |uri| {
         format!(
-            "state state of operator count is value of (u64,u64) in snapshot {uri} and value of \
-             (u64,(u64,u64)) in the program: keep the old type, read it with .migrate::<Old>(..), \
-             or write restore.allowDroppedState: true to lose the state"
+            "state state of operator count is value of {narrow} in snapshot {uri} and value of {wide} \
+             in the program: keep the old type, read it with .migrate::<Old>(..), or write \
+             restore.allowDroppedState: true to lose the state"
         )
     });
 }

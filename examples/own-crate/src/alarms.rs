@@ -26,29 +26,41 @@ pub struct Alarms {
     pub patience: Duration,
 }
 
+/// A stretch of high readings.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct High {
+    since: Timestamp,
+    raised: bool,
+}
+
 impl Process<u32, Reading> for Alarms {
     type Out = Alarm;
     type Side = ();
-    type State = Value<Timestamp>;
+    type State = Value<High>;
 
-    fn declare(&self, states: &mut States<u32>) -> Value<Timestamp> {
-        states.value("since")
+    fn declare(&self, states: &mut States<u32>) -> Value<High> {
+        states.value("high")
     }
 
     fn on_record(
         &self,
-        high_since: &Value<Timestamp>,
+        state: &Value<High>,
         reading: Reading,
         cx: &mut ProcessContext<'_, u32, Alarm>,
     ) -> Result<()> {
-        match (cx.get(high_since).copied(), reading.watts > self.limit) {
+        match (cx.get(state).copied(), reading.watts > self.limit) {
             (None, true) => {
-                cx.set(high_since, reading.at);
+                cx.set(state, High { since: reading.at, raised: false });
                 cx.set_timer(reading.at + self.patience);
             }
-            (Some(since), false) => {
-                cx.clear(high_since);
-                cx.delete_timer(since + self.patience);
+            (Some(high), false) => {
+                cx.clear(state);
+                let due = high.since + self.patience;
+                cx.delete_timer(due);
+                // A timer fires when the watermark passes; records that are later may come before.
+                if !high.raised && reading.at >= due {
+                    return cx.emit(Alarm { meter: reading.meter, since: high.since });
+                }
             }
             (None, false) | (Some(_), true) => {}
         }
@@ -57,11 +69,12 @@ impl Process<u32, Reading> for Alarms {
 
     fn on_timer(
         &self,
-        high_since: &Value<Timestamp>,
+        state: &Value<High>,
         _: Timer,
         cx: &mut ProcessContext<'_, u32, Alarm>,
     ) -> Result<()> {
-        let Some(since) = cx.get(high_since).copied() else { return Ok(()) };
+        let Some(High { since, .. }) = cx.get(state).copied() else { return Ok(()) };
+        cx.set(state, High { since, raised: true });
         let meter = *cx.key();
         cx.emit(Alarm { meter, since })
     }
