@@ -1,16 +1,27 @@
 //! The workloads as programs.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use millstream_bench_stream::workload::chain;
+use millstream_bench_stream::workload::{HOP_SIZE_MS, HOP_SLIDE_MS, TUMBLING_MS, chain};
 use millstream_bench_stream::{Rec, THREADS, Tally, Workload};
+use millstream_dataflow::operator::aggregate::Sum;
 use millstream_dataflow::sink::Sink;
-use millstream_dataflow::{Job, Stream};
+use millstream_dataflow::window::{Hop, Tumbling, Windowed};
+use millstream_dataflow::{Job, Stream, Timestamp, Watermarks};
 
 use super::ends::{Synthetic, TallySink};
 
 fn add(tally: &mut Tally, record: &Rec) {
     tally.add(record.key, record.at, record.value);
+}
+
+fn add_window(tally: &mut Tally, window: &Windowed<u64, i64>) {
+    tally.add(window.key, window.start.millis(), window.value);
+}
+
+fn ms(millis: i64) -> Duration {
+    Duration::from_millis(millis.unsigned_abs())
 }
 
 /// Builds a workload; false where there is none of that name.
@@ -35,6 +46,18 @@ pub(super) fn build(
                 Rec { value: *sum, ..r }
             });
             sums.sink("out", TallySink::new(total, add));
+        }
+        Workload::Tumbling => {
+            let timed = source.event_time(|r| Timestamp(r.at), Watermarks::ascending());
+            let windows = timed.key_by(|r| r.key).window(Tumbling::of(ms(TUMBLING_MS)));
+            let sums = windows.aggregate("sums", |r| r.value, Sum);
+            sums.sink("out", TallySink::new(total, add_window));
+        }
+        Workload::Hop => {
+            let timed = source.event_time(|r| Timestamp(r.at), Watermarks::ascending());
+            let hop = Hop::of(ms(HOP_SIZE_MS), ms(HOP_SLIDE_MS));
+            let sums = timed.key_by(|r| r.key).window(hop).aggregate("sums", |r| r.value, Sum);
+            sums.sink("out", TallySink::new(total, add_window));
         }
         _ => return false,
     }

@@ -63,6 +63,28 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
+impl From<jiff::civil::Date> for Timestamp {
+    /// Midnight of this day, UTC.
+    fn from(date: jiff::civil::Date) -> Self {
+        jiff::civil::DateTime::from(date).into()
+    }
+}
+
+impl From<jiff::civil::DateTime> for Timestamp {
+    /// This date and time, read as UTC.
+    fn from(time: jiff::civil::DateTime) -> Self {
+        // Every civil date within jiff's range has a UTC time but for the last hours of its last year.
+        let utc = time.to_zoned(jiff::tz::TimeZone::UTC);
+        utc.map_or(Self::MAX, |zoned| Self(zoned.timestamp().as_millisecond()))
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(time: jiff::Timestamp) -> Self {
+        Self(time.as_millisecond())
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (*self, jiff::Timestamp::from_millisecond(self.0)) {

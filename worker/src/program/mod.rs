@@ -1,5 +1,6 @@
 //! Programs: what a binary registers, and those that the stock binary brings.
 
+mod bird_strikes;
 mod counter;
 pub mod stock;
 

@@ -1,7 +1,8 @@
 //! The programs of the stock binary.
 
 use super::Program;
+use super::bird_strikes::BIRD_STRIKES;
 use super::counter::counter;
 
 /// The programs of the stock binary.
-pub const PROGRAMS: &[Program] = &[Program { name: "counter", build: counter }];
+pub const PROGRAMS: &[Program] = &[BIRD_STRIKES, Program { name: "counter", build: counter }];

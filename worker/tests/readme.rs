@@ -1,0 +1,52 @@
+//! The README's program and job are those that run.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The first block of this language in the README.
+fn block(language: &str) -> String {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_program_in_the_readme_is_the_one_that_runs() {
+    let path = root().join("worker/src/program/bird_strikes.rs");
+    let file = fs::read_to_string(path).unwrap();
+    let (_, rest) = file.split_once("// begin: the program that the README shows\n").unwrap();
+    assert_eq!(block("rust"), rest.split_once("// end").unwrap().0);
+}
+
+#[test]
+fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
+    let job = root().join("examples/quickstart/job.yaml");
+    assert_eq!(block("yaml"), fs::read_to_string(&job).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let rows = "Flight Date,Origin State,Cost Total $\n\
+                1990-01-08,Ohio,100\n1990-01-09,Iowa,7\n1990-01-10,Ohio,20\n1990-06-01,Ohio,3\n";
+    fs::write(folder.path().join("data/birdstrikes.csv"), rows).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_millstream-worker"))
+        .arg("run")
+        .arg(&job)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let mut lines: Vec<String> = Vec::new();
+    for file in fs::read_dir(folder.path().join("out")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            lines.extend(fs::read_to_string(path).unwrap().lines().map(str::to_owned));
+        }
+    }
+    lines.sort();
+    let values: Vec<_> = lines.iter().map(|line| line.rsplit(':').next().unwrap()).collect();
+    assert_eq!(values, ["[1,7]}", "[2,120]}", "[1,3]}"]);
+}
