@@ -116,7 +116,7 @@ pub(crate) fn local(
 }
 
 /// `file://` with a relative path means a place below the current directory.
-fn absolute_store(store: &str) -> Result<String> {
+pub(crate) fn absolute_store(store: &str) -> Result<String> {
     let relative = match store.strip_prefix("file://") {
         _ if store.is_empty() => STORE_DEFAULT,
         Some(path) if !path.starts_with('/') => path,

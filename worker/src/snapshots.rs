@@ -12,6 +12,7 @@ use millstream_protocol::log::Manifest;
 use millstream_protocol::path::JobPrefix;
 
 use crate::cli::Snapshots;
+use crate::config::absolute_store;
 use crate::host::read_part;
 use crate::log_io::read_log;
 use crate::store;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
 
 /// The job that an address names, and the log entry where it names one.
 fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
+    let address = &*absolute_store(address)?;
     if let Ok((prefix, seq)) = JobPrefix::parse_snapshot_uri(address) {
         return Ok((prefix, Some(seq)));
     }

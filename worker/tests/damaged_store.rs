@@ -224,6 +224,8 @@ fn a_whole_store_verifies_and_a_job_with_a_damaged_log_can_be_removed() {
     let ran = place.run(&["snapshots", "verify", &job]);
     assert!(ran.out.starts_with(&format!("{last} is whole: ")), "{ran:?}");
     assert_eq!(ran.code, Some(0));
+    let relative = place.run(&["snapshots", "verify", "file://state/default/counts"]);
+    assert_eq!(relative.out, ran.out, "a relative place is below the current directory");
 
     damage(&place, LOG[0], cut);
     let ran = place.run(&["snapshots", "delete", &job]);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Seq};
 use millstream_protocol::log::Entry;
 use millstream_protocol::session::AppendOutcome;

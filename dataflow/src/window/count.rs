@@ -73,11 +73,7 @@ impl<A> Default for Panes<A> {
 }
 
 impl<K: Key, T: Data, F: Fold<K, T>> Counted<K, T, F> {
-    pub(super) fn new(
-        keys: Box<dyn SelectKeys<K, T>>,
-        fold: F,
-        (size, every): (u64, u64),
-    ) -> Self {
+    pub(super) fn new(keys: Box<dyn SelectKeys<K, T>>, fold: F, (size, every): (u64, u64)) -> Self {
         let pane = gcd(size, every);
         let panes_max = usize::try_from(size / pane).unwrap_or(usize::MAX);
         let (scratch, table) = (Vec::new(), TableState::default());

@@ -29,7 +29,11 @@ impl Grid {
     #[inline]
     fn floor(self, time: i64, step: i64) -> i64 {
         let past = time.wrapping_sub(self.offset).rem_euclid(step);
-        if time < i64::MIN.saturating_add(self.offset) { i64::MIN } else { time.saturating_sub(past) }
+        if time < i64::MIN.saturating_add(self.offset) {
+            i64::MIN
+        } else {
+            time.saturating_sub(past)
+        }
     }
 
     /// The start of the slice that holds a time.

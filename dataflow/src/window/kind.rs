@@ -183,9 +183,8 @@ where
 {
     let keys = windows.keyed.key.clone_box();
     let lateness_ms = windows.lateness_ms;
-    let make = move |info: &_| {
-        Ok(Sliced::new(keys.clone_box(), fold.clone(), grid, lateness_ms, info))
-    };
+    let make =
+        move |info: &_| Ok(Sliced::new(keys.clone_box(), fold.clone(), grid, lateness_ms, info));
     windows.keyed.then(described::<(i64, K, F::Acc)>(named), make)
 }
 
@@ -238,8 +237,7 @@ impl<K: Key, T: Data> Build<K, T> for Session {
         check_event_time(&windows.keyed, named.1, &[("gap", gap)]);
         let keys = windows.keyed.key.clone_box();
         let times = (gap.max(1), windows.lateness_ms);
-        let make =
-            move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
+        let make = move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
         windows.keyed.then(described::<super::session::Entry<K, F::Acc>>(named), make)
     }
 }
@@ -276,8 +274,7 @@ impl<K: Key, T: Data, G: Trigger<T>> Build<K, T> for Global<G> {
     ) -> Stream<F::Out> {
         let keys = windows.keyed.key.clone_box();
         let trigger = windows.kind.trigger;
-        let make =
-            move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
+        let make = move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
         windows.keyed.then(described::<super::global::Entry<K, F::Acc, G::State>>(named), make)
     }
 }

@@ -36,9 +36,7 @@ pub use kind::{CountWindow, EventTimeWindow, Global, Hop, Session, Tumbling, Win
 ///
 /// For count and global windows these are the time of the first record, and 1 ms behind that of
 /// the last.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// The first millisecond in it.
     pub start: Timestamp,
@@ -54,9 +52,7 @@ impl Window {
 }
 
 /// The result of a window for a key. As a record it carries the time `end - 1 ms`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Windowed<K, V> {
     /// The key.
     pub key: K,

@@ -202,10 +202,8 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
         let table = self.slices.place_of(start).map(|place| self.slices.table(place));
         // What nobody will ask for again is taken out at once; but a capture must find it.
         let wanted = table.is_some_and(crate::state::Table::is_capturing);
-        let drain = self.running.is_none()
-            && self.lateness_ms == 0
-            && !wanted
-            && !self.reached.is_uneven();
+        let drain =
+            self.running.is_none() && self.lateness_ms == 0 && !wanted && !self.reached.is_uneven();
         let window = Window { start: Timestamp(start), end: Timestamp(end) };
         Some(Firing { window, phase: Phase::DropOld, segment: 0, drain })
     }

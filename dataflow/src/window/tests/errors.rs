@@ -37,7 +37,9 @@ fn shapes_that_make_no_sense_are_refused() {
     keyed.window(CountWindow::of(2).every(3)).aggregate("d", |_| (), Count);
     keyed.window(Tumbling::of(ms(1))).aggregate("fine", |_| (), Count);
     let message = refused(&job);
-    for part in ["a: the window's slide", "b: the window's size", "c: the window's gap", "d: a count"] {
+    for part in
+        ["a: the window's slide", "b: the window's size", "c: the window's gap", "d: a count"]
+    {
         assert!(message.contains(&format!("operator {part}")), "{part} in {message}");
     }
     assert!(!message.contains("fine"), "{message}");
