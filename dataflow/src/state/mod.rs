@@ -22,7 +22,6 @@ pub(crate) use chunk::{TableChunk, entries};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;
 pub(crate) use map::MapState;
-pub(crate) use chunk::{TableChunk, entries};
 pub use schema::schema_of;
 pub(crate) use table::Table;
 pub use timers::TimerKind;
