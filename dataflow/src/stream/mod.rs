@@ -15,7 +15,6 @@ use std::rc::Rc;
 
 pub use args::Args;
 pub use job::{Job, JobSettings, SourceStream};
-use key::boxed;
 pub(crate) use key::SelectKeys;
 #[cfg(test)]
 pub(crate) use key::boxed;
