@@ -191,7 +191,7 @@ impl<F: Format> StdinReader<F> {
                     "{message} (to leave such records out: on_malformed)"
                 )));
             }
-            tracing::warn!(line, skipped = decoded.skipped, "malformed: {reason}");
+            tracing::warn!(line, "left out a malformed record: {reason}");
         }
         self.lines += newlines(bytes);
         self.records = decoded.records.into_iter();

@@ -77,7 +77,7 @@ impl<T: Data> Stream<T> {
         &self,
         key: impl Fn(&T) -> K + Clone + Send + 'static,
     ) -> KeyedStream<K, T> {
-        KeyedStream { stream: self.clone(), key: boxed(key) }
+        KeyedStream { stream: self.clone(), key: key::boxed(key) }
     }
 
     /// Records a mistake in the program; all are reported together when the graph is resolved.

@@ -1,5 +1,6 @@
 //! [`SourceTask`]: a task that polls a reader. Puts event times and watermarks to what it emits.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use millstream_protocol::id::Epoch;
@@ -46,7 +47,7 @@ pub(crate) struct SourceTask<S: Source> {
     reader: Option<S::Reader>,
     emit: Emit<S::Item>,
     splits: Vec<Split>,
-    restored: Vec<(String, Timestamp)>,
+    restored: HashMap<String, Timestamp>,
     captures: Captures,
     watermark: Timestamp,
     idle: bool,
@@ -66,7 +67,7 @@ impl<S: Source> SourceTask<S> {
             reader: None,
             emit: Emit::new(),
             splits: Vec::new(),
-            restored: Vec::new(),
+            restored: HashMap::new(),
             captures,
             watermark: Timestamp::MIN,
             idle: false,
@@ -107,8 +108,7 @@ impl<S: Source> SourceTask<S> {
     /// Gives each newly named split its clock, and notes which have nothing to read.
     fn name_splits(&mut self, now: Timestamp) {
         for id in &self.emit.splits[self.splits.len()..] {
-            let restored = self.restored.iter().find(|(split, _)| **split == **id);
-            let restored = restored.map_or(Timestamp::MIN, |(_, watermark)| *watermark);
+            let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
             self.splits.push(Split {
                 clock: SplitClock::new(restored),
                 empty_since: None,
@@ -197,11 +197,10 @@ impl<S: Source> SourceTask<S> {
         let reader = self.reader.as_ref().ok_or_else(|| Error::bug("cut before restore"))?;
         let mut items = Vec::new();
         for (split, position) in reader.positions() {
-            let place = self.emit.splits.iter().position(|known| *known == split);
-            let known = place.and_then(|place| self.splits.get(place));
-            let restored = self.restored.iter().find(|(id, _)| **id == *split);
+            let known = self.emit.by_id.get(&split).and_then(|place| self.splits.get(*place));
+            let restored = self.restored.get(&*split).copied();
             let watermark = known.map(|split| split.clock.watermark(bound));
-            let watermark = watermark.or(restored.map(|(_, watermark)| *watermark));
+            let watermark = watermark.or(restored);
             let kept = Kept {
                 split: split.to_string(),
                 position,
@@ -287,7 +286,7 @@ impl<S: Source> Task for SourceTask<S> {
                     .in_operator(&info.operator)
             })?;
             if self.parts.source.owner(&kept.split, info.parallelism) == info.task.0 {
-                self.restored.push((kept.split.clone(), kept.watermark));
+                self.restored.insert(kept.split.clone(), kept.watermark);
                 positions.push((kept.split, kept.position));
             }
         }
@@ -300,7 +299,7 @@ impl<S: Source> Task for SourceTask<S> {
         let reader = self.parts.source.open(ctx);
         self.reader = Some(reader.map_err(|error| error.in_operator(&info.operator))?);
         // Restored splits hold the watermark back from the first record on, whether read yet or not.
-        for (split, _) in &self.restored {
+        for split in self.restored.keys() {
             self.emit.split(split);
         }
         self.name_splits(Timestamp::MIN);

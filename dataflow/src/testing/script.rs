@@ -141,7 +141,7 @@ impl<T: Data + PartialEq> Task for Script<T> {
         Ok(Turn::of(step, moved))
     }
 
-    fn on_event(&mut self, step: &mut Step, event: TaskEvent) -> Result<()> {
+    fn on_event(&mut self, _: &mut Step, event: TaskEvent) -> Result<()> {
         match event {
             TaskEvent::Barrier(barrier) => {
                 self.barrier = Some(barrier);

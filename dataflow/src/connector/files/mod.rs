@@ -32,6 +32,11 @@ use crate::source::{Source, SourceContext};
 /// with a thousand files.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
+/// The page of the reference; its code must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/reference/connectors/files.md")]
+struct Page;
+
 /// A source of files: one, a directory, or a glob.
 ///
 /// Bounded, unless [`Files::follow`] is called. Files that end in `.gz` or `.zst` are decompressed. A directory

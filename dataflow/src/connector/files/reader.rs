@@ -22,6 +22,8 @@ struct File {
     id: Arc<str>,
     position: FilePosition,
     gone: bool,
+    /// A malformed record of it was logged.
+    warned: bool,
 }
 
 /// A block whose records are on their way out.
@@ -76,7 +78,7 @@ impl<F: Format> FilesReader<F> {
             };
             let mut position = position.unwrap_or_default();
             position.complete = file.is_at_end();
-            files.push(File { id: file.id.clone(), position, gone: false });
+            files.push(File { id: file.id.clone(), position, gone: false, warned: false });
             known.push(file);
         }
         if let Some((id, position)) = restored.iter().find(|(_, position)| !position.complete) {
@@ -148,7 +150,8 @@ impl<F: Format> FilesReader<F> {
     fn take(&mut self, message: Message<F::Record>, emit: &mut Emit<F::Record>) -> Result<()> {
         match message {
             Message::Found(id) => {
-                self.files.push(File { id, position: FilePosition::default(), gone: false });
+                let position = FilePosition::default();
+                self.files.push(File { id, position, gone: false, warned: false });
                 self.name_splits(emit);
             }
             Message::Again(file) => {
@@ -183,14 +186,10 @@ impl<F: Format> FilesReader<F> {
         let place = &mut self.files[file];
         if let Some(malformed) = &decoded.malformed
             && decoded.skipped > 0
+            && !std::mem::replace(&mut place.warned, true)
         {
             let (line, reason) = (malformed.line, &malformed.reason);
-            tracing::warn!(
-                file = &*place.id,
-                line,
-                skipped = decoded.skipped,
-                "malformed: {reason}"
-            );
+            tracing::warn!(file = &*place.id, line, "left out a malformed record: {reason}");
         }
         for _ in 0..decoded.skipped {
             emit.count_failed();

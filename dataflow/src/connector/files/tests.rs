@@ -28,19 +28,19 @@ struct Task<F: Format> {
 
 impl<F: Format> Task<F> {
     fn open(source: &Files<F>, restored: &[(String, FilePosition)]) -> Result<Self> {
-        Self::open_of(source, restored, 0, 1)
+        Self::open_as("in", source, restored, (0, 1))
     }
 
-    fn open_of(
+    fn open_as(
+        operator: &str,
         source: &Files<F>,
         restored: &[(String, FilePosition)],
-        task: u32,
-        parallelism: u32,
+        (task, parallelism): (u32, u32),
     ) -> Result<Self> {
         let bell = Doorbell::default();
         bell.belongs_here();
         let info = TaskInfo {
-            operator: "in".into(),
+            operator: operator.into(),
             task: TaskIndex(task),
             parallelism,
             key_groups: KeyGroups::default(),
@@ -167,13 +167,13 @@ fn tasks_share_the_files_and_find_them_again_at_another_parallelism() {
     let source = numbers(dir.path());
     let (mut read, mut restored) = (Vec::new(), Vec::new());
     for task in 0..2 {
-        let mut task = Task::open_of(&source, &[], task, 2).unwrap();
+        let mut task = Task::open_as("in", &source, &[], (task, 2)).unwrap();
         read.extend(task.records(1000).unwrap());
         restored.extend(task.positions());
     }
     assert_eq!(restored.len(), 20);
     for task in 0..3 {
-        read.extend(Task::open_of(&source, &restored, task, 3).unwrap().all().unwrap());
+        read.extend(Task::open_as("in", &source, &restored, (task, 3)).unwrap().all().unwrap());
     }
     read.sort_unstable();
     assert_eq!(read, (0..60_000).collect::<Vec<_>>());
@@ -330,4 +330,29 @@ fn records_come_at_the_rate() {
     task.until(|task| matches!(task.last, Poll::Until(_))).unwrap();
     assert_eq!((task.emit.records.len(), task.last), (25, Poll::Until(Timestamp(10_260))));
     assert_eq!(task.positions()[0].1.lines, 25);
+}
+
+#[test]
+fn dropping_the_reader_ends_its_thread_whatever_that_does() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), lines(0..500_000)).unwrap();
+    let threads = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "files-ends-here").count()
+    };
+    let open = |source: &Files<Json<u32>>| {
+        let mut task = Task::open_as("ends-here", source, &[], (0, 1)).unwrap();
+        task.until(|_| true).unwrap();
+        task
+    };
+    // Full of records that nobody takes; asleep for an hour.
+    let full = open(&numbers(dir.path()));
+    fs::write(dir.path().join("b"), "1\n").unwrap();
+    let pattern = dir.path().join("b*");
+    let mut asleep = open(&numbers(&pattern).follow_every(Duration::from_secs(3600)));
+    asleep.until(|task| task.positions()[0].1.complete).unwrap();
+    assert_eq!(threads(), 2);
+    drop((full, asleep));
+    assert_eq!(threads(), 0);
 }

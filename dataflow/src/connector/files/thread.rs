@@ -1,8 +1,9 @@
 //! [`Work`]: the thread that reads and decodes the files of one task.
 //!
 //! Started by [`super::reader`], to which it sends [`Message`]s over a bounded queue. It decodes too, rather
-//! than leave that to the engine thread: the work is the same, and a job with one file has a second core for
-//! it. Invariant: what it says of a file, it says in the order of the file.
+//! than hand lines to the engine thread: that saves copying them (a tenth of the CPU time of a chain of JSON
+//! records, measured), and a job with one file has a second core for it. Invariant: what it says of a file, it
+//! says in the order of the file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
