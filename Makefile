@@ -15,7 +15,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 # Crates that stand outside the workspace, as a user's would: a folder each. Checked and tested too.
-EXTERNAL_EXAMPLES :=
+EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.

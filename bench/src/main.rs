@@ -11,9 +11,6 @@ use millstream_bench::runner::{self, Settings};
 use millstream_bench::table::{self, Verdict};
 use millstream_bench_stream::Workload;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs per contender and workload, unless said.
 const ROUNDS: usize = 5;
 /// The same, of a quick run.

@@ -103,7 +103,10 @@ impl Append {
             {
                 match content {
                     Ok(Some(text)) => return self.compare(text),
-                    Ok(None) => self.ask(ctx),
+                    // Not at once: what failed in no time would be tried without end.
+                    Ok(None) => {
+                        self.step = Step::Paused { until: ctx.now.after(STORE_RETRY_PAUSE) };
+                    }
                     Err(_) => {
                         self.step = Step::Blind { until: ctx.now.after(STORE_RETRY_PAUSE) };
                     }
@@ -132,6 +135,9 @@ impl Append {
             AppendOutcome::Created => return Progress::Done,
             AppendOutcome::Exists(text) => return self.compare(text),
             AppendOutcome::Unknown(_) => self.look(ctx),
+            AppendOutcome::Failed(failure) if failure.kind == ErrorKind::Invalid => {
+                return Progress::GaveUp(failure.clone());
+            }
             // An earlier attempt may have succeeded all the same, so nothing but the slot can tell.
             AppendOutcome::Failed(_) => {
                 self.step = Step::Paused { until: ctx.now.after(STORE_RETRY_PAUSE) };

@@ -23,8 +23,8 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the log from its bytes. An entry that does not read, and a gap, are `Corrupt`: nothing
-    /// is guessed.
+    /// Reads the log from its bytes. An entry that does not read, a gap, and a mark behind the end
+    /// are `Corrupt`: nothing is guessed. Messages name objects relative to the job's prefix.
     pub fn read(texts: &[(Seq, String)], committed: &[Seq]) -> Result<Self, Failure> {
         let mut history =
             Self { entries: BTreeMap::new(), committed: committed.iter().copied().collect() };
@@ -49,6 +49,14 @@ impl History {
                 return Err(Failure::new(ErrorKind::Corrupt, message));
             }
             expected = expected.next();
+        }
+        if let Some(mark) = history.committed.last().filter(|mark| **mark > history.last()) {
+            let message = format!(
+                "{} is missing from the log although {} is there: restore the object",
+                Name::Log(*mark),
+                Name::Committed(*mark)
+            );
+            return Err(Failure::new(ErrorKind::Corrupt, message));
         }
         Ok(history)
     }
@@ -191,6 +199,9 @@ mod tests {
         let failure = History::read(&garbage, &[]).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Corrupt);
         assert!(failure.message.contains("log/00000000000000000002.json"));
+        let failure = History::read(&[(Seq(1), text.clone())], &[Seq(2)]).unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Corrupt, "a mark outlives no entry");
+        assert!(failure.message.contains("log/00000000000000000002.json is missing"));
         let newer = [(Seq(1), r#"{"version":99}"#.to_owned())];
         assert_eq!(History::read(&newer, &[]).unwrap_err().kind, ErrorKind::Invalid);
         assert_eq!(History::read(&[(Seq(1), text)], &[]).unwrap().last(), Seq(1));

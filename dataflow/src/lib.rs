@@ -11,6 +11,7 @@ mod data;
 pub mod engine;
 mod error;
 mod exchange;
+pub mod join;
 pub mod operator;
 mod plan;
 pub mod sink;

@@ -1,4 +1,5 @@
 //! The engine without a worker around it: deploy, snapshot, kill, restore.
+#![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 use std::sync::Arc;
 

@@ -43,7 +43,11 @@ fn from_value(value: Value) -> Result<StreamJob, String> {
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     let read: Result<StreamJob, _> =
         serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let job = read.map_err(|error| format!("{}: {error}", track.path()))?;
+    let job = read.map_err(|error| match track.path().to_string().as_str() {
+        // The whole text, or a field that is not there: the error says which.
+        "." => error.to_string(),
+        path => format!("{path}: {error}"),
+    })?;
     if unknown.is_empty() {
         return Ok(job);
     }
@@ -112,7 +116,7 @@ pub(crate) fn local(
 }
 
 /// `file://` with a relative path means a place below the current directory.
-fn absolute_store(store: &str) -> Result<String> {
+pub(crate) fn absolute_store(store: &str) -> Result<String> {
     let relative = match store.strip_prefix("file://") {
         _ if store.is_empty() => STORE_DEFAULT,
         Some(path) if !path.starts_with('/') => path,

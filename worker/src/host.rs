@@ -11,8 +11,9 @@ use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
 use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::id::{Epoch, Run, TaskIndex, WorkerIndex};
+use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Report};
@@ -26,7 +27,7 @@ use crate::session::Worker;
 /// Counters of the tasks that run, shared with whoever shows them.
 pub type Shown = Arc<Mutex<Option<Vec<TaskInfo>>>>;
 
-/// A failure for a report: its kind, and what happened with the operator in front.
+/// A failure for a report that has no place for the operator: it stands in front of what happened.
 pub(crate) fn failure(error: &Error) -> Failure {
     let message = match error.operator() {
         Some(operator) => format!("operator {operator}: {error}"),
@@ -212,22 +213,7 @@ async fn read_parts(
     let mut restore = Restore::new(from.manifest.epoch);
     for operator in &from.manifest.operators {
         for part in &operator.parts {
-            let named = |error: Error| {
-                let kind = error.kind();
-                let message = format!("{}: {error}", store.describe());
-                Error::new(kind, message)
-            };
-            let bytes = store.read_range(&part.object, part.offset, part.length).await;
-            let bytes = bytes.map_err(named)?;
-            if millstream_dataflow::snapshot::checksum(&bytes) != part.crc32c {
-                return Err(Error::corrupt(format!(
-                    "{}/{} does not match its checksum in manifest {}: restore from another \
-                     snapshot, or bring the object back from a backup",
-                    store.describe(),
-                    part.object,
-                    from.seq
-                )));
-            }
+            let bytes = read_part(store, part, from.seq).await?;
             let read = RestoredPart::new(bytes, part.groups);
             restore.add(
                 read.map_err(|error| {
@@ -237,6 +223,20 @@ async fn read_parts(
         }
     }
     Ok(restore)
+}
+
+/// Reads a part that a manifest names, and checks it against that. Errors name the object.
+pub(crate) async fn read_part(store: &dyn Store, part: &PartRef, manifest: Seq) -> Result<Vec<u8>> {
+    let bytes = store.read_range(&part.object, part.offset, part.length).await?;
+    if millstream_dataflow::snapshot::checksum(&bytes) == part.crc32c {
+        return Ok(bytes);
+    }
+    Err(Error::corrupt(format!(
+        "{}/{} does not match its checksum in manifest {manifest}: restore from another snapshot, \
+         or bring the object back from a backup",
+        store.describe(),
+        part.object
+    )))
 }
 
 impl Capture {

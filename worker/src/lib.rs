@@ -21,6 +21,8 @@ mod yaml;
 use std::process::ExitCode;
 
 pub use millstream_dataflow::*;
+pub use millstream_protocol::id::{Epoch, Run, TaskIndex};
+pub use millstream_protocol::plan::{Guarantee, StateSchema};
 
 pub use crate::program::{Build, Program, Programs, program_of};
 pub use crate::store::{FileStore, MemoryStore};

@@ -61,8 +61,10 @@ pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command
     }
 }
 
-/// Reads the whole log, and which manifests are committed.
+/// Reads the whole log, and which manifests are committed. The marks first: an entry is older than its mark, so
+/// a mark without an entry is damage, never an entry that was written in between.
 pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, Vec<Seq>)> {
+    let committed = store.list(Name::COMMITTED, "").await?;
     let mut entries = Vec::new();
     for name in store.list(Name::LOG, "").await? {
         let Ok(Name::Log(seq)) = name.parse() else { continue };
@@ -70,7 +72,6 @@ pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, V
             entries.push((seq, text));
         }
     }
-    let committed = store.list(Name::COMMITTED, "").await?;
     let committed = committed.iter().filter_map(|name| match name.parse() {
         Ok(Name::Committed(seq)) => Some(seq),
         _ => None,
@@ -95,8 +96,13 @@ async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
             Ok(None) => AppendOutcome::Unknown("the slot was taken, and is empty now".to_owned()),
             Err(error) => AppendOutcome::Unknown(error.to_string()),
         },
+        Err(error) if error.kind() == Kind::Invalid => AppendOutcome::Failed(failure(&error)),
         // Whether the entry is there after a failure, only a look at the slot can tell.
-        Err(error) => AppendOutcome::Unknown(error.to_string()),
+        Err(error) => {
+            // It is tried again, for minutes: whoever waits must see why.
+            tracing::warn!("log entry {seq}: {error}");
+            AppendOutcome::Unknown(error.to_string())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use millstream_coordinator::channel::Link;
 use millstream_dataflow::snapshot::Store;
-use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run};
 use millstream_protocol::session::{Command, Deploy, Report};
 use tokio::task::JoinSet;
@@ -94,7 +94,8 @@ async fn next_seen(host: &mut Option<Host>) -> Seen {
 /// The report of a failure of a run.
 pub(crate) fn failed(run: Run, error: millstream_dataflow::Error) -> Report {
     let operator = error.operator().map(Into::into);
-    let failure = host::failure(&error);
+    // The coordinator puts the operator in front.
+    let failure = Failure::new(error.kind(), error.to_string());
     Report::TaskFailed { run, operator, failure }
 }
 

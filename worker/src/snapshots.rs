@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use millstream_dataflow::snapshot::{Store, checksum, share};
-use millstream_dataflow::{Error, Kind, Result, Timestamp};
+use millstream_coordinator::history::History;
+use millstream_dataflow::snapshot::{Store, share};
+use millstream_dataflow::{Error, Result, Timestamp};
 use millstream_protocol::id::Seq;
-use millstream_protocol::log::{Entry, Manifest};
+use millstream_protocol::log::Manifest;
 use millstream_protocol::path::JobPrefix;
 
 use crate::cli::Snapshots;
+use crate::config::absolute_store;
+use crate::host::read_part;
 use crate::log_io::read_log;
 use crate::store;
 
@@ -37,6 +40,7 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
 
 /// The job that an address names, and the log entry where it names one.
 fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
+    let address = &*absolute_store(address)?;
     if let Ok((prefix, seq)) = JobPrefix::parse_snapshot_uri(address) {
         return Ok((prefix, Some(seq)));
     }
@@ -62,17 +66,12 @@ struct Log {
 async fn read(prefix: &JobPrefix) -> Result<Log> {
     let store = store::open(prefix)?;
     let (entries, committed) = read_log(&*store).await?;
-    if entries.is_empty() {
+    if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
-    let mut manifests = BTreeMap::new();
-    for (seq, text) in entries {
-        let entry = Entry::parse(&text)
-            .map_err(|error| Error::corrupt(format!("{}: {error}", prefix.snapshot_uri(seq))))?;
-        if let Entry::Manifest(manifest) = entry {
-            manifests.insert(seq, manifest);
-        }
-    }
+    let history = History::read(&entries, &committed)
+        .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
+    let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
     Ok(Log { store, manifests, committed })
 }
 
@@ -148,17 +147,9 @@ async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<Str
     let log = read(prefix).await?;
     let (mut parts, mut bytes) = (0u64, 0);
     for part in manifest.operators.iter().flat_map(|operator| &operator.parts) {
-        let named = |error: Error| {
-            let kind = error.kind();
-            Error::new(kind, format!("{}/{}: {error}", log.store.describe(), part.object))
-        };
-        let read = log.store.read_range(&part.object, part.offset, part.length).await;
-        let read = read.map_err(named)?;
-        if checksum(&read) != part.crc32c {
-            let message = "does not match its checksum in the manifest";
-            return Err(named(Error::new(Kind::Corrupt, message)));
-        }
-        share::verify(&read).map_err(named)?;
+        let read = read_part(&*log.store, part, seq).await?;
+        let object = || format!("{}/{}", log.store.describe(), part.object);
+        share::verify(&read).map_err(|error| error.context(object()))?;
         parts += 1;
         bytes += part.length;
     }
@@ -166,8 +157,12 @@ async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<Str
 }
 
 async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
-    let log = read(prefix).await?;
-    let names = log.store.list("", "").await?;
+    // Not read: a job whose log is damaged must be removable too.
+    let store = store::open(prefix)?;
+    let names = store.list("", "").await?;
+    if names.is_empty() {
+        return Err(Error::invalid(format!("there is no job at {prefix}")));
+    }
     if !yes {
         return Err(Error::invalid(format!(
             "this would remove all {} objects of {prefix}, also the log that keeps two runs of the job apart: \
@@ -176,7 +171,7 @@ async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
         )));
     }
     for name in &names {
-        log.store.delete(name).await?;
+        store.delete(name).await?;
     }
     Ok(format!("removed {} objects of {prefix}\n", names.len()))
 }

@@ -1,4 +1,5 @@
 //! The README's program and job are those that run.
+#![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Seq};
 use millstream_protocol::log::Entry;
 use millstream_protocol::session::AppendOutcome;
@@ -373,6 +373,8 @@ fn an_unknown_outcome_is_looked_up_and_the_same_bytes_tried_again() {
     assert_eq!(rig.names(), ["ReadEntry"], "far beyond the epoch's own time, and never an abort");
     rig.commands.clear();
     rig.report(Report::Slot { seq, content: Ok(None) });
+    assert_eq!(rig.names(), [""; 0], "what fails in no time is not tried without end");
+    rig.later(Duration::from_secs(1));
     assert_eq!(rig.commands.pop_front(), Some((W0, append)));
 }
 
@@ -385,6 +387,15 @@ fn a_manifest_that_meets_another_entry_means_fenced() {
     assert_eq!(rig.names(), ["Stop"], "and nothing else is touched");
     rig.task_fails(Run(1), ErrorKind::User);
     assert_eq!(rig.names(), ["Stop"], "after the end every event is ignored");
+}
+
+#[test]
+fn an_append_that_can_never_succeed_ends_the_job() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, _, append) = rig.append();
+    let failure = Failure::new(ErrorKind::Invalid, "not a directory");
+    rig.appended(&append, AppendOutcome::Failed(failure.clone()));
+    assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
 }
 
 #[test]

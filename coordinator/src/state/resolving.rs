@@ -44,7 +44,10 @@ impl Resolving {
             {
                 match History::read(entries, committed) {
                     Ok(history) => decide(ctx, history),
-                    Err(failure) => ctx.fail(failure),
+                    Err(Failure { kind, message }) => {
+                        let message = format!("{}{message}", ctx.config.prefix);
+                        ctx.fail(Failure::new(kind, message))
+                    }
                 }
             }
             Event::Report(_, Report::LogUnread { request, failure })

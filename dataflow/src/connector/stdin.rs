@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 
 use super::format::{
-    Block, Cut, CutError, Cutter, Decoded, Format, Framing, Json, Lines, OnMalformed,
+    Block, Cut, CutError, Cutter, Decoded, Format, Framing, Json, Lines, OnMalformed, newlines,
 };
 use crate::data::Data;
 use crate::error::{Context, Error, Kind, Result};
@@ -193,7 +193,7 @@ impl<F: Format> StdinReader<F> {
             }
             tracing::warn!(line, skipped = decoded.skipped, "malformed: {reason}");
         }
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lines += newlines(bytes);
         self.records = decoded.records.into_iter();
         Ok(())
     }
@@ -247,6 +247,9 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
+    use millstream_protocol::id::TaskIndex;
+    use millstream_protocol::key_group::KeyGroups;
+
     use super::*;
     use crate::task::TaskInfo;
 
@@ -257,9 +260,9 @@ mod tests {
     ) -> Result<StdinReader<Json<u32>>> {
         let info = TaskInfo {
             operator: "typed".into(),
-            task: Default::default(),
+            task: TaskIndex(0),
             parallelism: 1,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let doorbell = bell.clone();

@@ -161,7 +161,7 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
             };
             let head = head.map_err(|error| error.in_operator(&node.id))?;
             let inputs = receivers.remove(&(at, task.0)).unwrap_or_default();
-            let made = InputTask::new(info.operator.clone(), inputs, head);
+            let made = InputTask::new(inputs, head);
             threads[place.thread as usize].push((Box::new(made), info));
         }
     }

@@ -108,7 +108,8 @@ impl Graph {
             let id = format!("{upstream}/{method}-{n}");
             self.nodes.iter().any(|node| node.id == id)
         };
-        let n = (1..).find(|n| !taken(n)).expect("there are fewer nodes than numbers");
+        let numbers = self.nodes.len() + 1;
+        let n = (1..=numbers).find(|n| !taken(n)).expect("there are more numbers than nodes");
         format!("{upstream}/{method}-{n}")
     }
 

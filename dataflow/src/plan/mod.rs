@@ -6,6 +6,6 @@ mod build;
 mod graph;
 mod resolve;
 
-pub(crate) use build::{BuildSpec, Built, Wiring, build};
+pub(crate) use build::{BuildSpec, Wiring, build};
 pub(crate) use graph::{Edge, Graph, Make, Node, NodeIndex, RouterParts};
-pub(crate) use resolve::{Resolved, resolve};
+pub(crate) use resolve::resolve;

@@ -58,11 +58,6 @@ impl Align {
         input.ended || (input.delivered && self.pending.is_some())
     }
 
-    /// Whether some input waits for the barrier of the others.
-    pub(crate) fn is_aligning(&self) -> bool {
-        self.pending.is_some()
-    }
-
     /// Whether every input has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)

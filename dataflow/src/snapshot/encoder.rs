@@ -76,10 +76,9 @@ impl Encoder {
     /// Hands over a piece, or gives it back when the queue is full or the encoder is gone.
     pub(crate) fn offer(&self, piece: Piece) -> Result<(), Piece> {
         match self.0.try_send(piece) {
-            Ok(()) => Ok(()),
+            // Without an encoder the engine is being dropped: nobody waits for the share.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
             Err(TrySendError::Full(piece)) => Err(piece),
-            // The engine is being dropped: nobody waits for the share.
-            Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 }

@@ -13,7 +13,7 @@ mod store;
 pub(crate) use align::{Align, Combined};
 pub(crate) use capture::{Captures, Cut};
 pub use encoder::{Durable, Encoder, Share, ShareFacts};
-pub(crate) use encoder::{Finish, Piece, ShareKey, encoder};
+pub(crate) use encoder::encoder;
 pub use restore::{Restore, RestoredList, RestoredPart};
 pub use store::{Put, Store};
 

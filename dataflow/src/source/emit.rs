@@ -1,5 +1,6 @@
 //! [`Emit`]: where a reader puts its records.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::BATCH_RECORDS;
@@ -18,6 +19,8 @@ pub(crate) struct Stretch {
 /// Where a reader puts its records, and says of splits what watermarks need to know.
 pub struct Emit<T> {
     pub(crate) splits: Vec<Arc<str>>,
+    /// Sources of files have thousands of them.
+    pub(crate) by_id: HashMap<Arc<str>, usize>,
     pub(crate) records: Vec<T>,
     pub(crate) stretches: Vec<Stretch>,
     /// Splits said to be empty, or finished (true).
@@ -30,6 +33,7 @@ impl<T> Emit<T> {
     pub(crate) fn new() -> Self {
         Self {
             splits: Vec::new(),
+            by_id: HashMap::new(),
             records: Vec::new(),
             stretches: Vec::new(),
             quiet: Vec::new(),
@@ -40,11 +44,13 @@ impl<T> Emit<T> {
 
     /// Names a split. A name that was given before yields the same index.
     pub fn split(&mut self, id: &str) -> SplitIndex {
-        if let Some(known) = self.splits.iter().position(|split| **split == *id) {
-            return SplitIndex(known);
+        if let Some(known) = self.by_id.get(id) {
+            return SplitIndex(*known);
         }
-        self.splits.push(id.into());
-        SplitIndex(self.splits.len() - 1)
+        let (id, index): (Arc<str>, _) = (id.into(), self.splits.len());
+        self.by_id.insert(id.clone(), index);
+        self.splits.push(id);
+        SplitIndex(index)
     }
 
     /// How many more records this poll should emit.

@@ -17,8 +17,8 @@ mod value;
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 
-pub(crate) use chunk::{TableChunk, entries};
 pub use chunk::{Buckets, Chunk, Entry};
+pub(crate) use chunk::{TableChunk, entries};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;
 pub(crate) use map::MapState;

@@ -352,10 +352,7 @@ impl<K: Key, V: Data> Table<K, V> {
     }
 
     /// The same, to write to. No capture learns of it: for tables that are never captured.
-    pub(crate) fn segment_mut(
-        &mut self,
-        index: usize,
-    ) -> impl Iterator<Item = (u64, &K, &mut V)> {
+    pub(crate) fn segment_mut(&mut self, index: usize) -> impl Iterator<Item = (u64, &K, &mut V)> {
         let slots = self.segments[index].slots.iter_mut().flatten();
         slots.map(|slot| (u64::from(slot.hash), &slot.key, &mut slot.value))
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_protocol::key_group::KeyGroups;
-use millstream_protocol::plan::{EdgeKind, Role};
+use millstream_protocol::plan::Role;
 
 use super::{Args, Stream};
 use crate::plan::{Graph, Make, Node};
@@ -119,12 +119,5 @@ impl<S: Source> std::ops::Deref for SourceStream<S> {
 
     fn deref(&self) -> &Stream<S::Item> {
         &self.stream
-    }
-}
-
-impl<T> Stream<T> {
-    /// Whether records reach this handle by a forward edge.
-    pub(crate) fn is_forward(&self) -> bool {
-        self.edge == EdgeKind::Forward
     }
 }

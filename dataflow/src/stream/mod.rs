@@ -19,7 +19,7 @@ pub(crate) use key::SelectKeys;
 #[cfg(test)]
 pub(crate) use key::boxed;
 use millstream_protocol::plan::EdgeKind;
-pub(crate) use wire::{Described, InputEdge};
+pub(crate) use wire::Described;
 
 use crate::data::{Data, Key};
 use crate::plan::{Graph, NodeIndex};
@@ -77,7 +77,7 @@ impl<T: Data> Stream<T> {
         &self,
         key: impl Fn(&T) -> K + Clone + Send + 'static,
     ) -> KeyedStream<K, T> {
-        KeyedStream { stream: self.clone(), key: key::boxed(key) }
+        KeyedStream { stream: self.clone(), key: boxed(key) }
     }
 
     /// Records a mistake in the program; all are reported together when the graph is resolved.

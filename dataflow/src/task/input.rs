@@ -1,7 +1,5 @@
 //! [`InputTask`]: a task that reads from other tasks. Takes events, aligns their marks, drives its chain.
 
-use std::sync::Arc;
-
 use super::{Control, Node, Stage, Step, Task, TaskEvent, Turn};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -59,7 +57,6 @@ struct Input {
 
 /// A task that reads from other tasks.
 pub(crate) struct InputTask {
-    id: Arc<str>,
     inputs: Vec<Input>,
     next_input: usize,
     align: Align,
@@ -70,10 +67,10 @@ pub(crate) struct InputTask {
 }
 
 impl InputTask {
-    pub(crate) fn new(id: Arc<str>, inputs: Vec<(usize, Receiver)>, head: Box<dyn Head>) -> Self {
+    pub(crate) fn new(inputs: Vec<(usize, Receiver)>, head: Box<dyn Head>) -> Self {
         let align = Align::new(inputs.len());
         let inputs = inputs.into_iter().map(|(port, receiver)| Input { receiver, port }).collect();
-        Self { id, inputs, next_input: 0, align, head, ended: false, flushed: true }
+        Self { inputs, next_input: 0, align, head, ended: false, flushed: true }
     }
 
     /// The next event, from the inputs in turn.
@@ -129,10 +126,6 @@ impl InputTask {
 }
 
 impl Task for InputTask {
-    fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
     fn step(&mut self, step: &mut Step) -> Result<Turn> {
         self.head.control().poll(step)?;
         if !step.may_go_on() {

@@ -13,7 +13,6 @@ mod stage;
 mod step;
 mod thread;
 
-use std::sync::Arc;
 
 pub use doorbell::Doorbell;
 pub(crate) use info::count;
@@ -61,9 +60,6 @@ impl Turn {
 
 /// A task as the run loop sees it.
 pub(crate) trait Task: Send {
-    /// The id of its first operator, for messages.
-    fn id(&self) -> &Arc<str>;
-
     /// Works for a bounded time.
     fn step(&mut self, step: &mut Step) -> Result<Turn>;
 

@@ -1,6 +1,5 @@
 //! [`SourceTask`]: a task that polls a reader. Puts event times and watermarks to what it emits.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millstream_protocol::id::Epoch;
@@ -95,8 +94,7 @@ impl<S: Source> SourceTask<S> {
         self.name_splits(step.now);
         self.send(step)?;
         match poll {
-            Poll::Ready => self.poll_at = Timestamp::MIN,
-            Poll::Pending => self.poll_at = Timestamp::MIN,
+            Poll::Ready | Poll::Pending => self.poll_at = Timestamp::MIN,
             Poll::Until(time) => self.poll_at = time,
             Poll::Finished => {
                 self.finished = true;
@@ -224,10 +222,6 @@ impl<S: Source> SourceTask<S> {
 }
 
 impl<S: Source> Task for SourceTask<S> {
-    fn id(&self) -> &Arc<str> {
-        &self.parts.info.operator
-    }
-
     fn step(&mut self, step: &mut Step) -> Result<Turn> {
         self.captures.poll(step, Vec::new());
         self.parts.next.poll(step)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Doorbell, Step, Task, TaskEvent, TaskInfo, Turn};
 use crate::clock::Clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::snapshot::{Encoder, Restore};
 use crate::time::Timestamp;
 
@@ -73,8 +73,8 @@ impl Loop {
         report: &dyn Fn(Report),
     ) -> Result<()> {
         for running in &mut self.tasks {
-            let task = &mut running.task;
-            guarded(step, |_| task.restore(restore))?;
+            let Running { task, info } = running;
+            guarded(step, info, |_| task.restore(restore))?;
         }
         report(Report::Ready);
         match self.commands.recv() {
@@ -108,8 +108,8 @@ impl Loop {
                 Ok(Command::Event(event)) => {
                     for running in &mut self.tasks {
                         step.begin(self.clock.now());
-                        let task = &mut running.task;
-                        guarded(step, |step| task.on_event(step, event))?;
+                        let Running { task, info } = running;
+                        guarded(step, info, |step| task.on_event(step, event))?;
                     }
                 }
                 Ok(Command::Start) => return Err(Error::bug("a thread was started twice")),
@@ -125,11 +125,11 @@ impl Loop {
         for running in &mut self.tasks {
             let before = self.clock.monotonic_ns();
             step.begin(self.clock.now());
-            let task = &mut running.task;
-            let turn = guarded(step, |step| task.step(step))?;
+            let Running { task, info } = running;
+            let turn = guarded(step, info, |step| task.step(step))?;
             moved |= turn.moved;
             wake_at = wake_at.min(turn.wake_at);
-            note_time(&running.info, turn, self.clock.monotonic_ns().saturating_sub(before));
+            note_time(info, turn, self.clock.monotonic_ns().saturating_sub(before));
         }
         Ok((moved, wake_at))
     }
@@ -153,16 +153,19 @@ fn note_time(info: &TaskInfo, turn: Turn, spent_ns: u64) {
     }
 }
 
-/// Runs a task's code; a panic in it becomes an error with the name of the operator that was running.
-fn guarded<R>(step: &mut Step, call: impl FnOnce(&mut Step) -> Result<R>) -> Result<R> {
+/// Runs a task's code; a panic in it becomes an error. Either names the operator that was running, or the head
+/// of the task where none was: a source, whose reader and key functions are users' code too.
+fn guarded<R>(
+    step: &mut Step,
+    info: &TaskInfo,
+    call: impl FnOnce(&mut Step) -> Result<R>,
+) -> Result<R> {
     match catch_unwind(AssertUnwindSafe(|| call(step))) {
-        Ok(result) => result,
+        Ok(result) => result.map_err(|error| error.in_operator(&info.operator)),
         Err(panic) => {
+            let operator = step.operator.take().unwrap_or_else(|| info.operator.clone());
             let message = format!("panicked: {}", message_of(&*panic));
-            Err(match step.operator.take() {
-                Some(operator) => Error::user(message).in_operator(&operator),
-                None => Error::bug(message),
-            })
+            Err(Error::user(message).in_operator(&operator))
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod run;
 mod script;
+mod two;
 
 pub use run::{Harness, Output, suite};
 pub use script::Element;
+pub use two::suite_two;

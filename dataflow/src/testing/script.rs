@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use millstream_protocol::plan::Role;
 
@@ -125,10 +124,6 @@ impl<T: Data + PartialEq> Script<T> {
 }
 
 impl<T: Data + PartialEq> Task for Script<T> {
-    fn id(&self) -> &Arc<str> {
-        &self.info.operator
-    }
-
     fn step(&mut self, step: &mut Step) -> Result<Turn> {
         self.captures.poll(step, Vec::new());
         self.next.poll(step)?;

@@ -26,7 +26,7 @@ pub(super) type Entry<K, A> = (K, Panes<A>);
 /// The panes of one key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Panes<A> {
-    panes: VecDeque<Pane<A>>,
+    all: VecDeque<Pane<A>>,
     /// Records in the last pane.
     filled: u64,
     /// Records since the last result.
@@ -68,16 +68,12 @@ impl<A> Pane<A> {
 
 impl<A> Default for Panes<A> {
     fn default() -> Self {
-        Self { panes: VecDeque::new(), filled: 0, since: 0 }
+        Self { all: VecDeque::new(), filled: 0, since: 0 }
     }
 }
 
 impl<K: Key, T: Data, F: Fold<K, T>> Counted<K, T, F> {
-    pub(super) fn new(
-        keys: Box<dyn SelectKeys<K, T>>,
-        fold: F,
-        (size, every): (u64, u64),
-    ) -> Self {
+    pub(super) fn new(keys: Box<dyn SelectKeys<K, T>>, fold: F, (size, every): (u64, u64)) -> Self {
         let pane = gcd(size, every);
         let panes_max = usize::try_from(size / pane).unwrap_or(usize::MAX);
         let (scratch, table) = (Vec::new(), TableState::default());
@@ -91,14 +87,14 @@ impl<K: Key, T: Data, F: Fold<K, T>> Counted<K, T, F> {
         record: T,
     ) -> Result<()> {
         let state = self.table.entry(hash, key.clone(), Panes::default);
-        if state.panes.is_empty() || state.filled == self.pane {
-            if state.panes.len() == self.panes_max {
-                state.panes.pop_front();
+        if state.all.is_empty() || state.filled == self.pane {
+            if state.all.len() == self.panes_max {
+                state.all.pop_front();
             }
-            state.panes.push_back(Pane { acc: self.fold.zero(), first: time, last: time });
+            state.all.push_back(Pane { acc: self.fold.zero(), first: time, last: time });
             state.filled = 0;
         }
-        if let Some(last) = state.panes.back_mut() {
+        if let Some(last) = state.all.back_mut() {
             self.fold.add(&mut last.acc, record);
             last.widen(time, time);
         }
@@ -108,10 +104,10 @@ impl<K: Key, T: Data, F: Fold<K, T>> Counted<K, T, F> {
             return Ok(());
         }
         state.since = 0;
-        if let [only] = state.panes.make_contiguous() {
+        if let [only] = state.all.make_contiguous() {
             self.fold.emit(ctx, &key, only.window(), &only.acc)?;
-        } else if let Some(mut total) = state.panes.front().cloned() {
-            for pane in state.panes.iter().skip(1) {
+        } else if let Some(mut total) = state.all.front().cloned() {
+            for pane in state.all.iter().skip(1) {
                 self.fold.merge(&mut total.acc, &pane.acc);
                 total.widen(pane.first, pane.last);
             }

@@ -215,11 +215,7 @@ impl<K: Key, T: Data, F: Fold<K, T>, G: Trigger<T>> Operator for Globals<K, T, F
         Ok(())
     }
 
-    fn on_watermark(
-        &mut self,
-        ctx: &mut Context<'_, F::Out>,
-        time: Timestamp,
-    ) -> Result<Progress> {
+    fn on_watermark(&mut self, ctx: &mut Context<'_, F::Out>, time: Timestamp) -> Result<Progress> {
         self.note_restored()?;
         for _ in 0..WORK_KEYS {
             if ctx.is_blocked() {

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 /// Where aligned windows and their slices lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Grid {
-    pub(super) size: i64,
-    pub(super) slide: i64,
-    pub(super) offset: i64,
-    pub(super) slice: i64,
+pub(crate) struct Grid {
+    pub(crate) size: i64,
+    pub(crate) slide: i64,
+    pub(crate) offset: i64,
+    pub(crate) slice: i64,
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -21,7 +21,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 
 impl Grid {
     /// Both at least 1, and `slide <= size`.
-    pub(super) fn new(size: i64, slide: i64, offset: i64) -> Self {
+    pub(crate) fn new(size: i64, slide: i64, offset: i64) -> Self {
         Self { size, slide, offset: offset.rem_euclid(slide), slice: gcd(size, slide) }
     }
 
@@ -29,40 +29,44 @@ impl Grid {
     #[inline]
     fn floor(self, time: i64, step: i64) -> i64 {
         let past = time.wrapping_sub(self.offset).rem_euclid(step);
-        if time < i64::MIN.saturating_add(self.offset) { i64::MIN } else { time.saturating_sub(past) }
+        if time < i64::MIN.saturating_add(self.offset) {
+            i64::MIN
+        } else {
+            time.saturating_sub(past)
+        }
     }
 
     /// The start of the slice that holds a time.
     #[inline]
-    pub(super) fn slice_of(self, time: i64) -> i64 {
+    pub(crate) fn slice_of(self, time: i64) -> i64 {
         self.floor(time, self.slice)
     }
 
     /// Where a slice ends.
     #[inline]
-    pub(super) fn slice_end(self, slice: i64) -> i64 {
+    pub(crate) fn slice_end(self, slice: i64) -> i64 {
         slice.saturating_add(self.slice)
     }
 
     /// Whether a window is a single slice.
-    pub(super) fn is_tumbling(self) -> bool {
+    pub(crate) fn is_tumbling(self) -> bool {
         self.size == self.slice
     }
 
     /// The first window end after a time; of the time's own slice, the first window that holds it.
-    pub(super) fn next_end(self, time: i64) -> i64 {
+    pub(crate) fn next_end(self, time: i64) -> i64 {
         let start = self.floor(time.saturating_sub(self.size), self.slide);
         start.saturating_add(self.slide).saturating_add(self.size)
     }
 
     /// The end of the last window that holds a slice.
     #[inline]
-    pub(super) fn last_end(self, slice: i64) -> i64 {
+    pub(crate) fn last_end(self, slice: i64) -> i64 {
         self.floor(slice, self.slide).saturating_add(self.size)
     }
 
     /// The first slice of the window with this end.
-    pub(super) fn window_start(self, end: i64) -> i64 {
+    pub(crate) fn window_start(self, end: i64) -> i64 {
         end.saturating_sub(self.size)
     }
 }

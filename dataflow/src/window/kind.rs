@@ -38,6 +38,13 @@ impl Tumbling {
     }
 }
 
+impl Tumbling {
+    /// Size and offset in milliseconds.
+    pub(crate) fn shape(self) -> (i64, i64) {
+        (millis(self.size), millis(self.offset))
+    }
+}
+
 /// Windows of one size that begin at every slide: each record is in `size / slide` of them.
 ///
 /// They are aligned to 1970-01-01T00:00:00Z, plus an offset if one is given. What a record costs
@@ -60,6 +67,13 @@ impl Hop {
     #[must_use]
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset, ..self }
+    }
+}
+
+impl Hop {
+    /// Size, slide and offset in milliseconds.
+    pub(crate) fn shape(self) -> (i64, i64, i64) {
+        (millis(self.size), millis(self.slide), millis(self.offset))
     }
 }
 
@@ -159,7 +173,7 @@ fn described<S: Data>((method, id): (&'static str, &str)) -> Described {
 
 /// Notes what is wrong with an event-time window; whether it may be built at all.
 #[track_caller]
-fn check_event_time<K: Key, T: Data>(keyed: &KeyedStream<K, T>, id: &str, shape: &[(&str, i64)]) {
+pub(crate) fn check_event_time<K: Key, T: Data>(keyed: &KeyedStream<K, T>, id: &str, shape: &[(&str, i64)]) {
     let stream = &keyed.stream;
     if !stream.graph.borrow().has_event_time(stream.node) {
         stream.refuse(format!(
@@ -183,9 +197,8 @@ where
 {
     let keys = windows.keyed.key.clone_box();
     let lateness_ms = windows.lateness_ms;
-    let make = move |info: &_| {
-        Ok(Sliced::new(keys.clone_box(), fold.clone(), grid, lateness_ms, info))
-    };
+    let make =
+        move |info: &_| Ok(Sliced::new(keys.clone_box(), fold.clone(), grid, lateness_ms, info));
     windows.keyed.then(described::<(i64, K, F::Acc)>(named), make)
 }
 
@@ -238,8 +251,7 @@ impl<K: Key, T: Data> Build<K, T> for Session {
         check_event_time(&windows.keyed, named.1, &[("gap", gap)]);
         let keys = windows.keyed.key.clone_box();
         let times = (gap.max(1), windows.lateness_ms);
-        let make =
-            move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
+        let make = move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
         windows.keyed.then(described::<super::session::Entry<K, F::Acc>>(named), make)
     }
 }
@@ -276,8 +288,7 @@ impl<K: Key, T: Data, G: Trigger<T>> Build<K, T> for Global<G> {
     ) -> Stream<F::Out> {
         let keys = windows.keyed.key.clone_box();
         let trigger = windows.kind.trigger;
-        let make =
-            move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
+        let make = move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
         windows.keyed.then(described::<super::global::Entry<K, F::Acc, G::State>>(named), make)
     }
 }

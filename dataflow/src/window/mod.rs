@@ -7,6 +7,7 @@
 
 mod count;
 mod due;
+mod firing;
 mod fold;
 mod global;
 mod grid;
@@ -29,6 +30,8 @@ use crate::operator::aggregate::Aggregate;
 use crate::stream::{KeyedStream, Stream};
 use crate::time::{Timestamp, millis};
 use fold::{Aggregated, Applied};
+pub(crate) use grid::Grid;
+pub(crate) use kind::check_event_time;
 pub use global::{Fire, Trigger, TriggerContext};
 pub use kind::{CountWindow, EventTimeWindow, Global, Hop, Session, Tumbling, WindowKind};
 
@@ -36,9 +39,7 @@ pub use kind::{CountWindow, EventTimeWindow, Global, Hop, Session, Tumbling, Win
 ///
 /// For count and global windows these are the time of the first record, and 1 ms behind that of
 /// the last.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// The first millisecond in it.
     pub start: Timestamp,
@@ -54,9 +55,7 @@ impl Window {
 }
 
 /// The result of a window for a key. As a record it carries the time `end - 1 ms`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Windowed<K, V> {
     /// The key.
     pub key: K,

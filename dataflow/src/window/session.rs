@@ -173,17 +173,16 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sessions<K, T, F> {
         let mut record = Some(record);
         let open = self.table.entry(hash, key.clone(), Open::default);
         let (gap, known) = (self.gap_ms, open.due);
-        let one = match open.join(&self.fold, gap, time.0, &mut record) {
-            Some(one) => one,
-            None => {
-                let Some(record) = record else { return Ok(()) };
-                if closed {
-                    return late(ctx, record, time);
-                }
-                let mut acc = self.fold.zero();
-                self.fold.add(&mut acc, record);
-                open.begin(time.0, acc)
+        let one = if let Some(one) = open.join(&self.fold, gap, time.0, &mut record) {
+            one
+        } else {
+            let Some(record) = record else { return Ok(()) };
+            if closed {
+                return late(ctx, record, time);
             }
+            let mut acc = self.fold.zero();
+            self.fold.add(&mut acc, record);
+            open.begin(time.0, acc)
         };
         one.fired = one.end(gap) <= watermark.0;
         if one.fired {

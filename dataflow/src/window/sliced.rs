@@ -7,10 +7,11 @@
 
 use std::mem;
 
+use super::firing::Firing;
 use super::fold::{Fold, Sliding};
 use super::grid::Grid;
 use super::reached::Reached;
-use super::running::{Around, Running, gather};
+use super::running::{Running, gather};
 use super::slices::Slices;
 use super::{Window, untimed};
 use crate::batch::Batch;
@@ -39,33 +40,16 @@ pub(super) struct Sliced<K: Key, T, F: Fold<K, T>> {
     keys: Box<dyn SelectKeys<K, T>>,
     scratch: Vec<K>,
     places: Vec<u32>,
-    fold: F,
-    grid: Grid,
-    reached: Reached,
-    slices: Slices<K, F::Acc>,
+    pub(super) fold: F,
+    pub(super) grid: Grid,
+    pub(super) reached: Reached,
+    pub(super) slices: Slices<K, F::Acc>,
     /// None for tumbling windows, whose result is their slice.
-    running: Option<Running<K, F::Acc>>,
+    pub(super) running: Option<Running<K, F::Acc>>,
     /// Windows up to this end have fired.
-    fired: i64,
-    firing: Option<Firing>,
-    lateness_ms: i64,
-}
-
-/// A window that is firing.
-struct Firing {
-    window: Window,
-    phase: Phase,
-    /// The next segment to be put out.
-    segment: usize,
-    /// The slice is taken apart as it is put out.
-    drain: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    DropOld,
-    Include,
-    Emit,
+    pub(super) fired: i64,
+    pub(super) firing: Option<Firing>,
+    pub(super) lateness_ms: i64,
 }
 
 /// A slice that records fell into lately.
@@ -97,6 +81,30 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
             fired: i64::MIN,
             firing: None,
             lateness_ms,
+        }
+    }
+
+    /// Where all records of a batch go, if that is one slice that was not used yet: nearly always,
+    /// and what follows is a third faster for it.
+    fn one_place(&mut self, batch: &Batch<T>) -> Option<usize> {
+        let (first, rest) = batch.times.split_first()?;
+        let both = rest.iter().fold((*first, *first), |(a, b), time| (a.min(*time), b.max(*time)));
+        let near = self.find(both.0, *batch.hashes.first()?);
+        (both.1.0 < near.to && near.place < TOUCHED).then_some(near.place as usize)
+    }
+
+    fn add_all(&mut self, place: usize, batch: Batch<T>, keys: impl Iterator<Item = K>) {
+        let (fold, table) = (&self.fold, self.slices.table_mut(place));
+        let Batch { records, hashes, .. } = batch;
+        for hash in hashes.iter().take(PREFETCH_RECORDS) {
+            table.prefetch(*hash);
+        }
+        for (index, ((record, key), hash)) in records.into_iter().zip(keys).zip(&hashes).enumerate()
+        {
+            if let Some(ahead) = hashes.get(index + PREFETCH_RECORDS) {
+                table.prefetch(*ahead);
+            }
+            fold.add(table.entry(*hash, key, || fold.zero()), record);
         }
     }
 
@@ -186,115 +194,6 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
             None => Ok(()),
         }
     }
-
-    /// The next window that a watermark fires and that may hold records.
-    fn next_firing(&self, watermark: Timestamp) -> Option<Firing> {
-        if self.fired >= watermark.0 {
-            return None;
-        }
-        let next = self.grid.next_end(self.fired);
-        let slice = self.slices.first_from(self.grid.window_start(next))?;
-        let end = next.max(self.grid.next_end(slice));
-        if end > watermark.0 {
-            return None;
-        }
-        let start = self.grid.window_start(end);
-        let table = self.slices.place_of(start).map(|place| self.slices.table(place));
-        // What nobody will ask for again is taken out at once; but a capture must find it.
-        let wanted = table.is_some_and(crate::state::Table::is_capturing);
-        let drain = self.running.is_none()
-            && self.lateness_ms == 0
-            && !wanted
-            && !self.reached.is_uneven();
-        let window = Window { start: Timestamp(start), end: Timestamp(end) };
-        Some(Firing { window, phase: Phase::DropOld, segment: 0, drain })
-    }
-
-    /// Goes on with a window; whether it is done.
-    fn fire(
-        &mut self,
-        ctx: &mut Context<'_, F::Out, T>,
-        firing: &mut Firing,
-        budget: &mut usize,
-    ) -> Result<bool> {
-        if self.running.is_none() {
-            return self.fire_slice(ctx, firing, budget);
-        }
-        let Self { fold, slices, reached, running: Some(running), .. } = self else {
-            return Ok(true);
-        };
-        let around = Around { fold: &*fold, slices: &*slices, reached: &*reached };
-        let window = firing.window;
-        if firing.phase == Phase::DropOld {
-            if !running.drop_before(window.start.0, &around, budget) {
-                return Ok(false);
-            }
-            firing.phase = Phase::Include;
-        }
-        if firing.phase == Phase::Include {
-            if !running.include(window.end.0, &around, budget) {
-                return Ok(false);
-            }
-            firing.phase = Phase::Emit;
-        }
-        while firing.segment < running.segment_count() {
-            if *budget == 0 || ctx.is_blocked() {
-                return Ok(false);
-            }
-            let emitted = running.emit(ctx, &around, window, firing.segment)?;
-            *budget = budget.saturating_sub(emitted);
-            firing.segment += 1;
-        }
-        Ok(true)
-    }
-
-    /// The same for a tumbling window.
-    fn fire_slice(
-        &mut self,
-        ctx: &mut Context<'_, F::Out, T>,
-        firing: &mut Firing,
-        budget: &mut usize,
-    ) -> Result<bool> {
-        let window = firing.window;
-        let Some(place) = self.slices.place_of(window.start.0) else { return Ok(true) };
-        let table = self.slices.table_mut(place);
-        while firing.segment < table.segment_count() {
-            if *budget == 0 || ctx.is_blocked() {
-                return Ok(false);
-            }
-            if firing.drain {
-                for (key, acc) in table.drain_segment(firing.segment) {
-                    *budget = budget.saturating_sub(1);
-                    self.fold.emit(ctx, &key, window, &acc)?;
-                }
-            } else {
-                for (key, acc) in table.segment(firing.segment) {
-                    *budget = budget.saturating_sub(1);
-                    let uneven = self.reached.is_uneven();
-                    if !uneven || self.reached.of_key(key)? < window.end {
-                        self.fold.emit(ctx, key, window, acc)?;
-                    }
-                }
-            }
-            firing.segment += 1;
-        }
-        Ok(true)
-    }
-
-    /// Lets go of what no later window needs; whether that is done.
-    fn let_go(&mut self, watermark: Timestamp, budget: &mut usize) -> bool {
-        let Self { fold, slices, reached, running, grid, .. } = self;
-        if let Some(running) = running {
-            let next = grid.window_start(grid.next_end(watermark.0));
-            let low = if watermark == Timestamp::MAX { i64::MAX } else { next };
-            let around = Around { fold: &*fold, slices: &*slices, reached: &*reached };
-            if !running.drop_before(low, &around, budget) {
-                return false;
-            }
-        }
-        while slices.close_first(|slice| reached.is_closed(grid.last_end(slice), watermark)) {}
-        true
-    }
 }
 
 impl<K: Key, T: Data, F: Fold<K, T>> Operator for Sliced<K, T, F>
@@ -311,6 +210,11 @@ where
         }
         let mut keys = mem::take(&mut self.scratch);
         self.keys.keys(&batch.records, &mut keys);
+        if let Some(place) = self.one_place(&batch) {
+            self.add_all(place, batch, keys.drain(..));
+            self.scratch = keys;
+            return Ok(());
+        }
         self.place(&batch);
         let Batch { records, times, hashes } = batch;
         for index in 0..PREFETCH_RECORDS {

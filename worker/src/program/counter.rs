@@ -2,11 +2,14 @@
 
 use millstream_dataflow::connector::discard::Discard;
 use millstream_dataflow::connector::generator::Generator;
-use millstream_dataflow::{Job, Result};
+use millstream_dataflow::{Error, Job, Result};
 
 /// Counts numbers by their remainder.
 pub(super) fn counter(job: &mut Job) -> Result<()> {
     let keys: u64 = job.args().parse_or("keys", 1000)?;
+    if keys == 0 {
+        return Err(Error::invalid("spec.program.args.keys: is 0: write 1 or more"));
+    }
     let records: u64 = job.args().parse_or("records", u64::MAX)?;
     let rate: f64 = job.args().parse_or("recordsPerSecond", 100_000.0)?;
     let numbers = Generator::new(|n| n).splits(4).records(records).records_per_second(rate);

@@ -95,15 +95,20 @@ impl FileStore {
 }
 
 fn failure(what: &str, path: &Path, error: &io::Error) -> Error {
-    let hint = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": free some space",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            ": the user that runs the job must be able to write there"
+    // A full disk may be emptied and a stale mount come back; a path that is wrong, or closed to us, stays so.
+    let (kind, hint) = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            (Kind::Unavailable, ": free some space")
         }
-        _ => "",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            (Kind::Invalid, ": the user that runs the job must be able to write there")
+        }
+        ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
+            (Kind::Invalid, ": correct spec.snapshots.store")
+        }
+        _ => (Kind::Unavailable, ""),
     };
-    let message = format!("cannot {what} {}: {error}{hint}", path.display());
-    Error::new(Kind::Unavailable, message)
+    Error::new(kind, format!("cannot {what} {}: {error}{hint}", path.display()))
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {

@@ -19,7 +19,7 @@ pub use memory::MemoryStore;
 pub fn open(prefix: &JobPrefix) -> Result<Arc<dyn Store>> {
     match prefix.store() {
         Place::File { path } => {
-            let root = std::path::Path::new(path).join(prefix.within_store());
+            let root = std::path::Path::new(path).join(prefix.within_store().trim_end_matches('/'));
             Ok(Arc::new(FileStore::new(root)))
         }
         Place::S3 { .. } => Err(Error::invalid(format!(

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::fail;
 use crate::connector::format::{
-    Block, Cut, CutError, Cutter, Decoded, Ends, Format, OnMalformed, first_record,
+    Block, Cut, CutError, Cutter, Decoded, Ends, Format, OnMalformed, first_record, newlines,
 };
 use crate::error::{Context, Error, Kind, Result};
 
@@ -85,13 +85,12 @@ impl<F: Format> OpenFile<F> {
             behind_header = place_behind(behind_header, &header);
         }
         let place = place.unwrap_or(behind_header);
-        let input = match compression {
-            Compression::None => plain_at(path, place.offset)?,
-            _ => {
-                let mut input = decompressed(path, compression)?;
-                skip(path, &mut *input, place.offset)?;
-                input
-            }
+        let input = if compression == Compression::None {
+            plain_at(path, place.offset)?
+        } else {
+            let mut input = decompressed(path, compression)?;
+            skip(path, &mut *input, place.offset)?;
+            input
         };
         let cutter = Cutter::new(format.framing());
         Ok(Some(Self { format, input, cutter, place, ends, ended: false }))
@@ -136,8 +135,8 @@ impl<F: Format> OpenFile<F> {
 }
 
 fn place_behind(start: Place, bytes: &[u8]) -> Place {
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-    Place { offset: start.offset + bytes.len() as u64, lines: start.lines + lines }
+    let (offset, lines) = (start.offset + bytes.len() as u64, start.lines + newlines(bytes));
+    Place { offset, lines }
 }
 
 /// Without the byte order mark that some programs put in front of UTF-8.

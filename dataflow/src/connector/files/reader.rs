@@ -267,7 +267,7 @@ impl<F: Format> Reader for FilesReader<F> {
                 return Ok(Poll::Finished);
             }
             let received =
-                self.messages.as_ref().map_or(Err(TryRecvError::Disconnected), |it| it.try_recv());
+                self.messages.as_ref().map_or(Err(TryRecvError::Disconnected), Receiver::try_recv);
             match received {
                 Ok(message) => self.take(message, emit)?,
                 Err(TryRecvError::Empty) => return Ok(Poll::Pending),

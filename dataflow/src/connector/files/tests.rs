@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_protocol::id::TaskIndex;
+use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::error::{Error, Kind};
@@ -42,7 +43,7 @@ impl<F: Format> Task<F> {
             operator: "in".into(),
             task: TaskIndex(task),
             parallelism,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let mine = restored.iter().filter(|(id, _)| source.owner(id, parallelism) == task);
@@ -100,7 +101,7 @@ fn text(path: &Path) -> String {
 }
 
 fn lines(numbers: impl IntoIterator<Item = u32>) -> String {
-    numbers.into_iter().map(|number| format!("{number}\n")).collect()
+    numbers.into_iter().flat_map(|number| [number.to_string(), "\n".to_owned()]).collect()
 }
 
 fn append(path: &Path, text: &str) {

@@ -169,6 +169,15 @@ pub(crate) fn each_line(
     }
 }
 
+/// How many newlines there are.
+#[expect(
+    clippy::naive_bytecount,
+    reason = "the compiler vectorises it; next to decoding it is nothing"
+)]
+pub(crate) fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
 /// The length of the first line, its newline included.
 fn line_length(bytes: &[u8]) -> usize {
     // The standard library's search for a byte, vectorised, is reached by this road alone.

@@ -33,10 +33,10 @@ use crate::data::Data;
 /// impl Aggregate<i64> for Span {
 ///     type Acc = (i64, i64);
 ///     type Out = i64;
-///     fn zero(&self) -> (i64, i64) { (i64::MAX, i64::MIN) }
-///     fn add(&self, acc: &mut (i64, i64), n: i64) { *acc = (acc.0.min(n), acc.1.max(n)) }
-///     fn merge(&self, acc: &mut (i64, i64), b: &(i64, i64)) { *acc = (acc.0.min(b.0), acc.1.max(b.1)) }
-///     fn result(&self, acc: &(i64, i64)) -> i64 { acc.1 - acc.0 }
+///     fn zero(&self) -> Self::Acc { (i64::MAX, i64::MIN) }
+///     fn add(&self, a: &mut Self::Acc, n: i64) { *a = (a.0.min(n), a.1.max(n)) }
+///     fn merge(&self, a: &mut Self::Acc, b: &Self::Acc) { *a = (a.0.min(b.0), a.1.max(b.1)) }
+///     fn result(&self, a: &Self::Acc) -> i64 { a.1 - a.0 }
 /// }
 /// ```
 ///
@@ -79,7 +79,9 @@ pub trait Aggregate<I>: Clone + Send + 'static {
 fn fold<I: Clone, A: Aggregate<I>>(aggregate: &A, values: &[I], split: usize) -> A::Acc {
     let share = |values: &[I]| {
         let mut acc = aggregate.zero();
-        values.iter().for_each(|value| aggregate.add(&mut acc, value.clone()));
+        for value in values {
+            aggregate.add(&mut acc, value.clone());
+        }
         acc
     };
     let (left, right) = values.split_at(split.min(values.len()));

@@ -49,7 +49,7 @@ macro_rules! integer {
 
             #[inline]
             fn to_sum(self) -> $sum {
-                self as $sum
+                <$sum>::from(self)
             }
 
             #[inline]
@@ -64,7 +64,7 @@ macro_rules! integer {
 
             #[inline]
             fn to_wide(self) -> i128 {
-                self as i128
+                i128::from(self)
             }
 
             #[inline]
@@ -132,6 +132,6 @@ macro_rules! float {
     )*};
 }
 
-integer!(u64: u8, u16, u32, u64, usize);
-integer!(i64: i8, i16, i32, i64, isize);
+integer!(u64: u8, u16, u32, u64);
+integer!(i64: i8, i16, i32, i64);
 float!(f32, f64);

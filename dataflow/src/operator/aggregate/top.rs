@@ -38,7 +38,9 @@ impl<I: Data + PartialOrd> Aggregate<I> for TopN {
     }
 
     fn merge(&self, acc: &mut Vec<I>, other: &Vec<I>) {
-        other.iter().for_each(|value| self.add(acc, value.clone()));
+        for value in other {
+            self.add(acc, value.clone());
+        }
     }
 
     fn result(&self, acc: &Vec<I>) -> Vec<I> {

@@ -18,9 +18,8 @@ struct Shape {
 
 fn shape() -> impl Strategy<Value = Shape> {
     let slides = prop_oneof![Just((20, 20)), Just((30, 10)), Just((25, 10)), Just((40, 7))];
-    (slides, 0i64..15, prop_oneof![Just(0i64), Just(15)]).prop_map(
-        |((size, slide), offset, lateness)| Shape { size, slide, offset, lateness },
-    )
+    (slides, 0i64..15, prop_oneof![Just(0i64), Just(15)])
+        .prop_map(|((size, slide), offset, lateness)| Shape { size, slide, offset, lateness })
 }
 
 /// Every result and every late record, by keeping all records of all windows.
@@ -34,7 +33,8 @@ fn model(elements: &[Element<Record>], shape: Shape) -> (Vec<Outcome>, Vec<Recor
             Element::Record((key, value), Timestamp(time)) => {
                 let mut taken = false;
                 let last = time - (time - offset).rem_euclid(slide);
-                let starts = (0..).map(|n| last - n * slide).take_while(|start| start + size > *time);
+                let starts =
+                    (0..).map(|n| last - n * slide).take_while(|start| start + size > *time);
                 for start in starts.filter(|start| watermark < start + size + lateness) {
                     taken = true;
                     let values = windows.entry((start, *key)).or_default();

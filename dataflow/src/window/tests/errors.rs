@@ -4,7 +4,7 @@ use super::*;
 use crate::connector::collection::Collection;
 use crate::operator::aggregate::{Count, Sum};
 use crate::plan::resolve;
-use crate::{Job, Watermarks};
+use crate::{Job, JobSettings, Watermarks};
 
 fn refused(job: &Job) -> String {
     let groups = job.settings.key_groups;
@@ -14,7 +14,7 @@ fn refused(job: &Job) -> String {
 
 #[test]
 fn an_event_time_window_without_event_times_is_refused_where_it_was_written() {
-    let mut job = Job::new(Default::default());
+    let mut job = Job::new(JobSettings::default());
     let numbers = job.source("numbers", Collection::of(vec![1u64, 2]));
     let keyed = numbers.map(|n| n + 1).key_by(|n| *n);
     keyed.window(Tumbling::of(ms(10))).aggregate("sums", |n| *n, Sum);
@@ -27,7 +27,7 @@ fn an_event_time_window_without_event_times_is_refused_where_it_was_written() {
 
 #[test]
 fn shapes_that_make_no_sense_are_refused() {
-    let mut job = Job::new(Default::default());
+    let mut job = Job::new(JobSettings::default());
     let numbers = job.source("numbers", Collection::of(vec![1u64, 2]));
     let timed = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
     let keyed = timed.key_by(|n| *n);
@@ -37,7 +37,9 @@ fn shapes_that_make_no_sense_are_refused() {
     keyed.window(CountWindow::of(2).every(3)).aggregate("d", |_| (), Count);
     keyed.window(Tumbling::of(ms(1))).aggregate("fine", |_| (), Count);
     let message = refused(&job);
-    for part in ["a: the window's slide", "b: the window's size", "c: the window's gap", "d: a count"] {
+    for part in
+        ["a: the window's slide", "b: the window's size", "c: the window's gap", "d: a count"]
+    {
         assert!(message.contains(&format!("operator {part}")), "{part} in {message}");
     }
     assert!(!message.contains("fine"), "{message}");

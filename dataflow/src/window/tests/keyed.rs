@@ -12,11 +12,7 @@ use crate::testing::suite;
 type Joined = (Vec<(i64, i64)>, bool);
 
 /// Sessions from all records of each key, joined anew at every record.
-fn sessions(
-    elements: &[Element<Record>],
-    gap: i64,
-    lateness: i64,
-) -> (Vec<Outcome>, Vec<Record>) {
+fn sessions(elements: &[Element<Record>], gap: i64, lateness: i64) -> (Vec<Outcome>, Vec<Record>) {
     let mut open: BTreeMap<u8, Vec<Joined>> = BTreeMap::new();
     let (mut out, mut late, mut watermark) = (Vec::new(), Vec::new(), i64::MIN);
     let span = |records: &[(i64, i64)]| {
@@ -60,9 +56,7 @@ fn sessions(
                             out.push(show(*key, records));
                         }
                     }
-                    all.retain(|(records, _)| {
-                        watermark < span(records).1.saturating_add(lateness)
-                    });
+                    all.retain(|(records, _)| watermark < span(records).1.saturating_add(lateness));
                 }
             }
             _ => {}
@@ -79,7 +73,7 @@ fn counts(elements: &[Element<Record>], size: usize, every: usize) -> Vec<(u8, V
         let Element::Record((key, value), _) = element else { continue };
         let values = all.entry(*key).or_default();
         values.push(*value);
-        if values.len() % every == 0 {
+        if values.len().is_multiple_of(every) {
             out.push((*key, values[values.len().saturating_sub(size)..].to_vec()));
         }
     }

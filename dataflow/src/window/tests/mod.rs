@@ -1,6 +1,7 @@
 //! Windows against a model that keeps every record, under disorder, lateness and restores.
 
 mod aligned;
+mod captured;
 mod errors;
 mod keyed;
 mod uneven;
@@ -72,6 +73,7 @@ fn play<U: Data + Ord>(
 }
 
 /// What `apply` puts out in these tests.
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::unnecessary_wraps, reason = "as apply has it")]
 fn outcome(key: &u8, window: Window, records: &[Record]) -> Option<Outcome> {
     let mut values: Vec<i64> = records.iter().map(|record| record.1).collect();
     values.sort_unstable();

@@ -80,7 +80,8 @@ fn is_ahead(key: u8) -> bool {
 
 /// One key of the half that is ahead, and one of the other.
 fn two_keys() -> (u8, u8) {
-    ((0..).find(|key| is_ahead(*key)).unwrap(), (0..).find(|key| !is_ahead(*key)).unwrap())
+    let find = |ahead| (0..=u8::MAX).find(|key| is_ahead(*key) == ahead).unwrap();
+    (find(true), find(false))
 }
 
 struct Rig<P: Operator<In = Record, Out = Out, Side = Record>> {

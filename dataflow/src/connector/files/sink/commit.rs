@@ -2,6 +2,7 @@
 //!
 //! Receives what [`super::write`] prepared, from the engine after the snapshot is published or, after a
 //! restore, out of the snapshot. Invariant: a repeated commit changes nothing, and no file is ever replaced.
+//! Whoever reads the files may move them away, so that a commit happened is noted beside the files that wait.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -37,11 +38,11 @@ impl Committer for FileCommitter {
         blocking(move || publish(&pending)).await
     }
 
-    async fn recover(&self, _: Epoch, pending: Vec<FilePending>) -> Result<()> {
+    async fn recover(&self, epoch: Epoch, pending: Vec<FilePending>) -> Result<()> {
         let names = self.names.clone();
         blocking(move || {
             pending.iter().try_for_each(publish)?;
-            clear(&names)
+            clear(&names, epoch)
         })
         .await
     }
@@ -55,16 +56,49 @@ async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<
 
 /// Moves files to where they are read, durably.
 fn publish(pending: &FilePending) -> Result<()> {
+    let Some(waiting) = pending.files.first().and_then(|file| Path::new(&file.pending).parent())
+    else {
+        return Ok(());
+    };
+    let done = Names::done(waiting, pending.task);
+    let was_done = noted(&done)? >= Some(pending.epoch);
     let mut directories = BTreeSet::new();
     for file in &pending.files {
-        reveal(file)?;
+        reveal(file, was_done)?;
         directories.extend(Path::new(&file.target).parent());
     }
-    directories.into_iter().try_for_each(sync_directory)
+    directories.into_iter().try_for_each(sync_directory)?;
+    note(&done, pending.epoch)
 }
 
-/// Moves a file, unless that was done before.
-fn reveal(file: &PendingFile) -> Result<()> {
+/// The newest epoch whose commit is noted.
+fn noted(done: &Path) -> Result<Option<Epoch>> {
+    match std::fs::read_to_string(done) {
+        // A note that was cut short by a crash is none.
+        Ok(text) => Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).map(Epoch)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail("cannot read", done, error)),
+    }
+}
+
+/// Notes that an epoch is committed. Without it the commit would be looked at again, which is harmless as long
+/// as the files stay where they appeared: it need not be durable.
+fn note(done: &Path, epoch: Epoch) -> Result<()> {
+    std::fs::write(done, format!("{epoch}\n")).map_err(|error| fail("cannot write", done, error))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(fail("cannot remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Moves a file, unless that was done before. Where `was_done`, its reader may have taken it away since.
+fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
     let (pending, target) = (Path::new(&file.pending), Path::new(&file.target));
     let is_there = target.try_exists().map_err(|error| fail("cannot look at", target, error))?;
     let waits = pending.try_exists().map_err(|error| fail("cannot look at", pending, error))?;
@@ -77,6 +111,7 @@ fn reveal(file: &PendingFile) -> Result<()> {
             }
         },
         (false, true) => Ok(()),
+        (false, false) if was_done => Ok(()),
         (true, true) => Err(Error::invalid(format!(
             "{} exists and is not of this sink: give the sink a directory or a prefix of its own",
             target.display()
@@ -88,22 +123,20 @@ fn reveal(file: &PendingFile) -> Result<()> {
     }
 }
 
-/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved.
-fn clear(names: &Names) -> Result<()> {
+/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved. A history that
+/// begins anew, at epoch 0, counts from 1: what is noted of an earlier one says nothing of it.
+fn clear(names: &Names, epoch: Epoch) -> Result<()> {
     let waiting = names.waiting();
     let entries =
         std::fs::read_dir(waiting).map_err(|error| fail("cannot list", waiting, error))?;
     for entry in entries {
         let entry = entry.map_err(|error| fail("cannot list", waiting, error))?;
-        if !entry.file_name().to_str().is_some_and(|name| names.is_left_over(name)) {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if !names.is_left_over(name) && !(epoch == Epoch(0) && names.is_note(name)) {
             continue;
         }
-        match std::fs::remove_file(entry.path()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(fail("cannot remove", &entry.path(), error));
-            }
-            _ => {}
-        }
+        remove(&entry.path())?;
     }
     Ok(())
 }

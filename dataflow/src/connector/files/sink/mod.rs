@@ -13,6 +13,7 @@ mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::Guarantee;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,10 @@ pub struct PendingFile {
 /// The files of one task and epoch that wait for their snapshot to be published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePending {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The task that wrote them.
+    pub task: u32,
     /// The files, in the order in which they were written.
     pub files: Vec<PendingFile>,
 }

@@ -84,6 +84,17 @@ impl Names {
         self.directory.join(format!("{prefix}-{run}-{epoch}-{task}-{number}.{}", self.extension))
     }
 
+    /// Where a task notes which epoch it has committed, beside its files that wait.
+    pub(super) fn done(waiting: &Path, task: u32) -> PathBuf {
+        waiting.join(format!("done-{task}"))
+    }
+
+    /// Whether a file is such a note, of a task that this task looks after.
+    pub(super) fn is_note(&self, name: &str) -> bool {
+        let task = name.strip_prefix("done-").and_then(|task| task.parse::<u32>().ok());
+        task.is_some_and(|task| task % self.parallelism == self.task)
+    }
+
     /// Whether a file that waits was left by a lower run, by a task whose files this task looks after.
     pub(super) fn is_left_over(&self, name: &str) -> bool {
         let mut parts = name.splitn(3, '-');
@@ -126,6 +137,7 @@ mod tests {
     use std::sync::Arc;
 
     use millstream_protocol::id::TaskIndex;
+    use millstream_protocol::key_group::KeyGroups;
 
     use super::*;
     use crate::task::TaskInfo;
@@ -135,7 +147,7 @@ mod tests {
             operator: sink.into(),
             task: TaskIndex(task),
             parallelism,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let ctx = SinkContext { info, run: Run(7), job: job.into() };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_protocol::id::{Epoch, Run, TaskIndex};
+use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::batch::Batch;
@@ -31,7 +32,7 @@ impl<F: Encode> Task<F> {
             operator: id.into(),
             task: TaskIndex(task),
             parallelism,
-            key_groups: Default::default(),
+            key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
         let ctx = SinkContext { info, run: Run(run), job: "ns/job".into() };
@@ -73,11 +74,13 @@ fn shown(directory: &Path) -> BTreeMap<String, String> {
     named.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
 }
 
+/// The files that wait, without the notes of what is committed.
 fn waiting(directory: &Path, sink: &str) -> Vec<String> {
     let path = directory.join(".pending/ns%2Fjob").join(sink);
     let entries = fs::read_dir(path).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with("done-"));
     names.sort();
     names
 }
@@ -129,6 +132,22 @@ fn a_crash_between_prepare_and_commit_loses_nothing_and_leaves_nothing() {
     Task::open(&sink, "out", 2, 1, 2).recover(&pending[1..]).unwrap();
     assert!(waiting(dir.path(), "out").is_empty());
     assert_eq!(shown(dir.path()).into_values().collect::<Vec<_>>(), ["1\n", "1\n"]);
+}
+
+#[test]
+fn whoever_reads_the_files_may_take_them_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = json(dir.path());
+    let mut task = Task::open(&sink, "out", 1, 0, 1);
+    task.write(vec![1]);
+    let pending = task.prepare(1).unwrap();
+    task.commit(&pending).unwrap();
+    fs::remove_file(dir.path().join("ns.job.out-1-1-0-0.ndjson")).unwrap();
+    let task = Task::open(&sink, "out", 2, 0, 1);
+    task.recover(std::slice::from_ref(&pending)).unwrap();
+    // A history that begins anew must not take the old one's notes for its own.
+    run(task.committer.recover(Epoch(0), Vec::new())).unwrap();
+    assert_eq!(task.commit(&pending).unwrap_err().kind(), Kind::Corrupt);
 }
 
 #[test]
@@ -218,7 +237,7 @@ fn a_directory_or_prefix_that_cannot_be_is_refused() {
         operator: "out".into(),
         task: TaskIndex(0),
         parallelism: 1,
-        key_groups: Default::default(),
+        key_groups: KeyGroups::default(),
         counters: Arc::default(),
     };
     let ctx = SinkContext { info, run: Run(1), job: "ns/job".into() };

@@ -144,7 +144,7 @@ impl<F: Encode> Writer for FileWriter<F> {
             return Ok(Prepared::nothing());
         }
         let closed = std::mem::take(&mut self.closed);
-        let mut pending = FilePending::default();
+        let mut pending = FilePending { epoch, task: self.names.task, files: Vec::new() };
         for (path, number) in &closed {
             let target = self.free_target(epoch, *number);
             pending.files.push(PendingFile { pending: text(path), target: text(&target) });

@@ -1,0 +1,354 @@
+//! Mistakes of a user: each ends in the documented exit code and one line that says what and where.
+//!
+//! This binary is a user's binary as well: with [`ROLE`] set it has the programs below.
+
+mod support;
+
+use std::env;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::ExitCode;
+
+use millstream_worker::connector::collection::Collection;
+use millstream_worker::connector::discard::Discard;
+use millstream_worker::connector::files::{FileSink, Files};
+use millstream_worker::connector::generator::Generator;
+use millstream_worker::connector::print::Print;
+use millstream_worker::{Job, Result, programs};
+
+use support::{Place, ROLE, Ran};
+
+/// Numbers without end, a thousand a second.
+fn numbers() -> Generator<fn(u64) -> u64, u64> {
+    Generator::new((|n| n) as fn(u64) -> u64).records_per_second(1000.0)
+}
+
+/// A count per key.
+fn count(job: &mut Job) -> Result<()> {
+    let keyed = job.source("numbers", numbers()).key_by(|n| n % 10);
+    let counts = keyed.scan("count", 0u64, |count, n| {
+        *count += 1;
+        n
+    });
+    counts.sink("out", Discard::new());
+    Ok(())
+}
+
+/// The same ids, the count of another type.
+fn count_wide(job: &mut Job) -> Result<()> {
+    let keyed = job.source("numbers", numbers()).key_by(|n| n % 10);
+    let counts = keyed.scan("count", (0u64, 0u64), |count, n| {
+        count.0 += 1;
+        n
+    });
+    counts.sink("out", Discard::new());
+    Ok(())
+}
+
+/// Another program altogether.
+fn pass(job: &mut Job) -> Result<()> {
+    job.source("digits", numbers()).sink("nowhere", Discard::new());
+    Ok(())
+}
+
+/// Two ids that are equal.
+fn twice(job: &mut Job) -> Result<()> {
+    let numbers = job.source("numbers", Collection::of([1u64, 2, 3]));
+    numbers.sink("out", Discard::new());
+    numbers.map(|n| n + 1).sink("out", Discard::new());
+    Ok(())
+}
+
+/// Reads numbers from the file in the argument `in`.
+fn read(job: &mut Job) -> Result<()> {
+    let files = Files::json::<u64>(job.args().get("in")?);
+    job.source("files", files).sink("out", Discard::new());
+    Ok(())
+}
+
+/// Prints.
+fn print(job: &mut Job) -> Result<()> {
+    job.source("numbers", Collection::of([1u64, 2, 3])).sink("shown", Print::json());
+    Ok(())
+}
+
+/// Writes more to a file than fits where files are limited.
+fn write(job: &mut Job) -> Result<()> {
+    let numbers = Generator::new(|n| n).records(100_000);
+    job.source("numbers", numbers).sink("files", FileSink::json("out"));
+    Ok(())
+}
+
+/// Panics at a record.
+fn panicking(job: &mut Job) -> Result<()> {
+    let numbers = job.source("numbers", Collection::of([1u64, 0]));
+    numbers.key_by(|n| *n).scan("quotients", (), |(), n| 6 / n).sink("out", Discard::new());
+    Ok(())
+}
+
+/// Panics in the function that selects the key, which runs in the source's task.
+fn panicking_key(job: &mut Job) -> Result<()> {
+    let numbers = job.source("numbers", Collection::of([1u64, 0]));
+    numbers.key_by(|n| 6 / n).scan("counts", (), |(), n| n).sink("out", Discard::new());
+    Ok(())
+}
+
+fn job(program: &str, args: &str) -> String {
+    format!(
+        "
+apiVersion: millstream.dev/v1alpha1
+kind: StreamJob
+metadata: {{name: trial}}
+spec:
+  program: {{name: {program}, args: {args}}}
+  snapshots: {{store: 'file://state', interval: 1h}}
+"
+    )
+}
+
+const RUN: &[&str] = &["run", "job.yaml", "--threads", "2"];
+
+fn place(program: &str, args: &str) -> Place {
+    Place::new(&env::current_exe().unwrap(), &job(program, args))
+}
+
+fn run(place: &Place, more: &[&str]) -> Ran {
+    place.run(&[RUN, more].concat())
+}
+
+fn job_file_that_is_not_there() {
+    let place = place("count", "{}");
+    place
+        .run(&["run", "jobs.yaml"])
+        .refused(2, "cannot read jobs.yaml: No such file or directory (os error 2)");
+}
+
+fn job_file_that_is_not_yaml() {
+    let place = place("count", "{}");
+    place.write("job.yaml", "spec: [1\n");
+    let reason = "job.yaml: did not find expected ',' or ']' at line 2 column 1, while parsing a \
+                  flow sequence at line 1 column 7";
+    run(&place, &[]).refused(2, reason);
+    place.write("job.yaml", [0xff, 0xfe]);
+    run(&place, &[]).refused(2, "cannot read job.yaml: stream did not contain valid UTF-8");
+    place.write("job.yaml", "text\n");
+    run(&place, &[])
+        .refused(2, "job.yaml: invalid type: string \"text\", expected struct StreamJob");
+}
+
+fn unknown_field() {
+    let place = place("count", "{}");
+    place.write("job.yaml", job("count", "{}").replace("interval", "intervall"));
+    let reason =
+        "job.yaml: unknown field spec.snapshots.intervall: check its spelling and its place";
+    run(&place, &[]).refused(2, reason);
+}
+
+fn field_of_the_wrong_type() {
+    let place = place("count", "{}");
+    place.write("job.yaml", job("count", "{}").replace("1h", "[1]"));
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.err.starts_with("error: job.yaml: spec.snapshots.interval: invalid type"),
+        "{ran:?}"
+    );
+    run(&place, &["--set", "spec.snapshots.interval=1h", "--set", "spec.workers=many"])
+        .refused(2, "job.yaml: spec.workers: invalid type: string \"many\", expected u32");
+}
+
+fn program_that_is_not_there() {
+    let names = "count, count-wide, panicking, panicking-key, pass, print, read, twice, write";
+    run(&place("counts", "{}"), &[]).refused(
+        2,
+        &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
+    );
+    let place = place("count", "{}");
+    place.write("job.yaml", job("count", "{}").replace("name: count,", ""));
+    run(&place, &[]).refused(
+        2,
+        &format!("trial: spec.program.name: say which program to run; this binary has {names}"),
+    );
+}
+
+fn argument_that_is_missing() {
+    run(&place("read", "{}"), &[])
+        .refused(2, "trial: the program needs the argument in: set spec.program.args.in");
+}
+
+fn two_operators_with_one_id() {
+    let place = place("twice", "{}");
+    let ran = run(&place, &[]);
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(2), 1), "{ran:?}");
+    assert!(ran.err.starts_with("error: trial: the id \"out\" is used twice, here and at "));
+    assert_eq!(ran.err.matches("bad_input.rs:").count(), 2, "both places: {ran:?}");
+    assert!(place.objects("trial").is_empty());
+}
+
+fn more_threads_than_key_groups() {
+    let place = place("count", "{}");
+    let reason = "spec.threadsPerWorker: is 5: write at least 1, and at most so many that workers \
+                  x threadsPerWorker (5) does not exceed keyGroups (4)";
+    place
+        .run(&["run", "job.yaml", "--threads", "5", "--set", "spec.keyGroups=4"])
+        .refused(2, reason);
+    place.run(&["run", "job.yaml", "--threads", "0"]).refused(2, "--threads: write 1 or more");
+}
+
+fn data_file_that_is_not_there() {
+    let place = place("read", "{in: numbers.json}");
+    let reason = "trial: operator files: cannot look at numbers.json: No such file or directory \
+                  (os error 2)";
+    run(&place, &[]).refused(2, reason);
+    let empty = Place::new(&env::current_exe().unwrap(), &job("read", "{in: '*.json'}"));
+    let ran = run(&empty, &[]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.starts_with("error: trial: operator files: no file matches *.json: "));
+}
+
+fn record_that_does_not_decode() {
+    let place = place("read", "{in: numbers.json}");
+    place.write("numbers.json", "1\n2\nthree\n4\n");
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let reason = "error: trial: operator files: numbers.json, line 3: expected ident at column 2: \
+                  three (to leave such records out: on_malformed)";
+    assert_eq!(ran.err.lines().last(), Some(reason), "{ran:?}");
+}
+
+/// A full disk may be emptied: the job says so, and tries again until it is stopped.
+fn disk_that_is_full() {
+    let shell = |program: &str, script: &str, reason: &str| {
+        let place = Place::new(Path::new("/bin/sh"), &job(program, "{}"));
+        let binary = env::current_exe().unwrap();
+        let ran = place.run_until(reason, &["-c", script, binary.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+        let last = "trial stopped without a snapshot: run job.yaml resumes from the last one";
+        assert_eq!(ran.err.lines().last(), Some(last));
+    };
+    let full = "exec \"$0\" run job.yaml --threads 1 > /dev/full";
+    shell("print", full, "operator shown: cannot print: No space left on device");
+    // The signal would end the process; ignored, it is an error, as on a full disk.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" run job.yaml --threads 1";
+    shell("write", limited, "operator files: cannot write out/.pending/");
+    let nothing = "trap '' XFSZ; ulimit -f 0; exec \"$0\" run job.yaml --threads 1";
+    shell("count", nothing, "log entry 1: cannot write ");
+}
+
+fn store_that_is_no_directory() {
+    let place = place("count", "{}");
+    place.write("state", "a file");
+    let path = place.path("state/default/trial/committed/");
+    let reason = format!(
+        "trial: cannot list {}: Not a directory (os error 20): correct spec.snapshots.store",
+        path.display()
+    );
+    run(&place, &[]).refused(2, &reason);
+}
+
+/// Runs a program, then another under the same name: refused, and the store is as it was.
+fn other_program(then: &str, args: &[&str], reason: impl Fn(&str) -> String) {
+    let place = place("count", "{}");
+    let ran = place.run_until("starts from an empty state", RUN);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let before = place.objects("trial");
+    place.write("job.yaml", job(then, "{}"));
+    let uri = format!(
+        "file://{}",
+        place.path("state/default/trial/log/00000000000000000002.json").display()
+    );
+    run(&place, args).refused(2, &format!("trial: {}", reason(&uri)));
+    assert_eq!(place.objects("trial"), before);
+}
+
+fn store_of_another_program() {
+    other_program("pass", &[], |uri| {
+        format!(
+            "no operator of snapshot {uri} is in this program: the snapshot has numbers, count, \
+             out, the program has digits, nowhere. For another program use another name; to begin \
+             again from nothing write restore.from: Empty (--fresh)"
+        )
+    });
+}
+
+fn state_whose_type_changed() {
+    let narrow = r#"{"TUPLE":["U64","U64"]}"#;
+    let wide = r#"{"TUPLE":["U64",{"TUPLE":["U64","U64"]}]}"#;
+    other_program("count-wide", &[], |uri| {
+        format!(
+            "state state of operator count is value of {narrow} in snapshot {uri} and value of {wide} \
+             in the program: keep the old type, read it with .migrate::<Old>(..), or write \
+             restore.allowDroppedState: true to lose the state"
+        )
+    });
+}
+
+fn key_groups_that_changed() {
+    other_program("count", &["--set", "spec.keyGroups=64"], |uri| {
+        format!(
+            "spec.keyGroups is 64, but snapshot {uri} has 720: a job's key groups cannot change, \
+             write the old number"
+        )
+    });
+}
+
+/// A panic is a user's mistake that a new version of the program may mend: restarted, until stopped.
+fn panic_in_a_program() {
+    for (program, operator) in [("panicking", "quotients"), ("panicking-key", "numbers")] {
+        let place = place(program, "{}");
+        let reason = format!("trial restarts: operator {operator}: panicked: attempt to divide");
+        let ran = place.run_until(&reason, RUN);
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+    }
+}
+
+macro_rules! tests {
+    ($($test:ident),+ $(,)?) => { &[$((stringify!($test), $test as fn())),+] };
+}
+
+const TESTS: &[(&str, fn())] = tests![
+    job_file_that_is_not_there,
+    job_file_that_is_not_yaml,
+    unknown_field,
+    field_of_the_wrong_type,
+    program_that_is_not_there,
+    argument_that_is_missing,
+    two_operators_with_one_id,
+    more_threads_than_key_groups,
+    data_file_that_is_not_there,
+    record_that_does_not_decode,
+    disk_that_is_full,
+    store_that_is_no_directory,
+    store_of_another_program,
+    state_whose_type_changed,
+    key_groups_that_changed,
+    panic_in_a_program,
+];
+
+fn main() -> ExitCode {
+    if env::var_os(ROLE).is_some() {
+        return millstream_worker::main(programs![
+            count,
+            count_wide,
+            panicking,
+            panicking_key,
+            pass,
+            print,
+            read,
+            twice,
+            write
+        ]);
+    }
+    let wanted: Vec<_> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(&**part));
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
+        let ok = catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+        *(if ok { &mut passed } else { &mut failed }) += 1;
+    }
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {passed} passed; {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,237 @@
+//! A store that was damaged: `run` and `snapshots verify` name the object, and change nothing that is there.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use support::Place;
+
+/// Counts without end, so that a start has a snapshot to go on from.
+const JOB: &str = "
+apiVersion: millstream.dev/v1alpha1
+kind: StreamJob
+metadata: {name: counts}
+spec:
+  program: {name: counter, args: {recordsPerSecond: '20000', keys: '100'}}
+  snapshots: {store: 'file://state', interval: 1h}
+";
+
+const RUN: &[&str] = &["run", "job.yaml", "--threads", "2"];
+
+/// A claim, a snapshot, a claim, a snapshot: each life of the job leaves one of each.
+const LOG: [&str; 4] = [
+    "log/00000000000000000001.json",
+    "log/00000000000000000002.json",
+    "log/00000000000000000003.json",
+    "log/00000000000000000004.json",
+];
+
+/// The claim of a start that comes to nothing.
+const NEXT_CLAIM: &str = "log/00000000000000000005.json";
+
+/// A job that was stopped twice, and what it left in the store.
+fn stopped() -> (Place, BTreeMap<String, Vec<u8>>) {
+    let place = Place::new(Path::new(env!("CARGO_BIN_EXE_millstream-worker")), JOB);
+    for start in ["starts from an empty state", "resumes from snapshot 1"] {
+        let ran = place.run_until(start, RUN);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let objects = place.objects("counts");
+    let log: Vec<_> = objects.keys().filter(|name| name.starts_with("log/")).collect();
+    assert_eq!(log, LOG, "{objects:?}");
+    (place, objects)
+}
+
+fn uri(place: &Place, object: &str) -> String {
+    format!("{}/{object}", job(place))
+}
+
+/// The job's place, as the command line takes it.
+fn job(place: &Place) -> String {
+    format!("file://{}", place.path("state/default/counts").display())
+}
+
+/// The part that the last snapshot reads, which is of the second run.
+fn last_part(objects: &BTreeMap<String, Vec<u8>>) -> &str {
+    objects.keys().find(|name| name.starts_with("parts/2/")).unwrap()
+}
+
+/// Damages an object, or takes it away where `with` says none.
+fn damage(
+    place: &Place,
+    object: &str,
+    with: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+) -> BTreeMap<String, Vec<u8>> {
+    let path = place.path("state/default/counts").join(object);
+    let mut bytes = fs::read(&path).unwrap();
+    match with(&mut bytes) {
+        Some(()) => fs::write(&path, bytes).unwrap(),
+        None => fs::remove_file(&path).unwrap(),
+    }
+    place.objects("counts")
+}
+
+fn flip(at: impl Fn(&[u8]) -> usize) -> impl Fn(&mut Vec<u8>) -> Option<()> {
+    move |bytes| {
+        let at = at(bytes);
+        bytes[at] ^= 0x55;
+        Some(())
+    }
+}
+
+fn cut(bytes: &mut Vec<u8>) -> Option<()> {
+    bytes.truncate(bytes.len() / 2);
+    Some(())
+}
+
+fn take_away(_: &mut Vec<u8>) -> Option<()> {
+    None
+}
+
+/// `run` and `verify` refuse with this reason; besides a claim, where `claims`, nothing is new in the store.
+fn refused(place: &Place, before: &BTreeMap<String, Vec<u8>>, claims: bool, reason: &str) {
+    place.run(&["snapshots", "verify", &job(place)]).refused(1, reason);
+    assert_eq!(place.objects("counts"), *before, "verify changes nothing");
+
+    let ran = place.run(RUN);
+    ran.refused(1, &format!("counts: {reason}"));
+    let mut after = place.objects("counts");
+    assert_eq!(after.remove(NEXT_CLAIM).is_some(), claims, "{after:?}");
+    assert_eq!(after, *before, "run changes nothing that is there");
+}
+
+#[test]
+fn a_part_with_a_wrong_byte_is_named_and_the_job_goes_on_when_it_is_back() {
+    let (place, whole) = stopped();
+    let part = last_part(&whole).to_owned();
+    let before = damage(&place, &part, flip(|bytes| bytes.len() / 2));
+    let reason = format!(
+        "{} does not match its checksum in manifest 4: restore from another snapshot, or bring \
+         the object back from a backup",
+        uri(&place, &part)
+    );
+    refused(&place, &before, true, &reason);
+
+    place.write(&format!("state/default/counts/{part}"), &whole[&part]);
+    let ran = place.run_until("resumes from snapshot 2", RUN);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_part_that_was_cut_short_is_named() {
+    let (place, whole) = stopped();
+    let part = last_part(&whole).to_owned();
+    let before = damage(&place, &part, cut);
+    let path = place.path("state/default/counts").join(part);
+    let reason = format!("{} is shorter than the manifest says", path.display());
+    refused(&place, &before, true, &reason);
+}
+
+#[test]
+fn a_part_that_is_missing_is_named() {
+    let (place, whole) = stopped();
+    let part = last_part(&whole).to_owned();
+    let before = damage(&place, &part, take_away);
+    let path = place.path("state/default/counts").join(part);
+    refused(&place, &before, true, &format!("{} is missing", path.display()));
+}
+
+#[test]
+fn a_log_entry_that_does_not_read_is_named() {
+    for entry in LOG {
+        let (place, _) = stopped();
+        let before = damage(&place, entry, flip(|_| 0));
+        let reason = format!(
+            "{}: entry does not read as a claim, manifest or tombstone: ",
+            uri(&place, entry)
+        );
+        let ran = place.run(RUN);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.starts_with(&format!("error: counts: {reason}")), "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1);
+        let ran = place.run(&["snapshots", "verify", &uri(&place, LOG[1])]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.starts_with(&format!("error: {reason}")), "{ran:?}");
+        assert_eq!(place.objects("counts"), before);
+    }
+}
+
+#[test]
+fn a_manifest_that_was_cut_short_is_named() {
+    let (place, _) = stopped();
+    let before = damage(&place, LOG[3], cut);
+    let ran = place.run(RUN);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains(&uri(&place, LOG[3])), "{ran:?}");
+    assert_eq!(place.objects("counts"), before);
+}
+
+#[test]
+fn a_gap_in_the_log_is_named() {
+    for (place_in_log, entry) in LOG.into_iter().enumerate().take(3) {
+        let (place, _) = stopped();
+        let before = damage(&place, entry, take_away);
+        let next = LOG[place_in_log + 1];
+        let reason = format!(
+            "{} is missing from the log although {next} is there: restore the object",
+            uri(&place, entry)
+        );
+        refused(&place, &before, false, &reason);
+    }
+}
+
+#[test]
+fn a_last_manifest_that_is_missing_is_not_taken_for_an_older_history() {
+    let (place, _) = stopped();
+    let before = damage(&place, LOG[3], take_away);
+    let reason = format!(
+        "{} is missing from the log although committed/4 is there: restore the object",
+        uri(&place, LOG[3])
+    );
+    refused(&place, &before, false, &reason);
+}
+
+#[test]
+fn a_log_that_is_gone_is_not_taken_for_a_new_job() {
+    let (place, _) = stopped();
+    fs::remove_dir_all(place.path("state/default/counts/log")).unwrap();
+    let before = place.objects("counts");
+    let reason = format!(
+        "{} is missing from the log although committed/4 is there: restore the object",
+        uri(&place, LOG[3])
+    );
+    refused(&place, &before, false, &reason);
+}
+
+/// The mark says that output is visible. Where it is missing, the output is made visible again, which changes
+/// nothing, and the mark is written again.
+#[test]
+fn a_missing_mark_is_made_up_for() {
+    let (place, whole) = stopped();
+    damage(&place, "committed/4", take_away);
+    let ran = place.run_until("resumes from snapshot 2", RUN);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let after = place.objects("counts");
+    assert_eq!(after["committed/4"], whole["committed/4"]);
+}
+
+#[test]
+fn a_whole_store_verifies_and_a_job_with_a_damaged_log_can_be_removed() {
+    let (place, objects) = stopped();
+    let (job, last) = (job(&place), uri(&place, LOG[3]));
+    let ran = place.run(&["snapshots", "verify", &job]);
+    assert!(ran.out.starts_with(&format!("{last} is whole: ")), "{ran:?}");
+    assert_eq!(ran.code, Some(0));
+    let relative = place.run(&["snapshots", "verify", "file://state/default/counts"]);
+    assert_eq!(relative.out, ran.out, "a relative place is below the current directory");
+
+    damage(&place, LOG[0], cut);
+    let ran = place.run(&["snapshots", "delete", &job]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(place.objects("counts").len(), objects.len(), "not without --yes");
+    let ran = place.run(&["snapshots", "delete", &job, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(place.objects("counts").is_empty());
+}
