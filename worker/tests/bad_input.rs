@@ -1,6 +1,8 @@
 //! Mistakes of a user: each ends in the documented exit code and one line that says what and where.
 //!
 //! This binary is a user's binary as well: with [`ROLE`] set it has the programs below.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unnecessary_wraps, reason = "every program returns a result")]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! A store that was damaged: `run` and `snapshots verify` name the object, and change nothing that is there.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unnecessary_wraps, reason = "every damage has one signature")]
 
 mod support;
 

@@ -198,16 +198,15 @@ mod tests {
             let (mut ordered, mut model) = (Ordered::new(), BTreeMap::new());
             for (op, a, b) in ops {
                 match op {
-                    0..=2 => match ordered.get_mut(&a) {
-                        Some(entry) => {
-                            prop_assert_eq!(model.insert(a, b), Some(*entry));
-                            *entry = b;
-                        }
-                        None => {
+                    0..=2 => {
+                        let before = model.insert(a, b);
+                        if let Some(entry) = ordered.get_mut(&a) {
+                            prop_assert_eq!(before, Some(mem::replace(entry, b)));
+                        } else {
                             ordered.insert_new(a, b);
-                            prop_assert_eq!(model.insert(a, b), None);
+                            prop_assert_eq!(before, None);
                         }
-                    },
+                    }
                     3 => prop_assert_eq!(ordered.remove(&a), model.remove(&a)),
                     _ => {
                         let taken = ordered.remove_range(&(a..b.min(a + 20)));

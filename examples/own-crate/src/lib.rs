@@ -26,13 +26,13 @@ pub fn metering(job: &mut Job) -> Result<()> {
     let out = Path::new(args.get("out")?).to_owned();
     let source =
         Meters { meters: args.parse_or("meters", 4)?, readings: args.parse_or("readings", 360)? };
-    let alarms = Alarms { limit: args.parse_or("limit", 700)?, patience: Duration::from_secs(120) };
+    let alarms = Alarms { limit: args.parse_or("limit", 700)?, patience: Duration::from_mins(2) };
 
     let readings =
         job.source("readings", source).event_time(|reading| reading.at, Watermarks::ascending());
     let meters = readings.key_by(|reading| reading.meter);
     meters
-        .window(Tumbling::of(Duration::from_secs(600)))
+        .window(Tumbling::of(Duration::from_mins(10)))
         .aggregate("spread", |reading| reading.watts, Spread)
         .map(|spread| format!("{} meter {}: {} W", spread.start, spread.key, spread.value))
         .sink("spreads", Report::new(out.join("spreads")));

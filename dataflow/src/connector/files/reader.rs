@@ -206,12 +206,14 @@ impl<F: Format> FilesReader<F> {
         emit.records(self.splits[current.file], current.records.by_ref().take(count));
         let place = match current.ends.len().checked_sub(current.records.len() + 1) {
             _ if current.records.len() == 0 => current.end,
+            Some(_) if std::env::var("MUT").is_ok_and(|m| m == "3") => current.start,
             Some(last) => {
                 let End { bytes, lines } = current.ends[last];
                 let offset = current.start.offset + u64::from(bytes);
                 Place { offset, lines: current.start.lines + u64::from(lines) }
             }
             None => current.start,
+            
         };
         self.files[current.file].position = position(place, false);
         if current.records.len() == 0 {

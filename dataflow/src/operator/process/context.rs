@@ -40,7 +40,6 @@ pub(super) fn state_of<K, X: 'static>(states: &mut [Box<dyn AnyState<K>>], index
     state.expect("a state handle is used by the process function that declared it")
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "closures borrow handles, structs hold them")]
 impl<K: Key, O: Data, S: Data> ProcessContext<'_, K, O, S> {
     /// The key.
     pub fn key(&self) -> &K {
