@@ -2,13 +2,14 @@
 
 use crate::time::Timestamp;
 
-/// How many records a full batch holds. 256 cost a quarter of the rate, 4096 cost chains 16 % (measured).
+/// How many records a full batch holds. 256 cost a quarter of the rate, 4096 cost chains 16 %
+/// (measured).
 pub const BATCH_RECORDS: usize = 1024;
 
 /// Records with their event times and, behind `key_by`, their key hashes.
 ///
-/// `times` is empty where the stream has no event time, `hashes` where it is not keyed; else each has one entry
-/// per record.
+/// `times` is empty where the stream has no event time, `hashes` where it is not keyed; else each
+/// has one entry per record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch<T> {
     /// The records, in order.

@@ -1,7 +1,7 @@
 //! [`Engine`]: the tasks of one worker, running. The surface that the worker drives.
 //!
-//! Built from the graph that a program wrote down. Told by the worker to start, to cut, to commit; tells it of
-//! shares, failures and the end through [`Event`]s.
+//! Built from the graph that a program wrote down. Told by the worker to start, to cut, to commit;
+//! tells it of shares, failures and the end through [`Event`]s.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,8 +50,8 @@ pub struct Deployment {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Commands waiting for a thread. A thread takes all of them before each round of its tasks, and there is one
-/// epoch in flight, so a handful is all there ever is.
+/// Commands waiting for a thread. A thread takes all of them before each round of its tasks, and
+/// there is one epoch in flight, so a handful is all there ever is.
 const COMMANDS: usize = 64;
 
 struct Thread {
@@ -98,7 +98,8 @@ impl Engine {
                 job: spec.job.clone(),
             },
         )?;
-        // Each share, each thread's few reports: the queue never fills while somebody listens at all.
+        // Each share, each thread's few reports: the queue never fills while somebody listens at
+        // all.
         let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 4 + 16);
         let shares = events.clone();
         let (encoder, work) = encoder(key_groups, move |key, share| {
@@ -201,7 +202,8 @@ impl EngineCommits {
         self.0.commit(epoch).await
     }
 
-    /// Before the start of a run: recovers the pending output of the snapshot of this epoch, 0 for none.
+    /// Before the start of a run: recovers the pending output of the snapshot of this epoch, 0 for
+    /// none.
     pub async fn recover(&self, epoch: Epoch) -> Result<()> {
         self.0.recover(epoch).await
     }

@@ -1,7 +1,7 @@
 //! The one error type that programs, operators, sources and sinks return.
 //!
-//! Like `anyhow::Error` it takes any error by `?`; unlike it, it says what kind of failure it is, because every
-//! reaction (restart, stop, give up) is decided on the kind alone.
+//! Like `anyhow::Error` it takes any error by `?`; unlike it, it says what kind of failure it is,
+//! because every reaction (restart, stop, give up) is decided on the kind alone.
 
 use std::fmt;
 

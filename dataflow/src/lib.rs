@@ -1,7 +1,7 @@
 //! Millstream's engine, a library: streams, operators, windows, state, exchange, snapshots.
 //!
-//! A program builds a graph on a [`Job`]; an [`engine::Engine`] runs it. Nothing here knows of Kubernetes, gRPC
-//! or the processes around it.
+//! A program builds a graph on a [`Job`]; an [`engine::Engine`] runs it. Nothing here knows of
+//! Kubernetes, gRPC or the processes around it.
 #![warn(missing_docs)]
 
 mod batch;

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Runs streaming jobs.
 ///
-/// Exit codes: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the command line
-/// are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
+/// Exit codes: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the
+/// command line are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
 #[derive(Debug, Parser)]
 #[command(name = "millstream-worker", version)]
 pub(crate) struct Cli {
@@ -31,7 +31,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The StreamJob file, as `kubectl apply` takes it.
+    /// The `StreamJob` file, as `kubectl apply` takes it.
     pub(crate) job: PathBuf,
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Describe {
-    /// The StreamJob file. May be left out where the binary has one program without arguments.
+    /// The `StreamJob` file. May be left out where the binary has one program without arguments.
     pub(crate) job: Option<PathBuf>,
     /// Engine threads to resolve the parallelism for.
     #[arg(long)]
@@ -85,7 +85,8 @@ pub(crate) enum Snapshots {
     },
     /// Show what a snapshot holds.
     Show {
-        /// The snapshot: `<store>/<namespace>/<job>/log/<number>.json`, or the job's place for the newest.
+        /// The snapshot: `<store>/<namespace>/<job>/log/<number>.json`, or the job's place for the
+        /// newest.
         snapshot: String,
     },
     /// Read everything that a snapshot names, and check it.
@@ -103,7 +104,8 @@ pub(crate) enum Snapshots {
     },
 }
 
-/// Reads the command line. Usage errors go to standard error with code 2, help to standard output with 0.
+/// Reads the command line. Usage errors go to standard error with code 2, help to standard output
+/// with 0.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, (String, bool)> {
     Cli::try_parse_from(args).map_err(|error| (error.render().to_string(), error.use_stderr()))
 }

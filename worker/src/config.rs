@@ -1,12 +1,12 @@
-//! Reads a job: the file, `--set`, and what a local run puts in by itself. The only reader of files and
-//! environment besides the connectors.
+//! Reads a job: the file, `--set`, and what a local run puts in by itself. The only reader of files
+//! and environment besides the connectors.
 
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use millstream_coordinator::config::Config;
 use millstream_dataflow::{Error, Result};
-use millstream_protocol::job::StreamJob;
+use millstream_protocol::job::{BackendName, StreamJob};
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
 
@@ -99,6 +99,11 @@ pub(crate) fn local(
         if is_set {
             notes.push(format!("spec.{field} is for clusters and ignored here"));
         }
+    }
+    if spec.state.backend == BackendName::RocksDB {
+        return Err(Error::invalid(
+            "spec.state.backend: RocksDB is not in this build: write Memory, or leave it out",
+        ));
     }
     let store = &mut spec.snapshots.store;
     *store = absolute_store(store)?;

@@ -1,7 +1,7 @@
 //! [`Host`]: the tasks of one run on this worker, with their snapshot in the making.
 //!
-//! Built by [`crate::session`] from a [`Deploy`]; invariant: a snapshot's shares are uploaded together, as one
-//! object, when all of them are there.
+//! Built by [`crate::session`] from a [`Deploy`]; invariant: a snapshot's shares are uploaded
+//! together, as one object, when all of them are there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The process around Millstream's engine: command line, stores, local runs.
 //!
-//! A user's binary depends on this crate alone and calls [`main`] with its programs; everything that a program
-//! needs is re-exported from here.
+//! A user's binary depends on this crate alone and calls [`main`] with its programs; everything
+//! that a program needs is re-exported from here.
 #![warn(missing_docs)]
 
 mod cli;
@@ -32,8 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The whole program of a user's binary: reads the command line and does what it says.
 ///
-/// Returns the exit code: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the
-/// command line are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
+/// Returns the exit code: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its
+/// arguments or the command line are wrong; 3 a newer run owns the job; 4 stopped without a
+/// snapshot.
 pub fn main(programs: &[Program]) -> ExitCode {
     let programs = Programs::new(programs);
     let cli = match cli::parse(std::env::args_os()) {

@@ -1,7 +1,7 @@
 //! `run`: a job on this machine, with the coordinator that a cluster would use.
 //!
-//! Puts the pieces together: the store, one worker served over channels, the coordinator's driver, signals,
-//! and what is shown meanwhile.
+//! Puts the pieces together: the store, one worker served over channels, the coordinator's driver,
+//! signals, and what is shown meanwhile.
 
 use std::fs::File;
 use std::io;

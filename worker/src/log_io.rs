@@ -61,8 +61,8 @@ pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command
     }
 }
 
-/// Reads the whole log, and which manifests are committed. The marks first: an entry is older than its mark, so
-/// a mark without an entry is damage, never an entry that was written in between.
+/// Reads the whole log, and which manifests are committed. The marks first: an entry is older than
+/// its mark, so a mark without an entry is damage, never an entry that was written in between.
 pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, Vec<Seq>)> {
     let committed = store.list(Name::COMMITTED, "").await?;
     let mut entries = Vec::new();

@@ -1,4 +1,5 @@
-//! The stock binary: the programs of [`millstream_worker`]'s quickstart, and the whole command line.
+//! The stock binary: the programs of [`millstream_worker`]'s quickstart, and the whole command
+//! line.
 
 use std::process::ExitCode;
 

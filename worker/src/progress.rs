@@ -1,5 +1,6 @@
 //! What a run shows of itself: a live line on a terminal, else a log line every few seconds.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -145,16 +146,16 @@ impl View {
         );
         if let Some(watermark) = self.watermark() {
             let behind = self.clock.now().millis().saturating_sub(watermark.millis()).max(0);
-            line += &format!("  watermark {watermark}");
+            let _ = write!(line, "  watermark {watermark}");
             // Replayed history is years behind: then only the watermark says something.
             if behind < 24 * 3600 * 1000 {
-                line += &format!(" ({} behind)", brief(Duration::from_millis(behind as u64)));
+                let _ = write!(line, " ({} behind)", brief(Duration::from_millis(behind as u64)));
             }
         }
         match &status.last_snapshot {
             Some(snapshot) => {
                 let age = self.clock.now().millis().saturating_sub(snapshot.completed_at.0).max(0);
-                line += &format!(
+                let _ = write!(line, 
                     "  snapshot {} {} ago, {}B in {}",
                     snapshot.epoch,
                     brief(Duration::from_millis(age as u64)),
@@ -165,7 +166,7 @@ impl View {
             None => line += "  no snapshot yet",
         }
         if let Some(reason) = &status.snapshot_failure {
-            line += &format!("  last snapshot failed: {reason}");
+            let _ = write!(line, "  last snapshot failed: {reason}");
         }
         Some(line)
     }

@@ -1,8 +1,9 @@
-//! The worker's end of a session: takes a coordinator's commands, does the I/O, reports what it saw.
+//! The worker's end of a session: takes a coordinator's commands, does the I/O, reports what it
+//! saw.
 //!
-//! Receives [`Command`]s over a [`Link`], drives an [`Engine`](millstream_dataflow::engine::Engine) through
-//! [`crate::host`], hands [`Report`]s back. Invariant: whatever waits for the store or a sink runs beside the
-//! loop, so that a command is never kept waiting by one before it.
+//! Receives [`Command`]s over a [`Link`], drives an [`Engine`](millstream_dataflow::engine::Engine)
+//! through [`crate::host`], hands [`Report`]s back. Invariant: whatever waits for the store or a
+//! sink runs beside the loop, so that a command is never kept waiting by one before it.
 
 use std::sync::Arc;
 use std::time::Duration;

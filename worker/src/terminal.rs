@@ -1,4 +1,5 @@
-//! What is said to the person at the terminal: results to standard output, everything else to standard error.
+//! What is said to the person at the terminal: results to standard output, everything else to
+//! standard error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

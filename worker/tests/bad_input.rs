@@ -294,7 +294,8 @@ fn key_groups_that_changed() {
     });
 }
 
-/// A panic is a user's mistake that a new version of the program may mend: restarted, until stopped.
+/// A panic is a user's mistake that a new version of the program may mend: restarted, until
+/// stopped.
 fn panic_in_a_program() {
     for (program, operator) in [("panicking", "quotients"), ("panicking-key", "numbers")] {
         let place = place(program, "{}");

@@ -1,4 +1,5 @@
-//! A store that was damaged: `run` and `snapshots verify` name the object, and change nothing that is there.
+//! A store that was damaged: `run` and `snapshots verify` name the object, and change nothing that
+//! is there.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::unnecessary_wraps, reason = "every damage has one signature")]
 
@@ -92,7 +93,8 @@ fn take_away(_: &mut Vec<u8>) -> Option<()> {
     None
 }
 
-/// `run` and `verify` refuse with this reason; besides a claim, where `claims`, nothing is new in the store.
+/// `run` and `verify` refuse with this reason; besides a claim, where `claims`, nothing is new in
+/// the store.
 fn refused(place: &Place, before: &BTreeMap<String, Vec<u8>>, claims: bool, reason: &str) {
     place.run(&["snapshots", "verify", &job(place)]).refused(1, reason);
     assert_eq!(place.objects("counts"), *before, "verify changes nothing");
@@ -207,8 +209,8 @@ fn a_log_that_is_gone_is_not_taken_for_a_new_job() {
     refused(&place, &before, false, &reason);
 }
 
-/// The mark says that output is visible. Where it is missing, the output is made visible again, which changes
-/// nothing, and the mark is written again.
+/// The mark says that output is visible. Where it is missing, the output is made visible again,
+/// which changes nothing, and the mark is written again.
 #[test]
 fn a_missing_mark_is_made_up_for() {
     let (place, whole) = stopped();

@@ -36,7 +36,8 @@ pub(super) fn build(
     match workload {
         Workload::Chain => chain_program(&source, TallySink::new(total, add)),
         Workload::Shuffle => {
-            // A rekeyed identity: each record crosses the exchange and is counted by its key's task.
+            // A rekeyed identity: each record crosses the exchange and is counted by its key's
+            // task.
             let shuffled = source.key_by(|r| r.key).pass("shuffled");
             shuffled.sink("out", TallySink::new(total, add));
         }

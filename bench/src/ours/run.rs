@@ -24,7 +24,8 @@ static TOTAL: Mutex<Option<Arc<Mutex<Tally>>>> = Mutex::new(None);
 /// Runs a workload over so many records.
 pub fn run(workload: Workload, records: u64, options: &Options) -> anyhow::Result<Outcome> {
     let total = Arc::new(Mutex::new(Tally::default()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let watch = Stopwatch::start();
     let done = if options.snapshots {
         *TOTAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(total.clone());

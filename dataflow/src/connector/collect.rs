@@ -1,4 +1,5 @@
-//! A sink that shows its records to the process, each once, when their snapshot is committed. For tests.
+//! A sink that shows its records to the process, each once, when their snapshot is committed. For
+//! tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -6,7 +6,8 @@ use crate::data::Data;
 use crate::error::Result;
 use crate::source::{Emit, Poll, Reader, Source, SourceContext, owner_by_number};
 
-/// A source of given records. Task i of p reads every p-th record, as a split of its own per record residue.
+/// A source of given records. Task i of p reads every p-th record, as a split of its own per record
+/// residue.
 #[derive(Clone, Debug)]
 pub struct Collection<T> {
     records: Arc<Vec<T>>,

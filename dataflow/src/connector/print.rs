@@ -1,7 +1,7 @@
 //! [`Print`]: a sink that prints records to standard output, a JSON value per line.
 //!
-//! Receives batches from the engine; whoever runs the process reads them. At least once: what was printed
-//! cannot be taken back, so a restore prints it again.
+//! Receives batches from the engine; whoever runs the process reads them. At least once: what was
+//! printed cannot be taken back, so a restore prints it again.
 
 use std::io::{ErrorKind, Stdout, Write};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::batch::Batch;
 use crate::error::{Error, Kind, Result};
 use crate::sink::{Prepared, Sink, SinkContext, Writer};
 
-/// A sink that prints records. Lines of several tasks may come in any order, and are never mixed up.
+/// A sink that prints records. Lines of several tasks may come in any order, and are never mixed
+/// up.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, print::Print}};

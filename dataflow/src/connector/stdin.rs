@@ -1,8 +1,8 @@
 //! [`Stdin`]: a source that reads standard input.
 //!
-//! One thread per process reads blocks of complete records into a bounded queue ([`Pump`]); the reader of the
-//! job's one task takes them from there and decodes. Invariant: what was read and not yet decoded survives
-//! a restart of the job within the process.
+//! One thread per process reads blocks of complete records into a bounded queue ([`Pump`]); the
+//! reader of the job's one task takes them from there and decodes. Invariant: what was read and not
+//! yet decoded survives a restart of the job within the process.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -25,8 +25,8 @@ const SPLIT: &str = "stdin";
 
 /// A source that reads standard input, until it is closed. One task reads it.
 ///
-/// At most once: what was read before a failure and is not in the last snapshot is lost, since standard input
-/// cannot be read again. After a restore it goes on with whatever arrives.
+/// At most once: what was read before a failure and is not in the last snapshot is lost, since
+/// standard input cannot be read again. After a restore it goes on with whatever arrives.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::stdin::Stdin};
@@ -99,7 +99,8 @@ impl Pump {
         if self.started.set(()).is_ok() {
             let (sender, receiver) = sync_channel(BLOCKS);
             let (pump, input) = (self.clone(), input());
-            // Not joined: it ends with the process, since a read of a terminal cannot be called back.
+            // Not joined: it ends with the process, since a read of a terminal cannot be called
+            // back.
             Builder::new()
                 .name("stdin".to_owned())
                 .spawn(move || pump.read(input, sender))

@@ -1,7 +1,8 @@
 //! [`ByKeyGroup`]: sends each record to the task that owns its key group.
 //!
-//! Used by a [`super::Router`]. A batch is sorted by receiver with a counting sort over 16-bit places, and the
-//! records then move receiver by receiver: no branch depends on where a record goes.
+//! Used by a [`super::Router`]. A batch is sorted by receiver with a counting sort over 16-bit
+//! places, and the records then move receiver by receiver: no branch depends on where a record
+//! goes.
 
 use std::ptr;
 
@@ -75,9 +76,10 @@ impl<H> ByKeyGroup<H> {
         outlets: &mut Outlets<T>,
     ) {
         debug_assert_eq!(records.len(), self.order.len());
-        // SAFETY: the length is set to 0 first, so no record is dropped here; `order` holds each place below
-        // the former length exactly once (it is a permutation made by `sort`), so each record is read once.
-        // Reading cannot panic; were an allocation to fail, records not yet read would leak, nothing worse.
+        // SAFETY: the length is set to 0 first, so no record is dropped here; `order` holds each
+        // place below the former length exactly once (it is a permutation made by `sort`), so each
+        // record is read once. Reading cannot panic; were an allocation to fail, records not yet
+        // read would leak, nothing worse.
         unsafe { records.set_len(0) };
         let source = records.as_ptr();
         let mut start = 0;

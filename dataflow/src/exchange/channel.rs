@@ -1,8 +1,9 @@
-//! A channel between two tasks of one process: a bounded ring of events, handed over without copying.
+//! A channel between two tasks of one process: a bounded ring of events, handed over without
+//! copying.
 //!
-//! Received from by [`crate::task`], sent to by [`super::Router`]. A sender whose ring is full keeps the event
-//! itself and reports that it is blocked; the task then takes no further input, so what overflows is bounded by
-//! what one input event makes.
+//! Received from by [`crate::task`], sent to by [`super::Router`]. A sender whose ring is full
+//! keeps the event itself and reports that it is blocked; the task then takes no further input, so
+//! what overflows is bounded by what one input event makes.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -24,7 +25,8 @@ pub(crate) enum Event {
     End,
 }
 
-/// Batches in flight per channel. 4 measured as fast as 16; 2 cost 15 %. Marks need a few more places.
+/// Batches in flight per channel. 4 measured as fast as 16; 2 cost 15 %. Marks need a few more
+/// places.
 const RING_EVENTS: usize = 8;
 
 /// Makes a channel. `to` is the bell of the receiving thread, `from` that of the sending one.
@@ -92,7 +94,8 @@ impl Receiver {
             self.was_full = true;
         }
         let event = self.ring.pop().ok()?;
-        // A blocked sender is woken when half of the ring is free: fewer wake-ups than at each place.
+        // A blocked sender is woken when half of the ring is free: fewer wake-ups than at each
+        // place.
         if self.was_full && self.ring.slots() <= RING_EVENTS / 2 {
             self.was_full = false;
             self.sender.ring();

@@ -1,6 +1,8 @@
-//! How records get from the tasks of one chain to those of the next: partition, buffer, send, receive.
+//! How records get from the tasks of one chain to those of the next: partition, buffer, send,
+//! receive.
 //!
-//! Receives from the end of a chain ([`crate::task`]), hands to the inputs of tasks. Knows no operator.
+//! Receives from the end of a chain ([`crate::task`]), hands to the inputs of tasks. Knows no
+//! operator.
 
 mod by_key;
 mod channel;

@@ -4,7 +4,8 @@ use super::router::{Outlets, Partition};
 use crate::batch::Batch;
 use crate::error::Result;
 
-/// Everything to one receiver: forward edges (task i to task i) and global ones (to task 0) know no other.
+/// Everything to one receiver: forward edges (task i to task i) and global ones (to task 0) know no
+/// other.
 pub(crate) struct ToOne;
 
 impl<T: Send + 'static> Partition<T> for ToOne {

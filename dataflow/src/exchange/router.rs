@@ -1,8 +1,9 @@
-//! [`Router`]: the end of a chain. Sorts records into one buffer per receiving task and sends full ones.
+//! [`Router`]: the end of a chain. Sorts records into one buffer per receiving task and sends full
+//! ones.
 //!
-//! Receives from the last operator of a chain, hands to the channels of one edge. Invariant: on each channel
-//! the order of the events is the order in which the router got them, but that a watermark may fall behind
-//! records (it never overtakes one).
+//! Receives from the last operator of a chain, hands to the channels of one edge. Invariant: on
+//! each channel the order of the events is the order in which the router got them, but that a
+//! watermark may fall behind records (it never overtakes one).
 
 use std::marker::PhantomData;
 
@@ -24,7 +25,8 @@ const BATCH_BYTES: usize = 32 << 10;
 
 /// Chooses the receiver of each record, a batch at a time.
 pub(crate) trait Partition<T>: Send {
-    /// Moves the records into the buffers of their receivers and reports those that have become full.
+    /// Moves the records into the buffers of their receivers and reports those that have become
+    /// full.
     fn partition(&mut self, batch: Batch<T>, outlets: &mut Outlets<T>) -> Result<()>;
 }
 

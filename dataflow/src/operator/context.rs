@@ -100,7 +100,8 @@ impl<O: Send + 'static, S: Send + 'static> Context<'_, O, S> {
         self.watermark
     }
 
-    /// How far time has come for a key: a restored key may have seen a later watermark than its new task.
+    /// How far time has come for a key: a restored key may have seen a later watermark than its new
+    /// task.
     #[inline]
     pub fn watermark_of(&self, hash: u64) -> Timestamp {
         if self.floors.is_empty() {
@@ -126,7 +127,8 @@ impl<O: Send + 'static, S: Send + 'static> Context<'_, O, S> {
         self.info
     }
 
-    /// Whether an output is full: a good moment to pause long work and return [`super::Progress::More`].
+    /// Whether an output is full: a good moment to pause long work and return
+    /// [`super::Progress::More`].
     pub fn is_blocked(&self) -> bool {
         self.step.blocked
     }

@@ -36,8 +36,9 @@ impl<T: Data, F: Fn(&T) -> bool + Send + 'static> Operator for Filter<F, T> {
 
     fn on_batch(&mut self, ctx: &mut Context<'_, T>, mut batch: Batch<T>) -> Result<()> {
         let mut kept = 0;
-        // Swapping each record to where it would go needs no branch on what is kept: half of all branches on
-        // random data are mispredicted, which costs more than the swaps. The order of the kept ones stays.
+        // Swapping each record to where it would go needs no branch on what is kept: half of all
+        // branches on random data are mispredicted, which costs more than the swaps. The order of
+        // the kept ones stays.
         if batch.times.is_empty() {
             for index in 0..batch.records.len() {
                 let keep = (self.keep)(&batch.records[index]);

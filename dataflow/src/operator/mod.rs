@@ -1,7 +1,7 @@
 //! Operators: the trait in terms of which each is written, and the ones that Millstream brings.
 //!
-//! Run by a stage of [`crate::task`]. An operator lives in a file of its own together with its methods on the
-//! stream handles.
+//! Run by a stage of [`crate::task`]. An operator lives in a file of its own together with its
+//! methods on the stream handles.
 
 pub mod aggregate;
 mod context;
@@ -33,7 +33,8 @@ use crate::time::Timestamp;
 pub enum Progress {
     /// All is done.
     Done,
-    /// There is more: call again. Nothing else reaches the operator in between but barriers' captures.
+    /// There is more: call again. Nothing else reaches the operator in between but barriers'
+    /// captures.
     More,
 }
 

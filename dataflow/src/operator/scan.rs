@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::state::{State, TableState, schema_of};
 use crate::stream::{Described, KeyedStream, SelectKeys, Stream};
 
-/// Records ahead of the one at work whose table slots are fetched: worth 1.3x and more on large tables.
+/// Records ahead of the one at work whose table slots are fetched: worth 1.3x and more on large
+/// tables.
 const PREFETCH_RECORDS: usize = 16;
 
 impl<K: Key, T: Data> KeyedStream<K, T> {

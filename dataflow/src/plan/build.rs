@@ -1,4 +1,5 @@
-//! Makes the tasks of one worker from the graph: channels first, then chains from their ends to their heads.
+//! Makes the tasks of one worker from the graph: channels first, then chains from their ends to
+//! their heads.
 
 use std::any::Any;
 use std::cell::RefCell;

@@ -1,4 +1,5 @@
-//! From the program to tasks: the graph that handles write down, the plan that travels, the chains that run.
+//! From the program to tasks: the graph that handles write down, the plan that travels, the chains
+//! that run.
 //!
 //! Filled by [`crate::stream`], read by [`crate::engine`].
 

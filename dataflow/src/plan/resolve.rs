@@ -17,8 +17,8 @@ pub(crate) struct Resolved {
     pub(crate) plan: Plan,
 }
 
-/// Resolves the parallelism of each operator: its own, else that of the operator it is joined to by a forward
-/// edge, else all threads.
+/// Resolves the parallelism of each operator: its own, else that of the operator it is joined to by
+/// a forward edge, else all threads.
 pub(crate) fn resolve(graph: &Graph, threads: u32, key_groups: KeyGroups) -> Result<Resolved> {
     let mut errors = graph.errors.clone();
     let mut parallelism: Vec<u32> = Vec::with_capacity(graph.nodes.len());

@@ -7,7 +7,8 @@ use crate::data::Data;
 use crate::stream::{Described, Stream};
 
 impl<T: Data> Stream<T> {
-    /// Writes every record to a sink. The id names the sink's pending output for the life of the job.
+    /// Writes every record to a sink. The id names the sink's pending output for the life of the
+    /// job.
     #[track_caller]
     pub fn sink<S: Sink<Item = T>>(&self, id: &str, sink: S) {
         let described = Described {

@@ -1,6 +1,7 @@
 //! [`Commits`]: the committers of all sink tasks of a worker, by epoch.
 //!
-//! Sink tasks put what they prepared in ([`Register`]); whoever runs the engine tells it to commit or recover.
+//! Sink tasks put what they prepared in ([`Register`]); whoever runs the engine tells it to commit
+//! or recover.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +77,8 @@ struct Slot<C: Committer> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A panic while the lock was held left no half-made change: each holder does one insertion or removal.
+    // A panic while the lock was held left no half-made change: each holder does one insertion or
+    // removal.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

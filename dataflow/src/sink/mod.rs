@@ -1,7 +1,8 @@
 //! Sinks: where records go.
 //!
-//! A [`Sink`] is a description, cloned into every task; it opens a [`Writer`], which an operator of the engine
-//! drives, and a [`Committer`], which makes the output of a published snapshot visible, beside the engine.
+//! A [`Sink`] is a description, cloned into every task; it opens a [`Writer`], which an operator of
+//! the engine drives, and a [`Committer`], which makes the output of a published snapshot visible,
+//! beside the engine.
 
 mod attach;
 mod commit;
@@ -26,7 +27,8 @@ use crate::task::TaskInfo;
 pub trait Sink: Clone + Send + 'static {
     /// The records.
     type Item: Send + 'static;
-    /// What a snapshot keeps of output that is not visible yet: enough to make it visible from anywhere.
+    /// What a snapshot keeps of output that is not visible yet: enough to make it visible from
+    /// anywhere.
     type Pending: Data;
     /// What writes on one task.
     type Writer: Writer<Item = Self::Item, Pending = Self::Pending>;
@@ -96,11 +98,11 @@ pub trait Committer: Send + Sync + 'static {
     /// What a snapshot kept.
     type Pending: Data;
 
-    /// Makes the output of a published snapshot visible. May be called again for the same: then it does
-    /// nothing.
+    /// Makes the output of a published snapshot visible. May be called again for the same: then it
+    /// does nothing.
     async fn commit(&self, epoch: Epoch, pending: Self::Pending) -> Result<()>;
 
-    /// Before the first record of a run: commits what the snapshot holds as pending (its commit may or may not
-    /// have happened), then removes what earlier runs left and no snapshot names.
+    /// Before the first record of a run: commits what the snapshot holds as pending (its commit may
+    /// or may not have happened), then removes what earlier runs left and no snapshot names.
     async fn recover(&self, epoch: Epoch, pending: Vec<Self::Pending>) -> Result<()>;
 }

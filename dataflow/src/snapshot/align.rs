@@ -1,8 +1,8 @@
 //! [`Align`]: which inputs of a task may be read, and what the marks on them add up to. Pure.
 //!
-//! Fed by [`crate::task`] with the marks of each input. Invariants: the combined watermark never falls; an
-//! input that has delivered barrier n is not read until all have; an input that ended counts as having
-//! delivered every later barrier.
+//! Fed by [`crate::task`] with the marks of each input. Invariants: the combined watermark never
+//! falls; an input that has delivered barrier n is not read until all have; an input that ended
+//! counts as having delivered every later barrier.
 
 use millstream_protocol::id::Epoch;
 
@@ -80,7 +80,8 @@ impl Align {
         self.combine()
     }
 
-    /// An input delivered a barrier. Barriers that are over are dropped; a newer one replaces an older.
+    /// An input delivered a barrier. Barriers that are over are dropped; a newer one replaces an
+    /// older.
     pub(crate) fn barrier(&mut self, input: usize, barrier: Barrier) {
         if barrier.epoch <= self.settled {
             return;
@@ -139,7 +140,8 @@ impl Align {
         Combined::Nothing
     }
 
-    /// No input is live: the ended ones say how far time has come, unless one that is idle may go on.
+    /// No input is live: the ended ones say how far time has come, unless one that is idle may go
+    /// on.
     fn combine_quiet(&mut self) -> Combined {
         if self.has_ended() {
             let last = self.inputs.iter().map(|input| input.watermark).min();

@@ -1,7 +1,7 @@
 //! [`Captures`]: brings the state of one operator instance to the encoder, a slice per step.
 //!
-//! Driven by a stage of [`crate::task`]; invariant: at most one capture at a time, and its pieces reach the
-//! encoder in order.
+//! Driven by a stage of [`crate::task`]; invariant: at most one capture at a time, and its pieces
+//! reach the encoder in order.
 
 use std::collections::VecDeque;
 

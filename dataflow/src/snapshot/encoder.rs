@@ -1,7 +1,7 @@
 //! The encoder: a thread that turns captured chunks into shares, off the engine threads.
 //!
-//! Receives chunks from the nodes of [`crate::task`] over a bounded queue (a node whose chunk finds no room
-//! tries again in its next step), hands finished shares to whoever runs the engine.
+//! Receives chunks from the nodes of [`crate::task`] over a bounded queue (a node whose chunk finds
+//! no room tries again in its next step), hands finished shares to whoever runs the engine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use super::share::{Index, Writer};
 use crate::error::Result;
 use crate::state::{Buckets, Chunk};
 
-/// Chunks waiting for the encoder. Each holds at most a scan slice, so this bounds memory to some megabytes.
+/// Chunks waiting for the encoder. Each holds at most a scan slice, so this bounds memory to some
+/// megabytes.
 const QUEUE_CHUNKS: usize = 64;
 
 /// Which operator instance a share is of.
@@ -83,8 +84,8 @@ impl Encoder {
     }
 }
 
-/// Makes an encoder and the work that its thread does until all its handles are gone. `deliver` gets each share
-/// or the reason why there is none.
+/// Makes an encoder and the work that its thread does until all its handles are gone. `deliver`
+/// gets each share or the reason why there is none.
 pub(crate) fn encoder(
     groups: KeyGroups,
     deliver: impl Fn(ShareKey, Result<Share>) + Send,

@@ -1,7 +1,7 @@
 //! A snapshot, from the barrier to the bytes and back: align, capture, encode; restore.
 //!
-//! Receives barriers and captured state from [`crate::task`], hands shares to whoever runs the engine, and
-//! restored state back. Knows no operator.
+//! Receives barriers and captured state from [`crate::task`], hands shares to whoever runs the
+//! engine, and restored state back. Knows no operator.
 
 mod align;
 mod capture;
@@ -12,8 +12,8 @@ mod store;
 
 pub(crate) use align::{Align, Combined};
 pub(crate) use capture::{Captures, Cut};
-pub use encoder::{Durable, Encoder, Share, ShareFacts};
 pub(crate) use encoder::encoder;
+pub use encoder::{Durable, Encoder, Share, ShareFacts};
 pub use restore::{Restore, RestoredList, RestoredPart};
 pub use store::{Put, Store};
 

@@ -1,7 +1,7 @@
 //! [`Restore`]: the parts of a snapshot, as tasks read them back.
 //!
-//! Filled by whoever runs the engine, from the manifest; read by the stages of [`crate::task`], each its own
-//! key groups.
+//! Filled by whoever runs the engine, from the manifest; read by the stages of [`crate::task`],
+//! each its own key groups.
 
 use std::collections::HashMap;
 
@@ -95,7 +95,8 @@ impl Restore {
             .collect()
     }
 
-    /// Reads the keyed states of an operator instance; returns how many shares and entries that took.
+    /// Reads the keyed states of an operator instance; returns how many shares and entries that
+    /// took.
     pub(crate) fn keyed(
         &self,
         operator: &str,

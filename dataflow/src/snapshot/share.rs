@@ -10,8 +10,8 @@
 //! magic             8 bytes
 //! ```
 //!
-//! A reader that wants some key groups reads the index, then the blocks that hold them. Each block has a
-//! checksum of its own in the index, so nothing is believed before it was checked.
+//! A reader that wants some key groups reads the index, then the blocks that hold them. Each block
+//! has a checksum of its own in the index, so nothing is believed before it was checked.
 
 use millstream_protocol::id::{Epoch, KeyGroup};
 use millstream_protocol::key_group::KeyGroupRange;

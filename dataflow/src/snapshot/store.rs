@@ -1,4 +1,5 @@
-//! [`Store`]: where a job keeps its log and its parts. Implemented beside the engine, for files and buckets.
+//! [`Store`]: where a job keeps its log and its parts. Implemented beside the engine, for files and
+//! buckets.
 
 use async_trait::async_trait;
 

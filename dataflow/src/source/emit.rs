@@ -99,7 +99,8 @@ impl<T> Emit<T> {
         }
     }
 
-    /// The split has nothing to read right now; the outside said so. A time-out or an error is no such word.
+    /// The split has nothing to read right now; the outside said so. A time-out or an error is no
+    /// such word.
     pub fn is_empty(&mut self, split: SplitIndex) {
         self.quiet.push((split.0, false));
     }

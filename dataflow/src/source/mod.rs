@@ -1,7 +1,8 @@
 //! Sources: where records come from.
 //!
-//! A [`Source`] is a description, cloned into every task; it opens a [`Reader`], which is polled by a source
-//! task of [`crate::task`]. The unit of a source is the split: a file, a partition, a share of a generator.
+//! A [`Source`] is a description, cloned into every task; it opens a [`Reader`], which is polled by
+//! a source task of [`crate::task`]. The unit of a source is the split: a file, a partition, a
+//! share of a generator.
 
 mod emit;
 
@@ -27,7 +28,8 @@ pub trait Source: Clone + Send + 'static {
     /// What reads on one task.
     type Reader: Reader<Item = Self::Item, Position = Self::Position>;
 
-    /// Opens the reader of one task. May read and write files and ask a broker; is not called again.
+    /// Opens the reader of one task. May read and write files and ask a broker; is not called
+    /// again.
     fn open(&self, ctx: SourceContext<Self::Position>) -> Result<Self::Reader>;
 
     /// The largest parallelism that makes sense, where there is one: standard input has one reader.
@@ -35,8 +37,8 @@ pub trait Source: Clone + Send + 'static {
         None
     }
 
-    /// The task that owns a split. Depends on the split's id alone, never on its place in a listing, so that
-    /// every task finds its own again after a restore at another parallelism.
+    /// The task that owns a split. Depends on the split's id alone, never on its place in a
+    /// listing, so that every task finds its own again after a restore at another parallelism.
     fn owner(&self, split: &str, parallelism: u32) -> u32 {
         (xxh3_64(split.as_bytes()) % u64::from(parallelism)) as u32
     }
@@ -96,8 +98,8 @@ pub trait Reader: Send + 'static {
     /// Where in a split to go on.
     type Position: Data;
 
-    /// Emits up to `emit.room()` records. Never blocks: what waits for a disk or a network does so on a thread
-    /// of its own and rings the doorbell.
+    /// Emits up to `emit.room()` records. Never blocks: what waits for a disk or a network does so
+    /// on a thread of its own and rings the doorbell.
     fn poll(&mut self, emit: &mut Emit<Self::Item>) -> Result<Poll>;
 
     /// Where each split stands: behind the last record emitted.

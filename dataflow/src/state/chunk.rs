@@ -46,9 +46,9 @@ impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
 
 /// Encoded entries, a bucket per key group of one task.
 ///
-/// An entry is a little-endian u32 header (the length of the body, shifted left by one, and a bit that says
-/// "removed"), then the body in postcard. Removals of a share stand in front of what it puts, see
-/// [`Buckets::into_groups`]: a key both removed and put lives.
+/// An entry is a little-endian u32 header (the length of the body, shifted left by one, and a bit
+/// that says "removed"), then the body in postcard. Removals of a share stand in front of what it
+/// puts, see [`Buckets::into_groups`]: a key both removed and put lives.
 pub struct Buckets {
     groups: KeyGroups,
     range: KeyGroupRange,

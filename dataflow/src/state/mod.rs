@@ -69,8 +69,8 @@ pub trait State: Send {
     fn restored(&mut self);
 }
 
-/// A state that is small and has no keys: positions, pending commits, the list state of an unkeyed operator.
-/// It is written down whole in each snapshot.
+/// A state that is small and has no keys: positions, pending commits, the list state of an unkeyed
+/// operator. It is written down whole in each snapshot.
 pub trait ListState: Send {
     /// The items, each in postcard.
     fn save(&mut self) -> Result<Vec<Vec<u8>>>;

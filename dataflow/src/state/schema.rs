@@ -8,8 +8,8 @@ use crate::data::Data;
 
 /// The shape of a type as text. Two types are stored alike exactly when their texts are equal.
 ///
-/// A type that cannot be traced (it borrows, or asks serde for "any") is opaque: its text is its name, and a
-/// change of its fields is not noticed.
+/// A type that cannot be traced (it borrows, or asks serde for "any") is opaque: its text is its
+/// name, and a change of its fields is not noticed.
 pub fn schema_of<T: Data>() -> String {
     let mut enums = BTreeSet::new();
     loop {

@@ -1,13 +1,15 @@
 //! [`Table`]: the in-memory map behind keyed state. Written by operators, scanned by a capture.
 //!
-//! Linear probing in segments. The lower 32 bits of the key hash place an entry: the upper ones are what routing
-//! made alike among all keys of a task. The topmost of them choose the segment through a directory; a segment
-//! that is full doubles up to [`SEGMENT_SLOTS`], then splits in two, so that growth never moves more than one
-//! segment (growing a whole table of 5 M entries took 600 ms, measured).
+//! Linear probing in segments. The lower 32 bits of the key hash place an entry: the upper ones are
+//! what routing made alike among all keys of a task. The topmost of them choose the segment through
+//! a directory; a segment that is full doubles up to [`SEGMENT_SLOTS`], then splits in two, so that
+//! growth never moves more than one segment (growing a whole table of 5 M entries took 600 ms,
+//! measured).
 //!
-//! Each entry carries the generation of its last write. A capture only raises the generation; the scan later
-//! takes the entries that are older, and a write to one that the scan has not reached saves its old value first.
-//! Invariant: saved and scanned entries together are the state as it was at the cut.
+//! Each entry carries the generation of its last write. A capture only raises the generation; the
+//! scan later takes the entries that are older, and a write to one that the scan has not reached
+//! saves its old value first. Invariant: saved and scanned entries together are the state as it was
+//! at the cut.
 
 use std::mem;
 use std::num::NonZeroU32;
@@ -17,8 +19,8 @@ use millstream_protocol::id::Epoch;
 use super::chunk::TableChunk;
 use crate::data::{Data, Key};
 
-/// Slots of a segment that splits rather than grows: splitting one takes some 30 us, far below the 1 ms that a
-/// task may stall.
+/// Slots of a segment that splits rather than grows: splitting one takes some 30 us, far below the
+/// 1 ms that a task may stall.
 const SEGMENT_SLOTS: usize = 4096;
 const SEGMENT_SLOTS_MIN: usize = 16;
 /// Beyond this depth the directory stops doubling and segments grow again.
@@ -162,7 +164,8 @@ impl<K: Key, V: Data> Table<K, V> {
         self.directory[(u64::from(hash) >> (32 - self.depth)) as usize] as usize
     }
 
-    /// Loads the place of a hash into the cache: worth 1.3x and more where the table is larger than it.
+    /// Loads the place of a hash into the cache: worth 1.3x and more where the table is larger than
+    /// it.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         let segment = &self.segments[self.segment_of(hash as u32)];
@@ -288,7 +291,8 @@ impl<K: Key, V: Data> Table<K, V> {
         for slot in old.into_vec().into_iter().flatten() {
             if slot.hash & bit == 0 { segment.place(slot) } else { other.place(slot) }
         }
-        // The directory entries of a segment stand together; the upper half of them moves to the new one.
+        // The directory entries of a segment stand together; the upper half of them moves to the
+        // new one.
         let width = 1usize << (self.depth - segment.depth);
         let path = (u64::from(hash) >> (32 - segment.depth)) as usize | 1;
         self.directory[path * width..(path + 1) * width].fill(new as u32);
@@ -332,7 +336,8 @@ impl<K: Key, V: Data> Table<K, V> {
 
     /// Forgets all entries, and that they ever were; keeps the memory.
     ///
-    /// The caller sees to it that no capture wants them any more, and records the removal if one is needed.
+    /// The caller sees to it that no capture wants them any more, and records the removal if one is
+    /// needed.
     pub(crate) fn clear(&mut self) {
         for segment in &mut self.segments {
             if segment.len > 0 {
@@ -386,7 +391,8 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
-    /// Says that the content equals a published snapshot, so that the next capture may hold changes only.
+    /// Says that the content equals a published snapshot, so that the next capture may hold changes
+    /// only.
     pub(crate) fn restored(&mut self) {
         self.base = RESTORED.get();
     }
@@ -399,7 +405,8 @@ impl<K: Key, V: Data> Table<K, V> {
     /// The cut: what is written from here on belongs to the next epoch.
     pub(crate) fn begin_capture(&mut self, epoch: Epoch, full: bool) {
         if full {
-            // Nothing is built upon from here on until this capture, or a later full one, is published.
+            // Nothing is built upon from here on until this capture, or a later full one, is
+            // published.
             self.base = 0;
             self.removed.clear();
         }
@@ -457,8 +464,8 @@ impl<K: Key, V: Data> Table<K, V> {
         Some(chunk)
     }
 
-    /// The snapshot was published, and becomes the base of the next; or it was given up, and its changes are
-    /// kept for the next.
+    /// The snapshot was published, and becomes the base of the next; or it was given up, and its
+    /// changes are kept for the next.
     pub(crate) fn settled(&mut self, epoch: Epoch, published: bool) {
         if self.capture.as_ref().is_some_and(|capture| capture.epoch == epoch) && !published {
             self.capture = None;

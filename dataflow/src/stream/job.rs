@@ -36,8 +36,8 @@ impl Default for JobSettings {
 
 /// What a program builds its dataflow on.
 ///
-/// Methods on it and on the handles never fail: mistakes are collected with the place in the program, and
-/// reported all at once when the program has returned.
+/// Methods on it and on the handles never fail: mistakes are collected with the place in the
+/// program, and reported all at once when the program has returned.
 pub struct Job {
     pub(crate) graph: Rc<RefCell<Graph>>,
     pub(crate) settings: JobSettings,

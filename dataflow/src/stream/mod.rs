@@ -1,7 +1,8 @@
-//! The handles that a program is written with: [`Job`], [`Stream`], [`KeyedStream`], [`WindowedStream`].
+//! The handles that a program is written with: [`Job`], [`Stream`], [`KeyedStream`],
+//! [`WindowedStream`].
 //!
-//! They hold a node of the graph and no logic; [`crate::plan`] makes tasks of what they wrote down. An operator
-//! adds its methods to them in its own file.
+//! They hold a node of the graph and no logic; [`crate::plan`] makes tasks of what they wrote down.
+//! An operator adds its methods to them in its own file.
 
 mod args;
 mod job;
@@ -16,7 +17,6 @@ use std::rc::Rc;
 pub use args::Args;
 pub use job::{Job, JobSettings, SourceStream};
 pub(crate) use key::SelectKeys;
-#[cfg(test)]
 pub(crate) use key::boxed;
 use millstream_protocol::plan::EdgeKind;
 pub(crate) use wire::Described;
@@ -49,7 +49,8 @@ impl<T: Data> Stream<T> {
 
     /// Sets how many instances the operator in front of this handle has. It survives rescales.
     ///
-    /// The default is that of the operator it is joined to by a forward edge, else all threads of all workers.
+    /// The default is that of the operator it is joined to by a forward edge, else all threads of
+    /// all workers.
     pub fn parallelism(self, instances: u32) -> Self {
         self.graph.borrow_mut().node_mut(self.node).parallelism = Some(instances);
         self
@@ -77,7 +78,7 @@ impl<T: Data> Stream<T> {
         &self,
         key: impl Fn(&T) -> K + Clone + Send + 'static,
     ) -> KeyedStream<K, T> {
-        KeyedStream { stream: self.clone(), key: key::boxed(key) }
+        KeyedStream { stream: self.clone(), key: boxed(key) }
     }
 
     /// Records a mistake in the program; all are reported together when the graph is resolved.

@@ -1,4 +1,5 @@
-//! [`InputTask`]: a task that reads from other tasks. Takes events, aligns their marks, drives its chain.
+//! [`InputTask`]: a task that reads from other tasks. Takes events, aligns their marks, drives its
+//! chain.
 
 use super::{Control, Node, Stage, Step, Task, TaskEvent, Turn};
 use crate::batch::Batch;

@@ -1,8 +1,8 @@
 //! Tasks and the threads that run them: the only run loop there is.
 //!
-//! Receives events from [`crate::exchange`] and records from [`crate::source`], drives the operators of a chain,
-//! hands their output back to the exchange. A task is stepped for a bounded budget, then the next one is; a
-//! thread whose tasks cannot move sleeps until its doorbell rings.
+//! Receives events from [`crate::exchange`] and records from [`crate::source`], drives the
+//! operators of a chain, hands their output back to the exchange. A task is stepped for a bounded
+//! budget, then the next one is; a thread whose tasks cannot move sleeps until its doorbell rings.
 
 mod doorbell;
 mod info;
@@ -12,7 +12,6 @@ mod source;
 mod stage;
 mod step;
 mod thread;
-
 
 pub use doorbell::Doorbell;
 pub(crate) use info::count;

@@ -19,7 +19,8 @@ pub struct Barrier {
 
 /// What passes through a chain besides records. A node acts on each and hands it on.
 pub(crate) trait Control: Send {
-    /// No record with a smaller time will come. The node hands it on when its own timers have fired.
+    /// No record with a smaller time will come. The node hands it on when its own timers have
+    /// fired.
     fn watermark(&mut self, step: &mut Step, time: Timestamp) -> Result<()>;
 
     /// All inputs are idle: whoever waits for the smallest watermark should not wait for this task.

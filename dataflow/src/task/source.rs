@@ -298,7 +298,8 @@ impl<S: Source> Task for SourceTask<S> {
         };
         let reader = self.parts.source.open(ctx);
         self.reader = Some(reader.map_err(|error| error.in_operator(&info.operator))?);
-        // Restored splits hold the watermark back from the first record on, whether read yet or not.
+        // Restored splits hold the watermark back from the first record on, whether read yet or
+        // not.
         for split in self.restored.keys() {
             self.emit.split(split);
         }

@@ -185,7 +185,7 @@ impl<P: Operator> Control for Stage<P> {
 
     fn end(&mut self, step: &mut Step) -> Result<()> {
         let watermark = self.watermark;
-        self.run(step, watermark, |operator, ctx| operator.on_end(ctx))?;
+        self.run(step, watermark, P::on_end)?;
         self.ended = true;
         self.both(step, |node, step| node.end(step))
     }
@@ -202,7 +202,7 @@ impl<P: Operator> Control for Stage<P> {
             }
         } else if !self.ended {
             let watermark = self.watermark;
-            let progress = self.run(step, watermark, |operator, ctx| operator.on_tick(ctx))?;
+            let progress = self.run(step, watermark, P::on_tick)?;
             step.unfinished |= progress == Progress::More;
         }
         if let Some(captures) = self.captures.as_mut().filter(|captures| captures.is_under_way()) {

@@ -153,8 +153,9 @@ fn note_time(info: &TaskInfo, turn: Turn, spent_ns: u64) {
     }
 }
 
-/// Runs a task's code; a panic in it becomes an error. Either names the operator that was running, or the head
-/// of the task where none was: a source, whose reader and key functions are users' code too.
+/// Runs a task's code; a panic in it becomes an error. Either names the operator that was running,
+/// or the head of the task where none was: a source, whose reader and key functions are users' code
+/// too.
 fn guarded<R>(
     step: &mut Step,
     info: &TaskInfo,

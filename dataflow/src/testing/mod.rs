@@ -1,7 +1,7 @@
 //! The operator harness: elements in, elements out, with snapshots and restores in the middle.
 //!
-//! Public, so that people who write operators test them as the built-in ones are tested. It runs the real
-//! engine; only the source is scripted.
+//! Public, so that people who write operators test them as the built-in ones are tested. It runs
+//! the real engine; only the source is scripted.
 
 mod run;
 mod script;

@@ -98,7 +98,8 @@ impl Harness {
         Ok(out.timed())
     }
 
-    /// Plays two scripts, for operators of two inputs. Snapshots in both count together, one for one.
+    /// Plays two scripts, for operators of two inputs. Snapshots in both count together, one for
+    /// one.
     pub fn run_two<A: Data + PartialEq, B: Data + PartialEq, U: Data>(
         &self,
         left: Vec<Element<A>>,
@@ -233,8 +234,9 @@ impl Parts {
     }
 }
 
-/// The suite that every operator passes: the output, sorted, is the same on one thread and on many, with and
-/// without snapshots, with and without restores at each of them, and when restored at another parallelism.
+/// The suite that every operator passes: the output, sorted, is the same on one thread and on many,
+/// with and without snapshots, with and without restores at each of them, and when restored at
+/// another parallelism.
 ///
 /// # Panics
 /// Where an output differs from that of the undisturbed run on one thread, or the run fails.

@@ -1,4 +1,5 @@
-//! A source task that plays a script: records, watermarks and snapshots exactly where the test wants them.
+//! A source task that plays a script: records, watermarks and snapshots exactly where the test
+//! wants them.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

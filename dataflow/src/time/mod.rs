@@ -73,7 +73,8 @@ impl From<jiff::civil::Date> for Timestamp {
 impl From<jiff::civil::DateTime> for Timestamp {
     /// This date and time, read as UTC.
     fn from(time: jiff::civil::DateTime) -> Self {
-        // Every civil date within jiff's range has a UTC time but for the last hours of its last year.
+        // Every civil date within jiff's range has a UTC time but for the last hours of its last
+        // year.
         let utc = time.to_zoned(jiff::tz::TimeZone::UTC);
         utc.map_or(Self::MAX, |zoned| Self(zoned.timestamp().as_millisecond()))
     }

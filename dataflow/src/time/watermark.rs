@@ -1,7 +1,8 @@
 //! Watermarks: how a source judges, split by split, that no earlier record will come.
 //!
-//! A watermark `w` says "no record with a time smaller than `w` will come". One [`SplitClock`] follows each
-//! split inside the source; the source's watermark is the smallest over the splits that are not idle.
+//! A watermark `w` says "no record with a time smaller than `w` will come". One [`SplitClock`]
+//! follows each split inside the source; the source's watermark is the smallest over the splits
+//! that are not idle.
 
 use std::time::Duration;
 
@@ -14,12 +15,14 @@ pub struct Watermarks {
     pub(crate) idle_after: Duration,
 }
 
-/// How long a split may be empty before it stops holding back the others. Flink leaves it off, and jobs stall
-/// on an empty partition; half a minute is longer than the pauses of a broker that is alive.
+/// How long a split may be empty before it stops holding back the others. Flink leaves it off, and
+/// jobs stall on an empty partition; half a minute is longer than the pauses of a broker that is
+/// alive.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 impl Watermarks {
-    /// Records may be out of order by at most `bound`: the watermark is the largest time seen less `bound`.
+    /// Records may be out of order by at most `bound`: the watermark is the largest time seen less
+    /// `bound`.
     pub fn bounded(bound: Duration) -> Self {
         Self { bound_ms: millis(bound), idle_after: IDLE_AFTER }
     }

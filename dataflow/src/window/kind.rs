@@ -173,7 +173,11 @@ fn described<S: Data>((method, id): (&'static str, &str)) -> Described {
 
 /// Notes what is wrong with an event-time window; whether it may be built at all.
 #[track_caller]
-pub(crate) fn check_event_time<K: Key, T: Data>(keyed: &KeyedStream<K, T>, id: &str, shape: &[(&str, i64)]) {
+pub(crate) fn check_event_time<K: Key, T: Data>(
+    keyed: &KeyedStream<K, T>,
+    id: &str,
+    shape: &[(&str, i64)],
+) {
     let stream = &keyed.stream;
     if !stream.graph.borrow().has_event_time(stream.node) {
         stream.refuse(format!(

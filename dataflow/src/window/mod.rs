@@ -30,9 +30,9 @@ use crate::operator::aggregate::Aggregate;
 use crate::stream::{KeyedStream, Stream};
 use crate::time::{Timestamp, millis};
 use fold::{Aggregated, Applied};
+pub use global::{Fire, Trigger, TriggerContext};
 pub(crate) use grid::Grid;
 pub(crate) use kind::check_event_time;
-pub use global::{Fire, Trigger, TriggerContext};
 pub use kind::{CountWindow, EventTimeWindow, Global, Hop, Session, Tumbling, WindowKind};
 
 /// Where a window lies: `[start, end)`.

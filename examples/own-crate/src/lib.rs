@@ -1,7 +1,7 @@
 //! Electricity meters: how much their load varied, and alarms where it stayed high.
 //!
-//! Everything a crate can bring of its own, a file each: a source ([`meters`]), an aggregate ([`spread`]), a
-//! process function ([`alarms`]) and a sink ([`report`]).
+//! Everything a crate can bring of its own, a file each: a source ([`meters`]), an aggregate
+//! ([`spread`]), a process function ([`alarms`]) and a sink ([`report`]).
 
 pub mod alarms;
 pub mod meters;
@@ -19,8 +19,8 @@ use meters::Meters;
 use report::Report;
 use spread::Spread;
 
-/// The program. Arguments: `out`, the directory of the reports; `meters` (4); `readings` of each meter (360,
-/// an hour); `limit` in watts (700).
+/// The program. Arguments: `out`, the directory of the reports; `meters` (4); `readings` of each
+/// meter (360, an hour); `limit` in watts (700).
 pub fn metering(job: &mut Job) -> Result<()> {
     let args = job.args();
     let out = Path::new(args.get("out")?).to_owned();

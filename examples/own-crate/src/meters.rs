@@ -1,7 +1,7 @@
 //! [`Meters`]: a source of one's own.
 //!
-//! A meter is a split. A reading depends on the meter and its number alone, so that a replay gives the same;
-//! the position of a split is the number of its next reading.
+//! A meter is a split. A reading depends on the meter and its number alone, so that a replay gives
+//! the same; the position of a split is the number of its next reading.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! [`Report`]: a sink of one's own, exactly once: a file per task and snapshot.
 //!
-//! The lines of a snapshot travel in it as pending output, and become a file when it is published. The file's
-//! name is fixed at the cut, so that making it visible again after a crash writes the same file again.
+//! The lines of a snapshot travel in it as pending output, and become a file when it is published.
+//! The file's name is fixed at the cut, so that making it visible again after a crash writes the
+//! same file again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,7 +1,8 @@
 //! A store in a directory: for local runs.
 //!
-//! An object is created by writing a file of another name, bringing it to disk, and linking it into place:
-//! link(2) refuses a name that exists, so one of several attempts wins, and a file is whole or not there.
+//! An object is created by writing a file of another name, bringing it to disk, and linking it into
+//! place: link(2) refuses a name that exists, so one of several attempts wins, and a file is whole
+//! or not there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -95,7 +96,8 @@ impl FileStore {
 }
 
 fn failure(what: &str, path: &Path, error: &io::Error) -> Error {
-    // A full disk may be emptied and a stale mount come back; a path that is wrong, or closed to us, stays so.
+    // A full disk may be emptied and a stale mount come back; a path that is wrong, or closed to
+    // us, stays so.
     let (kind, hint) = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             (Kind::Unavailable, ": free some space")

@@ -1,4 +1,5 @@
-//! Stores: where a job's log and parts lie. Opened from `spec.snapshots.store`, used by the session.
+//! Stores: where a job's log and parts lie. Opened from `spec.snapshots.store`, used by the
+//! session.
 
 mod file;
 mod memory;

@@ -1,8 +1,8 @@
 //! The input: two folders of files, written once, the same for every seed.
 //!
-//! Invariants, on which the job's output being the same in every run rests: no record is late, since
-//! times are out of order by less than [`DISORDER_MS`] within a file; and all records of a key lie in
-//! one file of each folder, so that they keep their order whoever reads it.
+//! Invariants, on which the job's output being the same in every run rests: no record is late,
+//! since times are out of order by less than [`DISORDER_MS`] within a file; and all records of a
+//! key lie in one file of each folder, so that they keep their order whoever reads it.
 
 use std::fmt::Write as _;
 use std::fs;

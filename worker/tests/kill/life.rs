@@ -1,8 +1,8 @@
 //! [`Life`]: one process of the job, from its start to its end or until it is killed.
 //!
-//! Started by [`crate::story`]; what it says on standard error comes through a thread, so that every
-//! wait is for a line or the end of them, with a bound. Invariant: a process never outlives its
-//! `Life`.
+//! Started by [`crate::story`]; what it says on standard error comes through a thread, so that
+//! every wait is for a line or the end of them, with a bound. Invariant: a process never outlives
+//! its `Life`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::story::Failed;
 /// Lines that wait to be read. A process that says more is held up, not lost.
 const LINES: usize = 1024;
 /// How long anything may take that is waited for, on a machine with much else to do.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// What every process says once its tasks run.
 const RUNNING: [&str; 2] = ["resumes from snapshot", "starts from an empty state"];

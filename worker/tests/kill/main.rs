@@ -1,10 +1,10 @@
 //! The kill test: a job that is killed at random moments writes what an undisturbed one writes.
 //!
 //! This binary plays two parts. As `kill run job.yaml ..` it is a user's binary with the program of
-//! [`program`]; else it is the test, which starts itself in that part. [`input`] writes what the job
-//! reads, [`life`] holds one process from start to end, [`output`] reads what was committed, and
-//! [`story`] makes tests of them. Invariant: every difference is reported with the seed that replays
-//! the choices (the moments themselves are the machine's).
+//! [`program`]; else it is the test, which starts itself in that part. [`input`] writes what the
+//! job reads, [`life`] holds one process from start to end, [`output`] reads what was committed,
+//! and [`story`] makes tests of them. Invariant: every difference is reported with the seed that
+//! replays the choices (the moments themselves are the machine's).
 //!
 //! `MILLSTREAM_KILL_SEED=7` runs one seed, `MILLSTREAM_KILL_LIVES=100` kills more often.
 

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::error::{Error, Kind};
 
-/// An error of the file system at a path. A full disk may be emptied and a stale mount come back, so those are
-/// tried again; a path that is wrong, or closed to us, stays so until somebody changes it.
+/// An error of the file system at a path. A full disk may be emptied and a stale mount come back,
+/// so those are tried again; a path that is wrong, or closed to us, stays so until somebody changes
+/// it.
 pub(super) fn fail(attempt: &str, path: &Path, error: io::Error) -> Error {
     let path = path.display();
     let kind = match error.kind() {

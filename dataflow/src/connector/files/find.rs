@@ -1,7 +1,8 @@
-//! [`Pattern`]: which files a source reads. Turns a path, a directory or a glob into a list of files.
+//! [`Pattern`]: which files a source reads. Turns a path, a directory or a glob into a list of
+//! files.
 //!
-//! Used by the source when it opens and, where it follows, by its thread. Invariant: a file's id is its path
-//! below the pattern's root, so it stays the same wherever and whenever it is found.
+//! Used by the source when it opens and, where it follows, by its thread. Invariant: a file's id is
+//! its path below the pattern's root, so it stays the same wherever and whenever it is found.
 
 use std::collections::BTreeMap;
 use std::fs;

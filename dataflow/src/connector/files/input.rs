@@ -1,7 +1,7 @@
 //! [`OpenFile`]: a file that is being read: decompressed, cut into blocks, decoded.
 //!
-//! Opened by the thread of [`super::thread`]. Invariant: its position is the place behind the last record that
-//! it has handed out, in uncompressed bytes.
+//! Opened by the thread of [`super::thread`]. Invariant: its position is the place behind the last
+//! record that it has handed out, in uncompressed bytes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -62,7 +62,8 @@ pub(super) struct OpenFile<F> {
 }
 
 impl<F: Format> OpenFile<F> {
-    /// Opens a file and goes to the place. None if it is too short to begin with: its header is not complete.
+    /// Opens a file and goes to the place. None if it is too short to begin with: its header is not
+    /// complete.
     pub(super) fn open(
         path: &Path,
         format: &F,

@@ -1,8 +1,8 @@
 //! Files: [`Files`] reads them, [`FileSink`] writes them.
 //!
-//! The source lists files ([`find`]), reads and decodes them on a thread of its own ([`thread`], [`input`]),
-//! and hands them to the engine ([`reader`]). A split is a file; its position is the place behind the last
-//! record emitted.
+//! The source lists files ([`find`]), reads and decodes them on a thread of its own ([`thread`],
+//! [`input`]), and hands them to the engine ([`reader`]). A split is a file; its position is the
+//! place behind the last record emitted.
 
 mod fault;
 mod find;
@@ -28,8 +28,8 @@ use crate::data::Data;
 use crate::error::Result;
 use crate::source::{Source, SourceContext};
 
-/// How often a followed directory is looked at. Half a second is felt as at once, and costs nothing on a disk
-/// with a thousand files.
+/// How often a followed directory is looked at. Half a second is felt as at once, and costs nothing
+/// on a disk with a thousand files.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// The page of the reference; its code must compile.
@@ -39,12 +39,13 @@ struct Page;
 
 /// A source of files: one, a directory, or a glob.
 ///
-/// Bounded, unless [`Files::follow`] is called. Files that end in `.gz` or `.zst` are decompressed. A directory
-/// is read with all below it, in order of name; what begins with a dot is passed over. Every task, on
-/// whatever machine, must see the same files.
+/// Bounded, unless [`Files::follow`] is called. Files that end in `.gz` or `.zst` are decompressed.
+/// A directory is read with all below it, in order of name; what begins with a dot is passed over.
+/// Every task, on whatever machine, must see the same files.
 ///
-/// A split is a file. All files of a task hold the watermark back until they are read, and up to 64 of them
-/// are read in turn, so that none runs far ahead of the others; those beyond wait in order of name.
+/// A split is a file. All files of a task hold the watermark back until they are read, and up to 64
+/// of them are read in turn, so that none runs far ahead of the others; those beyond wait in order
+/// of name.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::files::Files};
@@ -97,8 +98,8 @@ impl Files<Lines> {
         Files::of(path, Json::new())
     }
 
-    /// Reads comma-separated values behind a header line. A struct's fields find the columns of their names; a
-    /// tuple, an array or a list takes the columns in order.
+    /// Reads comma-separated values behind a header line. A struct's fields find the columns of
+    /// their names; a tuple, an array or a list takes the columns in order.
     ///
     /// ```
     /// # use millstream_dataflow::{Job, connector::files::Files};
@@ -124,9 +125,10 @@ impl<F: Format> Files<F> {
 
     /// Goes on when all is read: waits for files to grow and for new ones, without end.
     ///
-    /// A new file is read from its beginning. A file is known by its path: one that is renamed is a new one, and
-    /// one that becomes shorter fails the job. A line is read once its newline is there. A compressed file must be
-    /// complete when it appears: write it elsewhere, then rename it.
+    /// A new file is read from its beginning. A file is known by its path: one that is renamed is a
+    /// new one, and one that becomes shorter fails the job. A line is read once its newline is
+    /// there. A compressed file must be complete when it appears: write it elsewhere, then rename
+    /// it.
     ///
     /// ```
     /// # use millstream_dataflow::connector::files::Files;
@@ -143,7 +145,8 @@ impl<F: Format> Files<F> {
         Self { follow: Some(interval), ..self }
     }
 
-    /// Reads at most so many records per second, over all tasks: each task takes the share of its files.
+    /// Reads at most so many records per second, over all tasks: each task takes the share of its
+    /// files.
     #[must_use]
     pub fn records_per_second(self, rate: f64) -> Self {
         Self { records_per_second: Some(rate), ..self }

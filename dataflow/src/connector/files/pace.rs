@@ -2,7 +2,8 @@
 
 use crate::time::Timestamp;
 
-/// How much of the past is made up for after a pause, in milliseconds: the rate holds over each second.
+/// How much of the past is made up for after a pause, in milliseconds: the rate holds over each
+/// second.
 const BURST_MS: i64 = 1000;
 
 /// Keeps the records of one task to a rate.

@@ -1,7 +1,8 @@
-//! [`FilesReader`]: what the source task polls. Emits what its thread has decoded, and keeps the positions.
+//! [`FilesReader`]: what the source task polls. Emits what its thread has decoded, and keeps the
+//! positions.
 //!
-//! Receives [`Message`]s from [`super::thread`], hands records to [`crate::task`]. Invariant: the position of a
-//! file is behind the last record emitted, however far its thread has read ahead.
+//! Receives [`Message`]s from [`super::thread`], hands records to [`crate::task`]. Invariant: the
+//! position of a file is behind the last record emitted, however far its thread has read ahead.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -206,14 +207,12 @@ impl<F: Format> FilesReader<F> {
         emit.records(self.splits[current.file], current.records.by_ref().take(count));
         let place = match current.ends.len().checked_sub(current.records.len() + 1) {
             _ if current.records.len() == 0 => current.end,
-            Some(_) if std::env::var("MUT").is_ok_and(|m| m == "3") => current.start,
             Some(last) => {
                 let End { bytes, lines } = current.ends[last];
                 let offset = current.start.offset + u64::from(bytes);
                 Place { offset, lines: current.start.lines + u64::from(lines) }
             }
             None => current.start,
-            
         };
         self.files[current.file].position = position(place, false);
         if current.records.len() == 0 {
@@ -292,7 +291,8 @@ impl<F: Format> Drop for FilesReader<F> {
         self.messages = None;
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // It waits for nothing but the disk now; its panic was reported, or nobody cares any more.
+            // It waits for nothing but the disk now; its panic was reported, or nobody cares any
+            // more.
             let _ = thread.join();
         }
     }

@@ -350,7 +350,7 @@ fn dropping_the_reader_ends_its_thread_whatever_that_does() {
     let full = open(&numbers(dir.path()));
     fs::write(dir.path().join("b"), "1\n").unwrap();
     let pattern = dir.path().join("b*");
-    let mut asleep = open(&numbers(&pattern).follow_every(Duration::from_secs(3600)));
+    let mut asleep = open(&numbers(&pattern).follow_every(Duration::from_hours(1)));
     asleep.until(|task| task.positions()[0].1.complete).unwrap();
     assert_eq!(threads(), 2);
     drop((full, asleep));

@@ -1,9 +1,9 @@
 //! [`Work`]: the thread that reads and decodes the files of one task.
 //!
-//! Started by [`super::reader`], to which it sends [`Message`]s over a bounded queue. It decodes too, rather
-//! than hand lines to the engine thread: that saves copying them (a tenth of the CPU time of a chain of JSON
-//! records, measured), and a job with one file has a second core for it. Invariant: what it says of a file, it
-//! says in the order of the file.
+//! Started by [`super::reader`], to which it sends [`Message`]s over a bounded queue. It decodes
+//! too, rather than hand lines to the engine thread: that saves copying them (a tenth of the CPU
+//! time of a chain of JSON records, measured), and a job with one file has a second core for it.
+//! Invariant: what it says of a file, it says in the order of the file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -23,8 +23,8 @@ use crate::task::Doorbell;
 /// Files open at once. Each costs a handle and some 200 KiB of buffers; more are read no faster.
 const OPEN_FILES: usize = 64;
 
-/// Messages under way to the engine. Each holds a block, so that this bounds memory, and four keep both
-/// sides busy.
+/// Messages under way to the engine. Each holds a block, so that this bounds memory, and four keep
+/// both sides busy.
 pub(super) const MESSAGES: usize = 4;
 
 /// Blocks between two looks for new files while there is something to read: 32 MiB.

@@ -10,8 +10,8 @@ use super::{Block, Decoded, Encode, Format, Framing};
 use crate::data::Data;
 use crate::error::{Error, Result};
 
-/// Comma-separated values. Fields go by the names in the header line to a struct, by their place to a
-/// tuple, an array or a list. Quoted fields may hold delimiters, newlines, and quotes (doubled).
+/// Comma-separated values. Fields go by the names in the header line to a struct, by their place to
+/// a tuple, an array or a list. Quoted fields may hold delimiters, newlines, and quotes (doubled).
 #[derive(Debug)]
 pub struct Csv<T> {
     pub(crate) delimiter: u8,
@@ -28,7 +28,8 @@ impl<T> Csv<T> {
 
     fn reader<'a>(&self, bytes: &'a [u8]) -> csv::Reader<&'a [u8]> {
         let mut builder = ReaderBuilder::new();
-        // The number of columns is compared below, with the header of the file and not of the block.
+        // The number of columns is compared below, with the header of the file and not of the
+        // block.
         builder.delimiter(self.delimiter).has_headers(false).flexible(true);
         builder.from_reader(bytes)
     }

@@ -1,8 +1,8 @@
 //! [`Cutter`]: cuts what comes out of a file into blocks of complete records.
 //!
 //! Receives bytes from any reader, hands [`Block`](super::Block)s' worth of them to a
-//! [`Format`](super::Format). Invariant: blocks follow each other without a gap, and each but the last of a
-//! file ends behind the newline of a record.
+//! [`Format`](super::Format). Invariant: blocks follow each other without a gap, and each but the
+//! last of a file ends behind the newline of a record.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -126,8 +126,8 @@ impl Cutter {
     }
 }
 
-/// The first record of an input, its line end included: a header. None where the input ends within it, unless
-/// that is its end for good.
+/// The first record of an input, its line end included: a header. None where the input ends within
+/// it, unless that is its end for good.
 pub(crate) fn first_record(
     framing: Framing,
     input: &mut dyn Read,

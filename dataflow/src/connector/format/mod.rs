@@ -1,8 +1,9 @@
 //! Formats: how records lie in bytes that come one behind the other.
 //!
-//! A [`Format`] reads them: it receives blocks of complete records (cut by [`Cutter`]) from the readers of
-//! [`super::files`] and [`super::stdin`], and hands back [`Decoded`] records. An [`Encode`] writes them, for
-//! the sinks. Invariant: whatever a format makes of its bytes, it accounts for every record in order.
+//! A [`Format`] reads them: it receives blocks of complete records (cut by [`Cutter`]) from the
+//! readers of [`super::files`] and [`super::stdin`], and hands back [`Decoded`] records. An
+//! [`Encode`] writes them, for the sinks. Invariant: whatever a format makes of its bytes, it
+//! accounts for every record in order.
 
 mod csv;
 mod cut;

@@ -1,8 +1,9 @@
 //! [`FileCommitter`]: moves the files of published snapshots to where they are read.
 //!
-//! Receives what [`super::write`] prepared, from the engine after the snapshot is published or, after a
-//! restore, out of the snapshot. Invariant: a repeated commit changes nothing, and no file is ever replaced.
-//! Whoever reads the files may move them away, so that a commit happened is noted beside the files that wait.
+//! Receives what [`super::write`] prepared, from the engine after the snapshot is published or,
+//! after a restore, out of the snapshot. Invariant: a repeated commit changes nothing, and no file
+//! is ever replaced. Whoever reads the files may move them away, so that a commit happened is noted
+//! beside the files that wait.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -41,13 +42,8 @@ impl Committer for FileCommitter {
     async fn recover(&self, epoch: Epoch, pending: Vec<FilePending>) -> Result<()> {
         let names = self.names.clone();
         blocking(move || {
-<<<<<<< ours
             pending.iter().try_for_each(publish)?;
             clear(&names, epoch)
-=======
-            if !std::env::var("MUT").is_ok_and(|m| m == "2") { pending.iter().try_for_each(publish)?; }
-            clear(&names)
->>>>>>> theirs
         })
         .await
     }
@@ -86,8 +82,8 @@ fn noted(done: &Path) -> Result<Option<Epoch>> {
     }
 }
 
-/// Notes that an epoch is committed. Without it the commit would be looked at again, which is harmless as long
-/// as the files stay where they appeared: it need not be durable.
+/// Notes that an epoch is committed. Without it the commit would be looked at again, which is
+/// harmless as long as the files stay where they appeared: it need not be durable.
 fn note(done: &Path, epoch: Epoch) -> Result<()> {
     std::fs::write(done, format!("{epoch}\n")).map_err(|error| fail("cannot write", done, error))
 }
@@ -102,7 +98,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Moves a file, unless that was done before. Where `was_done`, its reader may have taken it away since.
+/// Moves a file, unless that was done before. Where `was_done`, its reader may have taken it away
+/// since.
 fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
     let (pending, target) = (Path::new(&file.pending), Path::new(&file.target));
     let is_there = target.try_exists().map_err(|error| fail("cannot look at", target, error))?;
@@ -128,8 +125,9 @@ fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
     }
 }
 
-/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved. A history that
-/// begins anew, at epoch 0, counts from 1: what is noted of an earlier one says nothing of it.
+/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved. A
+/// history that begins anew, at epoch 0, counts from 1: what is noted of an earlier one says
+/// nothing of it.
 fn clear(names: &Names, epoch: Epoch) -> Result<()> {
     let waiting = names.waiting();
     let entries =
@@ -138,7 +136,8 @@ fn clear(names: &Names, epoch: Epoch) -> Result<()> {
         let entry = entry.map_err(|error| fail("cannot list", waiting, error))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if !names.is_left_over(name) && !(epoch == Epoch(0) && names.is_note(name)) {
+        let is_note = epoch == Epoch(0) && names.is_note(name);
+        if !(is_note || names.is_left_over(name)) {
             continue;
         }
         remove(&entry.path())?;

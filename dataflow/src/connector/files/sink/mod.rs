@@ -1,8 +1,9 @@
 //! [`FileSink`]: writes records to files that appear complete, each record in one of them, once.
 //!
-//! [`FileWriter`] writes below `.pending/` and says at the cut which files belong to the snapshot; when that is
-//! published, [`FileCommitter`] moves them into the directory. [`name`] spells every path. Invariant: a file
-//! in the directory is complete, durable, and named by a published snapshot.
+//! [`FileWriter`] writes below `.pending/` and says at the cut which files belong to the snapshot;
+//! when that is published, [`FileCommitter`] moves them into the directory. [`name`] spells every
+//! path. Invariant: a file in the directory is complete, durable, and named by a published
+//! snapshot.
 
 mod commit;
 mod name;
@@ -25,15 +26,15 @@ use crate::error::Result;
 use crate::sink::{Sink, SinkContext};
 use name::Names;
 
-/// How large a file gets before the next is begun. Large enough to be read fast, small enough to be read soon:
-/// as HDFS and S3 tools have it.
+/// How large a file gets before the next is begun. Large enough to be read fast, small enough to be
+/// read soon: as HDFS and S3 tools have it.
 const ROLL_BYTES: u64 = 128 * 1024 * 1024;
 
 /// A sink of files in a directory, exactly once.
 ///
-/// Files appear when the snapshot that their records belong to is published, complete, under the name
-/// `<prefix>-<run>-<epoch>-<task>-<number>.<format>`. Until then they lie in `.pending/` below the directory,
-/// which must be on storage that every worker shares, and on one file system.
+/// Files appear when the snapshot that their records belong to is published, complete, under the
+/// name `<prefix>-<run>-<epoch>-<task>-<number>.<format>`. Until then they lie in `.pending/` below
+/// the directory, which must be on storage that every worker shares, and on one file system.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, files::FileSink}};
@@ -80,8 +81,8 @@ impl FileSink<Lines> {
         FileSink::of(directory, Json::new())
     }
 
-    /// Writes comma-separated values, to files that end in `.csv`; each begins with a header line where the
-    /// records are structs.
+    /// Writes comma-separated values, to files that end in `.csv`; each begins with a header line
+    /// where the records are structs.
     ///
     /// ```
     /// # use millstream_dataflow::connector::files::FileSink;
@@ -108,15 +109,15 @@ impl<F: Encode> FileSink<F> {
         Self { directory: directory.into(), prefix: None, format, roll_bytes: ROLL_BYTES }
     }
 
-    /// What the names of files begin with, instead of `<namespace>.<job>.<sink>`. Sinks that share a directory
-    /// need different ones.
+    /// What the names of files begin with, instead of `<namespace>.<job>.<sink>`. Sinks that share
+    /// a directory need different ones.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: Some(prefix.into()), ..self }
     }
 
-    /// Begins a new file when one holds so many bytes (128 MiB is the default). It exceeds them by at most a
-    /// batch of records. A snapshot begins a new file in any case.
+    /// Begins a new file when one holds so many bytes (128 MiB is the default). It exceeds them by
+    /// at most a batch of records. A snapshot begins a new file in any case.
     #[must_use]
     pub fn roll_bytes(self, bytes: u64) -> Self {
         Self { roll_bytes: bytes.max(1), ..self }

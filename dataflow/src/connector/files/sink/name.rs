@@ -1,7 +1,7 @@
 //! [`Names`]: spells every path of a sink, and reads them back.
 //!
-//! Used by the writer and the committer. Invariant: the files that wait lie in a directory that belongs to one
-//! sink of one job alone, and each name there says which run and task wrote it.
+//! Used by the writer and the committer. Invariant: the files that wait lie in a directory that
+//! belongs to one sink of one job alone, and each name there says which run and task wrote it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,8 @@ impl Names {
         task.is_some_and(|task| task % self.parallelism == self.task)
     }
 
-    /// Whether a file that waits was left by a lower run, by a task whose files this task looks after.
+    /// Whether a file that waits was left by a lower run, by a task whose files this task looks
+    /// after.
     pub(super) fn is_left_over(&self, name: &str) -> bool {
         let mut parts = name.splitn(3, '-');
         let run = parts.next().and_then(|run| run.parse::<u64>().ok());

@@ -1,7 +1,7 @@
 //! [`FileWriter`]: writes the records of one task to files that wait.
 //!
-//! Receives batches from the engine, hands the names of closed files to the snapshot. Invariant: a file that a
-//! snapshot names is closed, and on disk before that snapshot is published.
+//! Receives batches from the engine, hands the names of closed files to the snapshot. Invariant: a
+//! file that a snapshot names is closed, and on disk before that snapshot is published.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -40,8 +40,8 @@ pub struct FileWriter<F> {
     growing: Option<Growing>,
     /// Files of this epoch that are closed, with their numbers.
     closed: Vec<(PathBuf, u64)>,
-    /// Why a file did not get to disk. What the kernel threw away does not come back by trying again, so the
-    /// task must fail and replay.
+    /// Why a file did not get to disk. What the kernel threw away does not come back by trying
+    /// again, so the task must fail and replay.
     lost: Arc<Mutex<Option<String>>>,
 }
 
@@ -60,8 +60,8 @@ impl<F: Encode> FileWriter<F> {
         })
     }
 
-    /// Creates the next file. A number that is taken was used by an earlier life under the same run number:
-    /// its file is left alone.
+    /// Creates the next file. A number that is taken was used by an earlier life under the same run
+    /// number: its file is left alone.
     fn create(&mut self) -> Result<Growing> {
         loop {
             let number = self.next_number;
@@ -92,8 +92,8 @@ impl<F: Encode> FileWriter<F> {
         Ok(())
     }
 
-    /// Where a file of this epoch appears: never where something is already, which can only be of a history
-    /// that began anew and counts from the same numbers.
+    /// Where a file of this epoch appears: never where something is already, which can only be of a
+    /// history that began anew and counts from the same numbers.
     fn free_target(&mut self, epoch: Epoch, mut number: u64) -> PathBuf {
         loop {
             let target = self.names.target(epoch, number);
