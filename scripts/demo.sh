@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The quickstart, with a kill in the middle: a real data set through a keyed event-time window, kill -9 half-way,
-# resume, and a comparison with a run that was never killed. Needs nothing but cargo and a C compiler; everything
-# it writes lies in a temporary folder, which it removes.
+# The quickstart, with a kill in the middle: a real data set through a keyed event-time window,
+# kill -9 half-way, resume, and a comparison with a run that was never killed. Needs nothing but cargo
+# and a C compiler; everything it writes lies in a temporary folder, which it removes.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -26,13 +26,14 @@ say "What the job does: millstream-worker describe job.yaml"
 "$worker" describe job.yaml --threads 2
 
 say "A run that is never killed, as fast as it goes, for comparison"
-"$worker" run job.yaml --set spec.program.args.output=undisturbed --set spec.program.args.recordsPerSecond=1e9 \
-  --set spec.snapshots.store=file://undisturbed-snapshots >/dev/null
+"$worker" run job.yaml --set spec.program.args.output=undisturbed \
+  --set spec.program.args.recordsPerSecond=1e9 --set spec.snapshots.store=file://undisturbed-snapshots >/dev/null
 
 say "The job, at 1,000 strikes per second: months that cost a state more than a million dollars"
 "$worker" run job.yaml &
 job=$!
-# Half of the input is about five seconds; the job is killed when it has snapshots, whatever the machine's speed.
+# Half of the input is about five seconds; the job is killed when it has snapshots, whatever the
+# machine's speed.
 for _ in $(seq 600); do
   # The log holds the claim and an entry for each snapshot.
   [ "$(ls snapshots/default/bird-strikes/log 2>/dev/null | wc -l)" -ge 6 ] && break

@@ -205,7 +205,7 @@ fn check_states(old: &PlanOperator, new: &PlanOperator, uri: &str) -> Result<(),
             Some(other) => {
                 return Err(format!(
                     "state {} of operator {} is {} in snapshot {uri} and {} in the program: keep \
-                     the old type, read it with .migrate::<Old>(..), {way_out}",
+                     the old type, {way_out}",
                     state.name,
                     old.id,
                     shape(state),

@@ -155,7 +155,8 @@ impl View {
         match &status.last_snapshot {
             Some(snapshot) => {
                 let age = self.clock.now().millis().saturating_sub(snapshot.completed_at.0).max(0);
-                let _ = write!(line, 
+                let _ = write!(
+                    line,
                     "  snapshot {} {} ago, {}B in {}",
                     snapshot.epoch,
                     brief(Duration::from_millis(age as u64)),

@@ -278,8 +278,8 @@ fn state_whose_type_changed() {
     let wide = r#"{"TUPLE":["U64",{"TUPLE":["U64","U64"]}]}"#;
     other_program("count-wide", &[], |uri| {
         format!(
-            "state state of operator count is value of {narrow} in snapshot {uri} and value of {wide} \
-             in the program: keep the old type, read it with .migrate::<Old>(..), or write \
+            "state state of operator count is value of {narrow} in snapshot {uri} and value of \
+             {wide} in the program: keep the old type, or write \
              restore.allowDroppedState: true to lose the state"
         )
     });

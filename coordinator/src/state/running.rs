@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::WorkerIndex;
-use millstream_protocol::session::Report;
+use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
 
 use super::{State, Stopping};
@@ -39,6 +40,16 @@ impl Running {
         self.last_start.after(ctx.config.spec.snapshots.interval.0)
     }
 
+    /// Whether the slot behind our last entry turns out to be taken while we append nothing there.
+    fn overtaken(&self, ctx: &Context, event: &Event) -> Option<Failure> {
+        let Event::Report(_, Report::Slot { seq, content: Ok(Some(_)) }) = event else {
+            return None;
+        };
+        let ours = self.epoch.is_some() || *seq != ctx.reign().last.next();
+        let message = format!("log entry {seq} is another coordinator's: a newer run owns the job");
+        (!ours).then(|| Failure::new(ErrorKind::Fenced, message))
+    }
+
     pub(super) fn wake_at(&self, ctx: &Context) -> Timestamp {
         self.epoch.as_ref().map_or_else(|| self.due(ctx), Snapshot::wake_at)
     }
@@ -51,13 +62,22 @@ impl Running {
             Event::Snapshot => self.wanted = true,
             _ => {}
         }
+        if let Some(failure) = self.overtaken(ctx, event) {
+            return ctx.fail(failure);
+        }
         if let Some(epoch) = self.epoch.take() {
             match epoch.on(ctx, event) {
                 Progress::Going(epoch) => {
                     self.epoch = Some(epoch);
                     return State::Running(self);
                 }
-                Progress::Done | Progress::Aborted => {}
+                Progress::Done => {}
+                Progress::Aborted => {
+                    // Perhaps a newer run took away what this one had pending: then the next slot is
+                    // taken, and an aborted epoch, which appends nothing, would never find out.
+                    let seq = ctx.reign().last.next();
+                    ctx.send(ctx.leader(), Command::ReadEntry { seq });
+                }
                 Progress::Failed(failure) => return ctx.fail(failure),
             }
         }

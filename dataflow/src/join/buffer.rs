@@ -6,9 +6,8 @@
 //! a write, nothing is stamped. And there are no removals to record: the joins save how far time
 //! had come, and a restore leaves out what was over by then.
 //!
-//! A record can be *settled*, once (it has found its partner). That is logged by slice just as
-//! records are; in a snapshot it stands for all records of its key and time, which by the rules of
-//! the joins are settled alike.
+//! A record can be *settled*, once (it has found its partner), which is logged by slice too; in a
+//! snapshot it stands for all records of its key and time: by the joins' rules they settle alike.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;

@@ -88,7 +88,8 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
         if slide > size {
             left.stream.refuse(format!(
                 "operator {id}: the window's slide of {slide} ms is larger than its size of \
-                 {size} ms, and would leave records out: filter them, or take a slide up to the size"
+                 {size} ms, and would leave records out: filter them, or take a slide up to the \
+                 size"
             ));
         }
         let grid = self.window.grid();

@@ -41,11 +41,13 @@ pub enum Progress {
 /// An operator instance: what happens to records on one task.
 ///
 /// # Flow
-/// `restore_lists` once, before everything else. Then `on_batch`, `on_watermark` and `on_tick` in the order of
+/// `restore_lists` once, before everything else. Then `on_batch`, `on_watermark` and `on_tick`
+/// in the order of
 /// the input; `on_end` when there is no more. At a barrier `save`, and captures of `states`.
 ///
 /// # Guarantees
-/// Calls never overlap. `on_watermark` gets rising times, and is called again with the same time until it says
+/// Calls never overlap. `on_watermark` gets rising times, and is called again with the same time
+/// until it says
 /// [`Progress::Done`]; only then does the watermark pass on.
 ///
 /// # Errors

@@ -17,7 +17,8 @@ pub enum Put {
 /// A store of objects under one prefix. Names are paths with `/`.
 ///
 /// # Guarantees
-/// An object that was created is there for every later call, from every process; of several attempts to create
+/// An object that was created is there for every later call, from every process; of several
+/// attempts to create
 /// one name, one wins. Listing is in order of names.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {

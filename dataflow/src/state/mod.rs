@@ -9,6 +9,7 @@ mod map;
 mod ordered;
 mod prefetch;
 mod schema;
+mod segment;
 mod table;
 mod timers;
 mod ttl;
@@ -35,11 +36,13 @@ use crate::error::Result;
 /// A state of an operator, as captures and restores see it.
 ///
 /// # Flow
-/// `begin` at the barrier, then `scan` until it returns `None`, a slice per step, while the operator goes on
+/// `begin` at the barrier, then `scan` until it returns `None`, a slice per step, while the
+/// operator goes on
 /// writing; later `settled`. On a restore, `restore` for each entry, older parts before newer ones.
 ///
 /// # Guarantees
-/// What the scans return is the state as it was at `begin`: all of it, or all that changed since the newest
+/// What the scans return is the state as it was at `begin`: all of it, or all that changed since
+/// the newest
 /// published capture.
 pub trait State: Send {
     /// Whether a capture may hold changes only: there is a published one to build upon.

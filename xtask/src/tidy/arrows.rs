@@ -24,7 +24,7 @@ const CLIENTS_AND_RUNTIME: &[&str] =
 
 /// Optional dependencies (behind a feature, such as the stubs for gRPC) and those of tests alone
 /// are free of `never`.
-const CRATES: [Crate; 8] = [
+const CRATES: [Crate; 9] = [
     Crate { folder: "protocol", may_use: &[], never: CLIENTS_AND_RUNTIME },
     Crate { folder: "coordinator", may_use: &["millstream-protocol"], never: CLIENTS },
     Crate { folder: "dataflow", may_use: &["millstream-protocol"], never: CLIENTS },
@@ -40,9 +40,16 @@ const CRATES: [Crate; 8] = [
     },
     Crate {
         folder: "bench",
-        may_use: &["millstream-protocol", "millstream-dataflow", "millstream-worker"],
+        may_use: &[
+            "millstream-bench-stream",
+            "millstream-protocol",
+            "millstream-dataflow",
+            "millstream-worker",
+        ],
         never: &[],
     },
+    // What every contender shares: it knows no engine.
+    Crate { folder: "bench/stream", may_use: &[], never: CLIENTS },
     // Stories drive the product from outside; what they compare with, they may read.
     Crate {
         folder: "e2e",

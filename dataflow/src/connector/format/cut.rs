@@ -19,7 +19,10 @@ const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) enum CutError {
     #[error(transparent)]
     Read(#[from] io::Error),
-    #[error("a record is longer than {} MiB: is each record on a line of its own?", RECORD_BYTES_MAX >> 20)]
+    #[error(
+        "a record is longer than {} MiB: is each record on a line of its own?",
+        RECORD_BYTES_MAX >> 20
+    )]
     TooLong,
 }
 

@@ -4,7 +4,7 @@
 //! file that a snapshot names is closed, and on disk before that snapshot is published.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use super::super::fail;
 use super::name::{Names, sync_directory};
 use super::{FilePending, PendingFile};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::sink::{Prepared, Writer};
 
 /// Bytes that are encoded before they are written: fewer calls, and a batch or two of records.
@@ -69,7 +69,7 @@ impl<F: Encode> FileWriter<F> {
             self.next_number += 1;
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(Growing { file, path, number, bytes: 0 }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(fail("cannot create", &path, error)),
             }
         }
@@ -172,7 +172,12 @@ fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
 /// Brings a closed file to disk. A new handle is told of errors that no handle was told of before.
 fn sync_file(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| fail("cannot sync", path, error))
+    synced.map_err(|error| {
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let error = fail("cannot sync", path, error);
+        // Whoever took it away may be a newer run, in its right: the log will tell.
+        if gone { error.with_kind(Kind::Unavailable) } else { error }
+    })
 }
 
 #[cfg(test)]
