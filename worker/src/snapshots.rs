@@ -165,9 +165,8 @@ async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
     }
     if !yes {
         return Err(Error::invalid(format!(
-            "this would remove all {} objects of {prefix}, also the log that keeps two runs of the job \
-             apart: \
-             make sure that it is not running, and add --yes",
+            "this would remove all {} objects of {prefix}, also the log that keeps two runs of \
+             the job apart: make sure that it is not running, and add --yes",
             names.len()
         )));
     }

@@ -438,6 +438,23 @@ fn a_failed_run_starts_again_with_the_next_number() {
 }
 
 #[test]
+fn a_restart_does_not_take_the_job_back_from_a_later_claim() {
+    let mut rig = Rig::running(1);
+    let next = rig.outside.log().len() as u64 + 1;
+    rig.outside.append(Seq(next), &claim(2, None).to_text()).unwrap();
+    rig.task_fails(Run(1), ErrorKind::Unavailable);
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    let Some(Outcome::Fenced(failure)) = &rig.exit else { panic!("{:?}", rig.exit) };
+    assert_eq!(
+        failure.message,
+        format!("another coordinator has claimed run 2, in log entry {next}")
+    );
+    assert_eq!(rig.outside.log().len() as u64, next, "no claim of its own");
+}
+
+#[test]
 fn a_lost_worker_is_waited_for() {
     let mut rig = Rig::running(2);
     rig.feed(Event::Lost(W0, "killed".into()));

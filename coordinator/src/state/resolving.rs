@@ -75,6 +75,9 @@ fn decide(ctx: &mut Context, history: History) -> State {
         return ctx.fail(Failure::new(ErrorKind::Corrupt, message));
     }
     ctx.seen = history.last();
+    if let Some(failure) = fenced(ctx, &history) {
+        return ctx.fail(failure);
+    }
     let wish = wish(ctx, &history);
     let facts = Facts {
         wish,
@@ -92,6 +95,18 @@ fn decide(ctx: &mut Context, history: History) -> State {
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
         Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),
     }
+}
+
+/// Whoever held the job and finds that another claimed it since does not take it back: the later
+/// claim wins, or two coordinators would take it from each other for ever.
+fn fenced(ctx: &Context, history: &History) -> Option<Failure> {
+    let held = ctx.status.run?;
+    let (seq, claim) = history.claims().last()?;
+    (claim.run >= held && !ctx.is_own(&claim.nonce)).then(|| {
+        let run = claim.run;
+        let message = format!("another coordinator has claimed run {run}, in log entry {seq}");
+        Failure::new(ErrorKind::Fenced, message)
+    })
 }
 
 /// The wish that is still to be acted upon: one with a request acts once per log, one without once

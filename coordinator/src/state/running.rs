@@ -41,7 +41,7 @@ impl Running {
     }
 
     /// Whether the slot behind our last entry turns out to be taken while we append nothing there.
-    fn overtaken(&self, ctx: &Context, event: &Event) -> Option<Failure> {
+    fn overtaken(&self, ctx: &mut Context, event: &Event) -> Option<Failure> {
         let Event::Report(_, Report::Slot { seq, content: Ok(Some(_)) }) = event else {
             return None;
         };
@@ -73,8 +73,8 @@ impl Running {
                 }
                 Progress::Done => {}
                 Progress::Aborted => {
-                    // Perhaps a newer run took away what this one had pending: then the next slot is
-                    // taken, and an aborted epoch, which appends nothing, would never find out.
+                    // Perhaps a newer run took away what this one had pending: then the next slot
+                    // is taken, and an aborted epoch, which appends nothing, never finds out.
                     let seq = ctx.reign().last.next();
                     ctx.send(ctx.leader(), Command::ReadEntry { seq });
                 }

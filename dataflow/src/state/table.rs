@@ -1,15 +1,12 @@
 //! [`Table`]: the in-memory map behind keyed state. Written by operators, scanned by a capture.
 //!
-//! Linear probing in segments. The lower 32 bits of the key hash place an entry: the upper ones are
-//! what routing made alike among all keys of a task. The topmost of them choose the segment through
-//! a directory; a segment that is full doubles up to [`SEGMENT_SLOTS`], then splits in two, so that
-//! growth never moves more than one segment (growing a whole table of 5 M entries took 600 ms,
-//! measured).
+//! The lower 32 bits of the key hash place an entry: the upper ones are alike among all keys of a
+//! task. The topmost of them choose the [`Segment`]; a full one doubles up to [`SEGMENT_SLOTS`],
+//! then splits, so that growth never moves more (a whole table of 5 M entries took 600 ms).
 //!
 //! Each entry carries the generation of its last write. A capture only raises the generation; the
-//! scan later takes the entries that are older, and a write to one that the scan has not reached
-//! saves its old value first. Invariant: saved and scanned entries together are the state as it was
-//! at the cut.
+//! scan later takes older entries, and a write to one that it has not reached saves the old value
+//! first. Invariant: saved and scanned entries together are the state as it was at the cut.
 
 use std::mem;
 use std::num::NonZeroU32;
@@ -20,8 +17,7 @@ use super::chunk::TableChunk;
 use super::segment::{Segment, Slot, empty_slots};
 use crate::data::{Data, Key};
 
-/// Slots of a segment that splits rather than grows: splitting one takes some 30 us, far below the
-/// 1 ms that a task may stall.
+/// Slots of a segment that splits rather than grows: it takes 30 us, and a task may stall for 1 ms.
 const SEGMENT_SLOTS: usize = 4096;
 const SEGMENT_SLOTS_MIN: usize = 16;
 /// Beyond this depth the directory stops doubling and segments grow again.
@@ -252,10 +248,8 @@ impl<K: Key, V: Data> Table<K, V> {
         (0..self.segments.len()).flat_map(|index| self.segment(index))
     }
 
-    /// Forgets all entries, and that they ever were; keeps the memory.
-    ///
-    /// The caller sees to it that no capture wants them any more, and records the removal if one is
-    /// needed.
+    /// Forgets all entries, and that they ever were; keeps the memory. The caller sees to it that
+    /// no capture wants them any more, and records the removal if one is needed.
     pub(crate) fn clear(&mut self) {
         for segment in &mut self.segments {
             if segment.len > 0 {

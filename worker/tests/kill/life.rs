@@ -19,7 +19,7 @@ const BOUND: Duration = Duration::from_mins(1);
 
 /// What every process says once its tasks run.
 const RUNNING: [&str; 2] = ["resumes from snapshot", "starts from an empty state"];
-/// What none may say: nothing but a kill disturbs these jobs.
+/// What none may say, unless another process takes its job.
 const RESTARTS: &str = " restarts: ";
 
 /// How a process ended.
@@ -43,6 +43,8 @@ pub(crate) struct Life {
     child: Child,
     lines: Receiver<String>,
     said: String,
+    /// Another process takes its job, so it may fail and restart before it learns why.
+    disturbed: bool,
 }
 
 impl Life {
@@ -66,7 +68,12 @@ impl Life {
                 }
             }
         });
-        Ok(Self { child, lines, said: String::new() })
+        Ok(Self { child, lines, said: String::new(), disturbed: false })
+    }
+
+    /// Lets it fail: somebody else will take its job.
+    pub(crate) fn disturb(&mut self) {
+        self.disturbed = true;
     }
 
     /// Waits until its tasks run; false if it ended before.
@@ -110,7 +117,7 @@ impl Life {
                 Ok(line) => {
                     self.said += &line;
                     self.said.push('\n');
-                    if line.contains(RESTARTS) {
+                    if line.contains(RESTARTS) && !self.disturbed {
                         let said = &self.said;
                         return Err(Failed(format!("the job failed by itself; it said:\n{said}")));
                     }

@@ -34,8 +34,10 @@ const THREADS: std::ops::RangeInclusive<u32> = 1..=3;
 const KILLED_AFTER_MS: std::ops::Range<u64> = 50..600;
 /// The same after its start, for those that are killed while they claim and restore.
 const KILLED_EARLY_MS: std::ops::Range<u64> = 0..120;
-/// One life in so many is killed early.
-const EARLY: u32 = 4;
+/// In microseconds after a snapshot was published, for those that are killed while they commit.
+const KILLED_COMMITTING_US: std::ops::Range<u64> = 0..4000;
+/// How often the log is looked at for that.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// What a life may read for at the most, with time for a busy machine to be late: the input lasts
 /// for all of them.
 const LIFE_MS: u64 = 650;
@@ -45,6 +47,47 @@ const LIVES_TO_RESUME: u32 = 5;
 const RATE_MAX: u64 = 1_000_000_000;
 /// How often a seed is begun anew, at half the rate, because the job ended before it was killed.
 const TRIES: u32 = 3;
+
+/// When a life is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after its start.
+    Started(Duration),
+    /// So long after its tasks run.
+    Running(Duration),
+    /// So long after it has published a snapshot.
+    Published(Duration),
+}
+
+impl Moment {
+    fn draw(rng: &mut SmallRng) -> Self {
+        match rng.random_range(0..4) {
+            0 => Self::Started(Duration::from_millis(rng.random_range(KILLED_EARLY_MS))),
+            1 => Self::Published(Duration::from_micros(rng.random_range(KILLED_COMMITTING_US))),
+            _ => Self::Running(Duration::from_millis(rng.random_range(KILLED_AFTER_MS))),
+        }
+    }
+
+    /// Waits until it is there; false if the process ended before.
+    fn wait(self, life: &mut Life, place: &Place) -> Result<bool, Failed> {
+        match self {
+            Self::Started(after) => life.go_on(after),
+            Self::Running(after) => Ok(life.wait_running()? && life.go_on(after)?),
+            Self::Published(after) => {
+                if !life.wait_running()? {
+                    return Ok(false);
+                }
+                let entries = place.log_entries()?;
+                while place.log_entries()? == entries {
+                    if !life.go_on(LOOK_EVERY)? {
+                        return Ok(false);
+                    }
+                }
+                life.go_on(after)
+            }
+        }
+    }
+}
 
 /// The place where one job runs.
 struct Place {
@@ -76,6 +119,11 @@ impl Place {
 
     fn start(&self, threads: u32, rate: u64) -> Result<Life, Failed> {
         Life::start(&self.job, threads, rate)
+    }
+
+    /// How many entries the job's log has.
+    fn log_entries(&self) -> Result<usize, Failed> {
+        Ok(std::fs::read_dir(self.path().join("store/default/killed/log"))?.count())
     }
 
     /// Lets the job end by itself, and compares.
@@ -148,14 +196,10 @@ fn killed_at(seed: u64, lives: u32, rate: u64, lived: &mut String) -> Result<boo
     let place = Place::new()?;
     let mut resumed = 0;
     for _ in 0..lives {
-        let threads = rng.random_range(THREADS);
-        let early = rng.random_ratio(1, EARLY);
-        let range = if early { KILLED_EARLY_MS } else { KILLED_AFTER_MS };
-        let after = rng.random_range(range);
-        let _ = write!(lived, " {threads}x{}{after}ms", if early { "start+" } else { "" });
+        let (threads, moment) = (rng.random_range(THREADS), Moment::draw(&mut rng));
+        let _ = write!(lived, " {threads}x{moment:?}");
         let mut life = place.start(threads, rate)?;
-        let runs = early || life.wait_running()?;
-        if !runs || !life.go_on(Duration::from_millis(after))? {
+        if !moment.wait(&mut life, &place)? {
             return ended_early(life);
         }
         resumed += u32::from(life.kill()?.resumed());
@@ -166,10 +210,10 @@ fn killed_at(seed: u64, lives: u32, rate: u64, lived: &mut String) -> Result<boo
         return Err(Failed("no life resumed from a snapshot".to_owned()));
     }
     // One more is killed while it hurries to the end, or at the end: it may get there before.
-    let (threads, after) = (rng.random_range(THREADS), rng.random_range(KILLED_AFTER_MS));
-    let _ = write!(lived, " {threads}xend+{after}ms");
+    let (threads, moment) = (rng.random_range(THREADS), Moment::draw(&mut rng));
+    let _ = write!(lived, " then {threads}x{moment:?}");
     let mut life = place.start(threads, RATE_MAX)?;
-    if life.wait_running()? && life.go_on(Duration::from_millis(after))? {
+    if moment.wait(&mut life, &place)? {
         life.kill()?;
     }
     place.finish(rng.random_range(THREADS))?;
@@ -192,12 +236,14 @@ pub(crate) fn two_processes(threads: u32) -> Result<(), Failed> {
     if !first.wait_running()? || !first.go_on(Duration::from_millis(500))? {
         return Err(Failed(format!("the first process ended by itself: {:?}", first.end()?)));
     }
+    first.disturb();
     let mut second = place.start(threads + 1, RECORDS / 20)?;
     if !second.wait_running()? {
         return Err(Failed(format!("the second process ended by itself: {:?}", second.end()?)));
     }
     let end = first.end()?;
-    let says_why = end.said.lines().any(|line| line.starts_with("error: killed: another "));
+    let says_why =
+        end.said.lines().any(|line| line.starts_with("error: killed: another coordinator "));
     if end.code != Some(3) || !says_why {
         return Err(Failed(format!("the first process was to stop with code 3: {end:?}")));
     }

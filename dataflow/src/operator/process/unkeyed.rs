@@ -147,15 +147,20 @@ impl<T: Data> Stream<T> {
     /// );
     /// ```
     #[track_caller]
-    pub fn process_fn<I: Data, U: Data>(
+    pub fn process_fn<I, U, E>(
         &self,
         id: &str,
         on_record: impl Fn(&mut Vec<I>, T, &mut TaskContext<'_, U>) -> Result<()>
         + Clone
         + Send
         + 'static,
-        on_end: impl Fn(&mut Vec<I>, &mut TaskContext<'_, U>) -> Result<()> + Clone + Send + 'static,
-    ) -> Stream<U> {
+        on_end: E,
+    ) -> Stream<U>
+    where
+        I: Data,
+        U: Data,
+        E: Fn(&mut Vec<I>, &mut TaskContext<'_, U>) -> Result<()> + Clone + Send + 'static,
+    {
         self.process(id, Closures { on_record, on_end, marker: PhantomData })
     }
 

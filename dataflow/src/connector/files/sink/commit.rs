@@ -114,6 +114,8 @@ fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
         },
         (false, true) => Ok(()),
         (false, false) if was_done => Ok(()),
+        // It was moved between the two looks.
+        (false, false) if target.exists() => Ok(()),
         (true, true) => Err(Error::invalid(format!(
             "{} exists and is not of this sink: give the sink a directory or a prefix of its own",
             target.display()

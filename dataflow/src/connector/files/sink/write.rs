@@ -15,7 +15,7 @@ use super::super::fail;
 use super::name::{Names, sync_directory};
 use super::{FilePending, PendingFile};
 use crate::batch::Batch;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::sink::{Prepared, Writer};
 
 /// Bytes that are encoded before they are written: fewer calls, and a batch or two of records.
@@ -170,13 +170,18 @@ fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Brings a closed file to disk. A new handle is told of errors that no handle was told of before.
+///
+/// A newer run removes what older ones left. So a file that is gone calls for a restart, which finds
+/// that run in the log and stops, or else writes the file's records again.
 fn sync_file(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| {
-        let gone = error.kind() == io::ErrorKind::NotFound;
-        let error = fail("cannot sync", path, error);
-        // Whoever took it away may be a newer run, in its right: the log will tell.
-        if gone { error.with_kind(Kind::Unavailable) } else { error }
+    synced.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::unavailable(format!(
+            "{} is gone: a newer run of the job has removed it, or somebody else; leave {} alone",
+            path.display(),
+            path.parent().unwrap_or(path).display()
+        )),
+        _ => fail("cannot sync", path, error),
     })
 }
 
