@@ -343,7 +343,9 @@ fn an_epoch_that_is_not_uploaded_in_time_is_aborted_and_the_next_one_is_higher()
     rig.later(Duration::from_secs(1));
     let barrier = |epoch| Command::Barrier { run: Run(1), epoch: Epoch(epoch), stopping: false };
     let abort = Command::Abort { run: Run(1), epoch: Epoch(1) };
-    assert_eq!(Vec::from(rig.commands.clone()), [(W0, abort), (W0, barrier(2))]);
+    let look = Command::ReadEntry { seq: Seq(2) };
+    let sent = Vec::from(rig.commands.clone());
+    assert_eq!(sent, [(W0, abort), (W0, look), (W0, barrier(2))]);
     let failure = rig.machine.status().snapshot_failure.clone().unwrap();
     assert!(failure.contains("worker 0 uploaded nothing for 20s"), "{failure}");
     assert_eq!(rig.phase(), Phase::Running, "the job goes on");
@@ -359,7 +361,17 @@ fn an_epoch_that_a_worker_declines_is_aborted() {
     rig.report(declined(Epoch(9)));
     assert_eq!(rig.names(), [""; 0], "of another epoch");
     rig.report(declined(Epoch(1)));
-    assert_eq!(rig.names(), ["Abort"]);
+    assert_eq!(rig.names(), ["Abort", "ReadEntry"]);
+    rig.report(Report::Slot { seq: Seq(2), content: Ok(None) });
+    assert_eq!(rig.phase(), Phase::Running, "nobody has overtaken it");
+}
+
+#[test]
+fn an_aborted_epoch_finds_out_that_a_newer_run_owns_the_job() {
+    let mut rig = Rig::at_barrier(1);
+    rig.report(Report::Declined { run: Run(1), epoch: Epoch(1), reason: "file gone".into() });
+    rig.report(Report::Slot { seq: Seq(2), content: Ok(Some("a claim".into())) });
+    assert!(matches!(rig.exit, Some(Outcome::Fenced(_))), "{:?}", rig.exit);
 }
 
 #[test]

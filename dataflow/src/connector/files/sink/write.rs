@@ -171,8 +171,8 @@ fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Brings a closed file to disk. A new handle is told of errors that no handle was told of before.
 ///
-/// A newer run removes what older ones left. So a file that is gone calls for a restart, which finds
-/// that run in the log and stops, or else writes the file's records again.
+/// A newer run removes what older ones left: a file that is gone makes this epoch fail, and the
+/// coordinator look into the log, where that run stands.
 fn sync_file(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| match error.kind() {
