@@ -46,7 +46,7 @@ impl Running {
             return None;
         };
         let ours = self.epoch.is_some() || *seq != ctx.reign().last.next();
-        let message = format!("log entry {seq} is another coordinator's: a newer run owns the job");
+        let message = format!("another coordinator wrote log entry {seq}: it owns the job now");
         (!ours).then(|| Failure::new(ErrorKind::Fenced, message))
     }
 

@@ -17,11 +17,12 @@ use millstream_protocol::key_group::{KeyGroupRange, KeyGroups};
 use millstream_protocol::key_hash::key_hash;
 use millstream_protocol::plan::StateSchema;
 
+use super::chunk::LogChunk;
 use super::log::Log;
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::{Error, Result};
-use crate::state::{Buckets, Chunk, Entry, State, schema_of};
+use crate::state::{Chunk, Entry, State, schema_of};
 use crate::stream::SelectKeys;
 use crate::task::TaskInfo;
 use crate::time::Timestamp;
@@ -355,43 +356,6 @@ impl<K: Key, T: Data, X: Index<K, T>> State for Buffer<K, T, X> {
         self.can_delta = true;
         self.slices.values_mut().for_each(|slice| slice.base = slice.extent());
         self.over = Vec::new();
-    }
-}
-
-/// Captured records and settlements.
-struct LogChunk<K, T> {
-    keys: Vec<K>,
-    times: Vec<Timestamp>,
-    records: Vec<T>,
-    settled: Vec<K>,
-    settled_times: Vec<Timestamp>,
-}
-
-impl<K, T> Default for LogChunk<K, T> {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            times: Vec::new(),
-            records: Vec::new(),
-            settled: Vec::new(),
-            settled_times: Vec::new(),
-        }
-    }
-}
-
-impl<K: Key, T: Data> Chunk for LogChunk<K, T> {
-    fn encode(self: Box<Self>, into: &mut Buckets) -> Result<()> {
-        for ((key, time), record) in self.keys.iter().zip(&self.times).zip(&self.records) {
-            into.put(key, &(key, time, Some(record)))?;
-        }
-        for (key, time) in self.settled.iter().zip(&self.settled_times) {
-            into.put(key, &(key, time, None::<&T>))?;
-        }
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.records.len() + self.settled.len()
     }
 }
 

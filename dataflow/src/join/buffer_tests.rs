@@ -9,7 +9,7 @@ use super::super::partners::Partners;
 use super::super::rig::{info, keys};
 use super::super::script::Record;
 use super::*;
-use crate::state::entries;
+use crate::state::{Buckets, entries};
 
 type Tested = Buffer<u32, Record, Partners<u32, true>>;
 

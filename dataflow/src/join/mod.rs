@@ -6,6 +6,7 @@
 mod bounds;
 mod buffer;
 mod chains;
+mod chunk;
 mod combine;
 mod interval;
 mod kind;
