@@ -1,6 +1,6 @@
 //! A share: the bytes of one operator instance in a snapshot.
 //!
-//! Written by [`super::encoder`], read by [`super::restore`]. Layout, all integers little-endian:
+//! Written by [`mod@super::encoder`], read by [`super::restore`]. Layout, integers little-endian:
 //!
 //! ```text
 //! block*            zstd frames; each holds the entries of consecutive key groups of one state

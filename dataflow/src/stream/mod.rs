@@ -1,5 +1,5 @@
 //! The handles that a program is written with: [`Job`], [`Stream`], [`KeyedStream`],
-//! [`WindowedStream`].
+//! [`WindowedStream`](crate::window::WindowedStream).
 //!
 //! They hold a node of the graph and no logic; [`crate::plan`] makes tasks of what they wrote down.
 //! An operator adds its methods to them in its own file.
