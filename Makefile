@@ -21,6 +21,11 @@ EXTERNAL_EXAMPLES := examples/own-crate
 # `cargo xtask tidy` compares this list with the crates.
 FEATURES :=
 
+# Peers are never linked into the product: a workspace and a build folder of their own.
+PEERS_TARGET := $(CACHE)/peers-target
+# What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --snapshots --json FILE".
+BENCH_ARGS ?=
+
 # How many cases a property test draws in `make soak`. The default of proptest is 256.
 SOAK_CASES ?= 20000
 
@@ -92,8 +97,11 @@ $(CARGO_DENY):
 	rm -rf "$(TOOLS)/build"
 
 .PHONY: bench
-bench: ## Measure against hand-written loops and peers; prints one table of ratios
-	cargo run --release --locked --package millstream-bench
+bench: ## Measure against hand-written loops and peers; prints one table of ratios (BENCH_ARGS)
+	CARGO_TARGET_DIR=$(PEERS_TARGET) cargo build --release --locked --manifest-path bench/peers/Cargo.toml
+	if command -v mvn >/dev/null; then mvn -q -B -f bench/peers/flink compile; fi
+	cargo run --release --locked --package millstream-bench -- \
+	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
 soak: ## The tests again, optimised, with SOAK_CASES cases per property test (20000)

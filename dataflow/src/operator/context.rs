@@ -108,8 +108,8 @@ impl<O: Send + 'static, S: Send + 'static> Context<'_, O, S> {
             return self.watermark;
         }
         let group = self.info.key_groups.of_hash(hash);
-        let floor = self.floors.iter().find(|(range, _)| range.contains(group));
-        floor.map_or(self.watermark, |(_, floor)| self.watermark.max(*floor))
+        let floors = self.floors.iter().filter(|(range, _)| range.contains(group));
+        floors.map(|(_, floor)| *floor).fold(self.watermark, Timestamp::max)
     }
 
     /// Processing time, read once per step.

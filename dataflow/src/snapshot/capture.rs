@@ -24,6 +24,8 @@ const CHAIN_SHARES_MAX: usize = 32;
 pub(crate) struct Cut {
     pub(crate) epoch: Epoch,
     pub(crate) watermark: Timestamp,
+    /// Key groups that a restore had brought further than that.
+    pub(crate) floors: Vec<(KeyGroupRange, Timestamp)>,
     pub(crate) lists: Vec<(String, Vec<Vec<u8>>)>,
     pub(crate) durable: Option<Durable>,
     pub(crate) facts: ShareFacts,
@@ -102,6 +104,7 @@ impl Captures {
             since: if full || self.groups.is_none() { None } else { self.base },
             groups: self.groups,
             watermark: cut.watermark,
+            floors: cut.floors,
             states: Vec::new(),
             lists: cut.lists,
         };

@@ -90,9 +90,12 @@ impl Restore {
         own: KeyGroupRange,
     ) -> Vec<(KeyGroupRange, Timestamp)> {
         let parts = self.of(operator).iter().filter(|part| part.index.epoch == self.epoch);
-        parts
-            .filter_map(|part| Some((part.index.groups?.intersect(own)?, part.index.watermark)))
-            .collect()
+        let reached = parts.flat_map(|part| {
+            let whole = part.index.groups.map(|groups| (groups, part.index.watermark));
+            // A task that was itself restored may not have caught up with all its key groups.
+            whole.into_iter().chain(part.index.floors.iter().copied())
+        });
+        reached.filter_map(|(groups, time)| Some((groups.intersect(own)?, time))).collect()
     }
 
     /// Reads the keyed states of an operator instance; returns how many shares and entries that
@@ -127,5 +130,31 @@ impl Restore {
             state.restored();
         }
         Ok((shares, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_protocol::id::KeyGroup;
+
+    use super::super::share::Writer;
+    use super::*;
+
+    #[test]
+    fn groups_that_were_ahead_stay_ahead_through_a_second_snapshot() {
+        let range = |start, end| KeyGroupRange { start: KeyGroup(start), end: KeyGroup(end) };
+        let index = Index {
+            operator: "sums".into(),
+            epoch: Epoch(2),
+            groups: Some(range(0, 10)),
+            watermark: Timestamp(50),
+            floors: vec![(range(4, 6), Timestamp(90))],
+            ..Index::default()
+        };
+        let bytes = Writer::new(index).finish().unwrap();
+        let mut restore = Restore::new(Epoch(2));
+        restore.add(RestoredPart::new(bytes, Some(range(0, 10))).unwrap());
+        let reached = restore.watermarks("sums", range(5, 20));
+        assert_eq!(reached, [(range(5, 10), Timestamp(50)), (range(5, 6), Timestamp(90))]);
     }
 }

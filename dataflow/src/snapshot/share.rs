@@ -44,6 +44,8 @@ pub struct Index {
     pub groups: Option<KeyGroupRange>,
     /// The watermark of the instance at the cut.
     pub watermark: Timestamp,
+    /// Key groups that a restore had brought further than that.
+    pub floors: Vec<(KeyGroupRange, Timestamp)>,
     /// The keyed states, by name.
     pub states: Vec<StateIndex>,
     /// The list states: name and items.

@@ -85,7 +85,7 @@ pub enum Poll {
     Ready,
     /// Nothing now; the doorbell will ring.
     Pending,
-    /// Nothing before this processing time, unless the doorbell rings.
+    /// Nothing before this processing time; the doorbell does not hasten it.
     Until(Timestamp),
     /// Nothing ever again.
     Finished,

@@ -211,6 +211,7 @@ impl<S: Source> SourceTask<S> {
         let cut = Cut {
             epoch,
             watermark: self.watermark,
+            floors: Vec::new(),
             lists: vec![("positions".into(), items)],
             durable: None,
             facts: ShareFacts { pending_commit: false, ended: self.ended },

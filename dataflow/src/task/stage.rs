@@ -174,6 +174,7 @@ impl<P: Operator> Control for Stage<P> {
             let cut = Cut {
                 epoch: barrier.epoch,
                 watermark: self.watermark,
+                floors: self.floors.clone(),
                 lists: saved.lists,
                 durable: saved.durable,
                 facts: ShareFacts { pending_commit: saved.pending_commit, ended: self.ended },
