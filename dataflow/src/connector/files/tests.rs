@@ -347,7 +347,9 @@ fn dropping_the_reader_ends_its_thread_whatever_that_does() {
         task
     };
     // Full of records that nobody takes; asleep for an hour.
-    let full = open(&numbers(dir.path()));
+    let mut full = open(&numbers(dir.path()));
+    // A thread gets its name when it runs: what it has read shows that it does.
+    full.until(|task| !task.emit.records.is_empty()).unwrap();
     fs::write(dir.path().join("b"), "1\n").unwrap();
     let pattern = dir.path().join("b*");
     let mut asleep = open(&numbers(&pattern).follow_every(Duration::from_hours(1)));
