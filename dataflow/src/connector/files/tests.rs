@@ -356,5 +356,6 @@ fn dropping_the_reader_ends_its_thread_whatever_that_does() {
     asleep.until(|task| task.positions()[0].1.complete).unwrap();
     assert_eq!(threads(), 2);
     drop((full, asleep));
-    assert_eq!(threads(), 0);
+    // Joined threads leave the kernel's list a moment after join returns.
+    assert!((0..100_000).any(|_| threads() == 0), "a thread outlives its reader");
 }
