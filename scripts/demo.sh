@@ -41,8 +41,7 @@ for _ in $(seq 600); do
   sleep 0.1
 done
 say "kill -9"
-kill -9 "$job"
-wait "$job" 2>/dev/null || true
+{ kill -9 "$job" && wait "$job"; } 2>/dev/null || true
 visible=$(cat out/*.ndjson | wc -l)
 echo "$visible results were visible at that moment"
 
