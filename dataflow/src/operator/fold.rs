@@ -4,7 +4,7 @@ use millstream_protocol::plan::StateSchema;
 
 use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::state::{Table, schema_of};
+use crate::state::schema_of;
 use crate::stream::{Described, KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
@@ -32,12 +32,11 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         let keys = self.key.clone_box();
         let make = move |_: &_| {
             let (zero, step) = (zero.clone(), step.clone());
-            let update = move |table: &mut Table<K, S>, hash: u64, key: K, record: T| {
-                let state = table.entry(hash, key.clone(), || zero.clone());
+            let step = move |key: &K, state: &mut S, record: T, _| {
                 step(state, record);
-                (key, state.clone())
+                (key.clone(), state.clone())
             };
-            Ok(PerKey::new(keys.clone_box(), update))
+            Ok(PerKey::new(keys.clone_box(), move |_: &T| zero.clone(), step))
         };
         self.then(Described::keyed(id, "fold", vec![schema]), make)
     }

@@ -1,5 +1,7 @@
-//! [`PerKey`]: one value per key, one record out for each record in: what `reduce` and `fold` have
-//! in common.
+//! [`PerKey`]: the operator behind `scan`, `reduce` and `fold`: a value per key, and a function that
+//! meets it with each record.
+//!
+//! Invariant: one record out for each record in, in its place and with its time.
 
 use std::mem;
 
@@ -7,34 +9,33 @@ use super::{Context, Operator};
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
-use crate::state::{State, Table, TableState};
+use crate::state::{State, TableState};
 use crate::stream::SelectKeys;
 
-/// Records ahead of the one at work whose table slots are fetched, as in `scan`.
-const PREFETCH_RECORDS: usize = 16;
-
-/// A table of one value per key, and what to do with it for each record: given the table, the key's
-/// hash, the key and the record.
-pub(super) struct PerKey<K: Key, T, S: Data, F> {
+/// `init` makes the value of a key from its first record; `step` is given the key, the value, the
+/// record and whether the value is new, and returns what to put out.
+pub(super) struct PerKey<K: Key, T, S: Data, I, F> {
     keys: Box<dyn SelectKeys<K, T>>,
     scratch: Vec<K>,
     table: TableState<K, S>,
-    update: F,
+    init: I,
+    step: F,
 }
 
-impl<K: Key, T, S: Data, F> PerKey<K, T, S, F> {
-    pub(super) fn new(keys: Box<dyn SelectKeys<K, T>>, update: F) -> Self {
-        Self { keys, scratch: Vec::new(), table: TableState::default(), update }
+impl<K: Key, T, S: Data, I, F> PerKey<K, T, S, I, F> {
+    pub(super) fn new(keys: Box<dyn SelectKeys<K, T>>, init: I, step: F) -> Self {
+        Self { keys, scratch: Vec::new(), table: TableState::default(), init, step }
     }
 }
 
-impl<K, T, S, U, F> Operator for PerKey<K, T, S, F>
+impl<K, T, S, U, I, F> Operator for PerKey<K, T, S, I, F>
 where
     K: Key,
     T: Data,
     S: Data,
     U: Data,
-    F: Fn(&mut Table<K, S>, u64, K, T) -> U + Send + 'static,
+    I: Fn(&T) -> S + Send + 'static,
+    F: Fn(&K, &mut S, T, bool) -> U + Send + 'static,
 {
     type In = T;
     type Out = U;
@@ -43,17 +44,13 @@ where
     fn on_batch(&mut self, ctx: &mut Context<'_, U>, batch: Batch<T>) -> Result<()> {
         let mut keys = mem::take(&mut self.scratch);
         self.keys.keys(&batch.records, &mut keys);
-        for &hash in batch.hashes.iter().take(PREFETCH_RECORDS) {
-            self.table.prefetch(hash);
-        }
         let mut out = Vec::with_capacity(batch.len());
         let Batch { records, times, hashes } = batch;
-        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
-            if let Some(&ahead) = hashes.get(index + PREFETCH_RECORDS) {
-                self.table.prefetch(ahead);
-            }
-            out.push((self.update)(&mut self.table, hashes[index], key, record));
-        }
+        let each = |key: &K, state: &mut S, record, is_new| {
+            out.push((self.step)(key, state, record, is_new));
+        };
+        self.table.update_all(&hashes, &keys, records, &self.init, each);
+        keys.clear();
         self.scratch = keys;
         ctx.emit_batch(Batch::timed(out, times))
     }

@@ -4,7 +4,7 @@ use millstream_protocol::plan::StateSchema;
 
 use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::state::{Table, schema_of};
+use crate::state::schema_of;
 use crate::stream::{Described, KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
@@ -32,15 +32,13 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         let keys = self.key.clone_box();
         let make = move |_: &_| {
             let combine = combine.clone();
-            let update = move |table: &mut Table<K, T>, hash: u64, key: K, record: T| {
-                if let Some(so_far) = table.get_mut(hash, &key) {
+            let step = move |_: &K, so_far: &mut T, record: T, is_first: bool| {
+                if !is_first {
                     combine(so_far, record);
-                    return so_far.clone();
                 }
-                table.put(hash, key, record.clone());
-                record
+                so_far.clone()
             };
-            Ok(PerKey::new(keys.clone_box(), update))
+            Ok(PerKey::new(keys.clone_box(), T::clone, step))
         };
         self.then(Described::keyed(id, "reduce", vec![schema]), make)
     }

@@ -2,6 +2,7 @@
 //!
 //! Written by [`crate::operator`] and [`crate::window`]; captured into [`crate::snapshot`].
 
+mod block;
 mod chunk;
 mod expiring;
 mod list;

@@ -1,91 +1,249 @@
-//! [`Segment`]: a stretch of slots of a [`super::Table`], probed linearly.
+//! [`Segment`]: a stretch of [`Block`]s of a [`super::Table`], probed block by block.
+//!
+//! Some bits of a key's hash choose the block where the search for it starts; an entry that
+//! finds it full goes to the next, which leaves a count on the way, so that a search knows where to
+//! stop and nothing moves when an entry leaves. Hashes are not stored: they are made again from the
+//! keys when a segment is built anew. Invariant: no stamp in it is older than `floor`, except those
+//! of [`OLD`] entries.
 
 use std::mem;
-use std::num::NonZeroU32;
 
+use millstream_protocol::key_hash::key_hash;
+
+use super::block::{Block, LANES, OLD, tag};
 use crate::data::Key;
 
-/// An entry in its place.
-pub(super) struct Slot<K, V> {
-    pub(super) hash: u32,
-    pub(super) stamp: NonZeroU32,
-    pub(super) key: K,
-    pub(super) value: V,
+/// Places per block in an index; a power of two, so the last ones are not used.
+const STRIDE: usize = LANES.next_power_of_two();
+
+/// Blocks of a segment that splits rather than grows: it takes 50 us, and a task may stall for
+/// 1 ms.
+pub(super) const SEGMENT_BLOCKS: usize = 256;
+
+/// Lower bits of a hash choose its segment, those from here on its block. A constant: a shift by a
+/// variable made each search wait for the one before.
+pub(super) const HOME_SHIFT: u32 = 22;
+
+/// The block where the search for a hash starts.
+#[inline(always)]
+pub(super) fn home(hash: u64, mask: usize) -> usize {
+    (hash >> HOME_SHIFT) as usize & mask
 }
 
-/// A stretch of slots that grows alone.
+/// How many generations an age tells apart.
+pub(super) const AGES: u32 = 255;
+
+/// The age of an entry that is written to in a generation.
+#[inline(always)]
+pub(super) fn age_of(generation: u32) -> u8 {
+    (generation % AGES) as u8 + 1
+}
+
+/// The generation of an age, seen from a generation less than [`AGES`] later. Old ones are 1, which
+/// is what a restore brings.
+pub(super) fn stamp_of(age: u8, now: u32) -> u32 {
+    if age == OLD {
+        return 1;
+    }
+    let past = (u32::from(age_of(now)) + AGES - u32::from(age)) % AGES;
+    now.saturating_sub(past).max(1)
+}
+
+/// The hash of a key that is in a table, so it had one.
+pub(super) fn hash_again<K: Key>(key: &K) -> u64 {
+    key_hash(key).expect("a key that had a hash has one again")
+}
+
+/// A stretch of blocks that grows alone.
 pub(super) struct Segment<K, V> {
-    pub(super) slots: Box<[Option<Slot<K, V>>]>,
+    pub(super) blocks: Box<[Block<K, V>]>,
     pub(super) len: usize,
     pub(super) depth: u32,
     /// The newest stamp in it: a scan passes over segments that nobody wrote to.
     pub(super) newest: u32,
+    /// The oldest stamp that an age in it may stand for.
+    pub(super) floor: u32,
     /// The generation up to which a scan has taken it.
     pub(super) scanned: u32,
 }
 
-pub(super) fn empty_slots<K, V>(count: usize) -> Box<[Option<Slot<K, V>>]> {
-    (0..count).map(|_| None).collect()
+fn empty<K, V>(blocks: usize) -> Box<[Block<K, V>]> {
+    (0..blocks).map(|_| Block::default()).collect()
 }
 
 impl<K: Key, V> Segment<K, V> {
-    pub(super) fn new(slots: usize, depth: u32, scanned: u32) -> Self {
-        Self { slots: empty_slots(slots), len: 0, depth, newest: 0, scanned }
+    pub(super) fn new(blocks: usize, depth: u32, floor: u32) -> Self {
+        Self { blocks: empty(blocks), len: 0, depth, newest: 0, floor, scanned: 0 }
     }
 
-    /// The slot that holds the key, or the free one where it belongs.
+    /// How many blocks it has: a power of two.
+    pub(super) fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// One less than the blocks where a search may start. Those behind, of a segment that had to
+    /// grow further because its hashes are all alike, are reached by spilling alone.
+    pub(super) fn home_mask(&self) -> usize {
+        self.blocks.len().min(SEGMENT_BLOCKS) - 1
+    }
+
+    /// The block where the search for a hash starts.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u32, key: &K) -> (usize, bool) {
-        let mask = self.slots.len() - 1;
-        let mut index = hash as usize & mask;
-        loop {
-            // SAFETY: the number of slots is a power of two, so a masked index is below it.
-            match unsafe { self.slots.get_unchecked(index) } {
-                None => return (index, false),
-                Some(slot) if slot.hash == hash && slot.key == *key => return (index, true),
-                Some(_) => index = (index + 1) & mask,
-            }
-        }
+    fn home(&self, hash: u64) -> usize {
+        home(hash, self.home_mask())
     }
 
+    /// The index of a key's entry, for as long as none is added or removed.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        let (mut at, tag) = (self.home(hash), tag(hash));
+        for _ in 0..self.blocks.len() {
+            let block = &self.blocks[at];
+            if let Some(lane) = block.find(tag, key) {
+                return Some(at * STRIDE + lane);
+            }
+            if !block.has_spilled() {
+                return None;
+            }
+            at = (at + 1) & (self.blocks.len() - 1);
+        }
+        None
+    }
+
+    /// The entry at an index that was found.
+    #[inline(always)]
+    pub(super) fn entry(&self, index: usize) -> &(K, V) {
+        self.blocks[index / STRIDE].entry(index % STRIDE)
+    }
+
+    /// The same, to write to.
+    #[inline(always)]
+    pub(super) fn entry_mut(&mut self, index: usize) -> &mut (K, V) {
+        self.blocks[index / STRIDE].entry_mut(index % STRIDE)
+    }
+
+    /// The age at an index that was found.
+    #[inline(always)]
+    pub(super) fn age(&self, index: usize) -> u8 {
+        self.blocks[index / STRIDE].age(index % STRIDE)
+    }
+
+    /// The entry at an index that was found, which is written to from here on.
+    pub(super) fn renew(&mut self, index: usize, age: u8) -> &(K, V) {
+        let block = &mut self.blocks[index / STRIDE];
+        block.set_age(index % STRIDE, age);
+        block.entry(index % STRIDE)
+    }
+
+    /// Whether another entry would make searches long.
     pub(super) fn is_full(&self) -> bool {
-        self.len >= self.slots.len() / 4 * 3
+        // At nine tenths one search in twenty goes on to a further block.
+        self.len >= self.blocks.len() * LANES * 29 / 32
     }
 
-    pub(super) fn place(&mut self, slot: Slot<K, V>) {
-        let mask = self.slots.len() - 1;
-        let mut index = slot.hash as usize & mask;
-        while self.slots[index].is_some() {
-            index = (index + 1) & mask;
-        }
-        self.newest = self.newest.max(slot.stamp.get());
-        self.slots[index] = Some(slot);
+    /// Adds an entry whose key is not there; the caller has seen to it that it is not full. Returns
+    /// its index.
+    pub(super) fn insert(&mut self, hash: u64, age: u8, mut entry: (K, V)) -> usize {
         self.len += 1;
-    }
-
-    pub(super) fn double(&mut self) {
-        let slots = empty_slots(self.slots.len() * 2);
-        let old = mem::replace(&mut self.slots, slots);
-        self.len = 0;
-        for slot in old.into_vec().into_iter().flatten() {
-            self.place(slot);
+        let (mut at, tag) = (self.home(hash), tag(hash));
+        loop {
+            match self.blocks[at].put(tag, age, entry) {
+                Ok(lane) => return at * STRIDE + lane,
+                Err(back) => entry = back,
+            }
+            self.blocks[at].spill();
+            at = (at + 1) & (self.blocks.len() - 1);
         }
     }
 
-    /// Takes the entry out and closes the gap, so that later probes need no grave marker.
-    pub(super) fn take(&mut self, index: usize) -> Option<Slot<K, V>> {
-        let taken = self.slots[index].take()?;
+    /// Takes the entry at an index out, which was found by this hash.
+    pub(super) fn take(&mut self, hash: u64, index: usize) -> Option<(K, V)> {
+        let taken = self.blocks[index / STRIDE].take(index % STRIDE)?;
         self.len -= 1;
-        let mask = self.slots.len() - 1;
-        let (mut gap, mut next) = (index, (index + 1) & mask);
-        while let Some(slot) = &self.slots[next] {
-            let home = slot.hash as usize & mask;
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
-                self.slots.swap(gap, next);
-                gap = next;
-            }
-            next = (next + 1) & mask;
+        let mut at = self.home(hash);
+        while at != index / STRIDE {
+            self.blocks[at].unspill();
+            at = (at + 1) & (self.blocks.len() - 1);
         }
         Some(taken)
     }
+
+    /// Makes it twice as large.
+    pub(super) fn double(&mut self) {
+        let larger = empty(self.blocks.len() * 2);
+        let old = mem::replace(&mut self.blocks, larger);
+        self.len = 0;
+        for (age, entry) in entries_of(old) {
+            self.insert(hash_again(&entry.0), age, entry);
+        }
+    }
+
+    /// Moves the entries whose hashes have this bit set into a new segment of the same size.
+    pub(super) fn split(&mut self, bit: u64) -> Self {
+        self.depth += 1;
+        let (blocks, depth) = (self.blocks.len(), self.depth);
+        let mut other = Self { blocks: empty(blocks), len: 0, depth, ..*self };
+        self.len = 0;
+        for (age, entry) in entries_of(mem::replace(&mut self.blocks, empty(blocks))) {
+            let hash = hash_again(&entry.0);
+            let side = if hash & bit == 0 { &mut *self } else { &mut other };
+            side.insert(hash, age, entry);
+        }
+        other
+    }
+
+    /// The entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &(K, V)> {
+        self.blocks.iter().flat_map(Block::entries)
+    }
+
+    /// The entries, to write to.
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut (K, V)> {
+        self.blocks.iter_mut().flat_map(Block::entries_mut)
+    }
+
+    /// The entries with their stamps, as seen from a generation.
+    pub(super) fn stamped(&self, now: u32) -> impl Iterator<Item = (u32, &(K, V))> {
+        self.blocks.iter().flat_map(move |block| {
+            block.used().map(move |lane| (stamp_of(block.age(lane), now), block.entry(lane)))
+        })
+    }
+
+    /// Takes all entries out. The caller reads to the end: what it leaves is never dropped.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+        let used = if self.len == 0 { 0 } else { self.blocks.len() };
+        self.len = 0;
+        self.newest = 0;
+        self.blocks[..used].iter_mut().flat_map(Block::drain)
+    }
+
+    /// Makes entries [`OLD`] that were last written to in a generation up to `old`; the others were
+    /// then written to in `young`, if one is given. Ages are seen from `now`.
+    pub(super) fn forget(&mut self, now: u32, old: u32, young: Option<u32>) {
+        for block in &mut self.blocks {
+            for lane in block.used() {
+                let age = block.age(lane);
+                if age == OLD {
+                    continue;
+                }
+                if stamp_of(age, now) <= old {
+                    block.set_age(lane, OLD);
+                } else if let Some(young) = young {
+                    block.set_age(lane, age_of(young));
+                    self.newest = self.newest.max(young);
+                }
+            }
+        }
+        self.floor = young.unwrap_or(old + 1);
+    }
+}
+
+/// The entries of blocks, with their ages.
+fn entries_of<K, V>(blocks: Box<[Block<K, V>]>) -> impl Iterator<Item = (u8, (K, V))> {
+    blocks.into_iter().flat_map(|mut block| {
+        (0..LANES).filter_map(move |lane| {
+            let age = block.age(lane);
+            block.take(lane).map(|entry| (age, entry))
+        })
+    })
 }

@@ -1,29 +1,31 @@
 //! [`Table`]: the in-memory map behind keyed state. Written by operators, scanned by a capture.
 //!
 //! The lower 32 bits of the key hash place an entry: the upper ones are alike among all keys of a
-//! task. The topmost of them choose the [`Segment`]; a full one doubles up to [`SEGMENT_SLOTS`],
+//! task. The lowest of them choose the [`Segment`]; a full one doubles up to [`SEGMENT_BLOCKS`],
 //! then splits, so that growth never moves more (a whole table of 5 M entries took 600 ms).
+//! A hash that is passed in is always that of the key: growth makes it again.
 //!
-//! Each entry carries the generation of its last write. A capture only raises the generation; the
-//! scan later takes older entries, and a write to one that it has not reached saves the old value
-//! first. Invariant: saved and scanned entries together are the state as it was at the cut.
+//! Each entry carries the generation of its last write, as an age of one byte. A capture only
+//! raises the generation; the scan later takes older entries, and a write to one that it has not
+//! reached saves the old value first. Invariant: saved and scanned entries together are the state
+//! as it was at the cut.
+
+mod update;
 
 use std::mem;
-use std::num::NonZeroU32;
 
 use millstream_protocol::id::Epoch;
 
+use super::block::{LANES, OLD};
 use super::chunk::TableChunk;
-use super::segment::{Segment, Slot, empty_slots};
+use super::segment::{AGES, SEGMENT_BLOCKS, Segment, age_of, hash_again, stamp_of};
 use crate::data::{Data, Key};
 
-/// Slots of a segment that splits rather than grows: it takes 30 us, and a task may stall for 1 ms.
-const SEGMENT_SLOTS: usize = 4096;
-const SEGMENT_SLOTS_MIN: usize = 16;
+const SEGMENT_BLOCKS_MIN: usize = 1;
 /// Beyond this depth the directory stops doubling and segments grow again.
-const DEPTH_MAX: u32 = 22;
+const DEPTH_MAX: u32 = super::segment::HOME_SHIFT;
 /// The stamp of entries that a restore brought: older than every write of this run.
-const RESTORED: NonZeroU32 = NonZeroU32::MIN;
+const RESTORED: u32 = 1;
 
 struct Capture<K, V> {
     epoch: Epoch,
@@ -37,14 +39,19 @@ struct Capture<K, V> {
 
 /// A hash map whose content can be captured while it is written to.
 pub(crate) struct Table<K, V> {
+    /// A power of two of places; each holds the number of a segment there is.
     directory: Vec<u32>,
-    depth: u32,
+    directory_mask: usize,
     segments: Vec<Segment<K, V>>,
     len: usize,
-    generation: NonZeroU32,
+    generation: u32,
+    /// The age of an entry that was written to in this generation.
+    age: u8,
     /// The generation of the newest published capture; 0 where there is none to build upon.
     base: u32,
     capture: Option<Capture<K, V>>,
+    /// One less than the blocks of each segment where a search may start.
+    mask: usize,
     /// Captured, and not known to be published yet.
     in_flight: Option<(Epoch, u32)>,
     /// Keys removed since the base, with the generation of the removal, in order.
@@ -55,12 +62,14 @@ impl<K: Key, V: Data> Default for Table<K, V> {
     fn default() -> Self {
         Self {
             directory: vec![0],
-            depth: 0,
-            segments: vec![Segment::new(SEGMENT_SLOTS_MIN, 0, 0)],
+            directory_mask: 0,
+            segments: vec![Segment::new(SEGMENT_BLOCKS_MIN, 0, RESTORED + 1)],
             len: 0,
-            generation: RESTORED.saturating_add(1),
+            generation: RESTORED + 1,
+            age: age_of(RESTORED + 1),
             base: 0,
             capture: None,
+            mask: SEGMENT_BLOCKS_MIN - 1,
             in_flight: None,
             removed: Vec::new(),
         }
@@ -74,48 +83,24 @@ impl<K: Key, V: Data> Table<K, V> {
     }
 
     #[inline(always)]
-    fn segment_of(&self, hash: u32) -> usize {
-        self.directory[(u64::from(hash) >> (32 - self.depth)) as usize] as usize
-    }
-
-    /// Loads the place of a hash into the cache: worth 1.3x and more where the table is larger than
-    /// it.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let segment = &self.segments[self.segment_of(hash as u32)];
-        let index = hash as u32 as usize & (segment.slots.len() - 1);
-        super::prefetch::read(&segment.slots[index]);
+    fn segment_of(&self, hash: u64) -> usize {
+        // SAFETY: the directory has one place more than the mask says, a power of two.
+        unsafe { *self.directory.get_unchecked(hash as usize & self.directory_mask) as usize }
     }
 
     /// The value of a key.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let hash = hash as u32;
         let segment = &self.segments[self.segment_of(hash)];
-        let (index, _) = segment.find(hash, key);
-        segment.slots[index].as_ref().map(|slot| &slot.value)
+        segment.find(hash, key).map(|index| &segment.entry(index).1)
     }
 
     /// The value of a key, to write to.
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let hash = hash as u32;
         let at = self.segment_of(hash);
-        let (index, found) = self.segments[at].find(hash, key);
-        found.then(|| self.touch(at, index))
-    }
-
-    /// The value of a key, to write to; made by `init` where there is none.
-    #[inline(always)]
-    pub(crate) fn entry(&mut self, hash: u64, key: K, init: impl FnOnce() -> V) -> &mut V {
-        let hash = hash as u32;
-        let at = self.segment_of(hash);
-        let (index, found) = self.segments[at].find(hash, &key);
-        if found {
-            return self.touch(at, index);
-        }
-        let slot = Slot { hash, stamp: self.generation, key, value: init() };
-        self.insert(at, index, slot)
+        let index = self.segments[at].find(hash, key)?;
+        Some(self.touch(at, index))
     }
 
     /// Sets the value of a key.
@@ -129,12 +114,16 @@ impl<K: Key, V: Data> Table<K, V> {
 
     #[inline(always)]
     fn touch(&mut self, at: usize, index: usize) -> &mut V {
-        let stamp = self.segments[at].slots[index].as_ref().map(|slot| slot.stamp);
-        if stamp != Some(self.generation) {
+        self.note_write(at, index);
+        &mut self.segments[at].entry_mut(index).1
+    }
+
+    /// To be called before an entry that was found is written to or removed.
+    #[inline(always)]
+    fn note_write(&mut self, at: usize, index: usize) {
+        if self.segments[at].age(index) != self.age {
             self.first_write(at, index);
         }
-        let slot = self.segments[at].slots[index].as_mut().expect("found just now");
-        &mut slot.value
     }
 
     /// The first write to an entry since the last cut: its old value may still be wanted.
@@ -142,95 +131,72 @@ impl<K: Key, V: Data> Table<K, V> {
     #[inline(never)]
     fn first_write(&mut self, at: usize, index: usize) {
         let segment = &mut self.segments[at];
-        let slot = segment.slots[index].as_mut().expect("found just now");
+        let stamp = stamp_of(segment.age(index), self.generation);
+        let scanned = segment.scanned;
+        segment.newest = segment.newest.max(self.generation);
+        let entry = segment.renew(index, self.age);
         if let Some(capture) = &mut self.capture
-            && segment.scanned < capture.generation
-            && slot.stamp.get() > capture.base
+            && scanned < capture.generation
+            && stamp > capture.base
         {
-            capture.saved.push((slot.key.clone(), slot.value.clone()));
+            capture.saved.push(entry.clone());
         }
-        slot.stamp = self.generation;
-        segment.newest = self.generation.get();
     }
 
+    /// Adds an entry, and says where: the segment, the index.
     #[inline(never)]
-    fn insert(&mut self, at: usize, index: usize, slot: Slot<K, V>) -> &mut V {
-        let hash = slot.hash;
+    fn insert(&mut self, at: usize, hash: u64, entry: (K, V)) -> (usize, usize) {
+        let at = if self.segments[at].is_full() { self.make_room(hash) } else { at };
         self.len += 1;
-        if !self.segments[at].is_full() {
-            let segment = &mut self.segments[at];
-            segment.newest = slot.stamp.get();
-            segment.len += 1;
-            return &mut segment.slots[index].insert(slot).value;
-        }
-        self.make_room(hash);
-        let at = self.segment_of(hash);
-        let (index, _) = self.segments[at].find(hash, &slot.key);
         let segment = &mut self.segments[at];
-        segment.newest = segment.newest.max(slot.stamp.get());
-        segment.len += 1;
-        &mut segment.slots[index].insert(slot).value
+        segment.newest = segment.newest.max(self.generation);
+        (at, segment.insert(hash, self.age, entry))
     }
 
+    /// Makes room for a hash, and says in which segment.
     #[cold]
-    fn make_room(&mut self, hash: u32) {
+    fn make_room(&mut self, hash: u64) -> usize {
         loop {
             let at = self.segment_of(hash);
             let segment = &mut self.segments[at];
             if !segment.is_full() {
-                return;
+                return at;
             }
-            if segment.slots.len() < SEGMENT_SLOTS || segment.depth >= DEPTH_MAX {
+            if segment.block_count() < SEGMENT_BLOCKS || segment.depth >= DEPTH_MAX {
                 segment.double();
+                self.mask = segment.home_mask();
             } else {
                 self.split(at, hash);
             }
         }
     }
 
-    fn split(&mut self, at: usize, hash: u32) {
-        if self.segments[at].depth == self.depth {
-            self.directory =
-                self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
-            self.depth += 1;
+    fn split(&mut self, at: usize, hash: u64) {
+        let depth = self.segments[at].depth;
+        if 1 << depth == self.directory.len() {
+            self.directory.extend_from_within(..);
+            self.directory_mask = self.directory.len() - 1;
         }
-        let new = self.segments.len();
-        let segment = &mut self.segments[at];
-        let bit = 1 << (31 - segment.depth);
-        segment.depth += 1;
-        let mut other = Segment::new(segment.slots.len(), segment.depth, segment.scanned);
-        let slots = empty_slots(segment.slots.len());
-        let old = mem::replace(&mut segment.slots, slots);
-        segment.len = 0;
-        for slot in old.into_vec().into_iter().flatten() {
-            if slot.hash & bit == 0 { segment.place(slot) } else { other.place(slot) }
+        let bit = 1 << depth;
+        let other = self.segments[at].split(bit);
+        let path = hash & (bit - 1) | bit;
+        for place in (path as usize..self.directory.len()).step_by(1 << other.depth) {
+            self.directory[place] = self.segments.len() as u32;
         }
-        // The directory entries of a segment stand together; the upper half of them moves to the
-        // new one.
-        let width = 1usize << (self.depth - segment.depth);
-        let path = (u64::from(hash) >> (32 - segment.depth)) as usize | 1;
-        self.directory[path * width..(path + 1) * width].fill(new as u32);
         self.segments.push(other);
     }
 
     /// Takes a key out.
     pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let short = hash as u32;
-        let at = self.segment_of(short);
-        let (index, found) = self.segments[at].find(short, key);
-        if !found {
-            return None;
-        }
-        let stamp = self.segments[at].slots[index].as_ref().map(|slot| slot.stamp);
-        if stamp != Some(self.generation) {
-            self.first_write(at, index);
-        }
-        let slot = self.segments[at].take(index)?;
+        let at = self.segment_of(hash);
+        let index = self.segments[at].find(hash, key)?;
+        self.note_write(at, index);
+        let (key, value) = self.segments[at].take(hash, index)?;
         self.len -= 1;
         if self.base > 0 || self.in_flight.is_some() || self.capture.is_some() {
-            self.removed.push((slot.key, self.generation.get()));
+            self.removed.push((key, self.generation));
         }
-        Some(slot.value)
+        Some(value)
     }
 
     /// How many segments there are, for walks that pause: a segment is the unit of a pause.
@@ -240,7 +206,7 @@ impl<K: Key, V: Data> Table<K, V> {
 
     /// The entries of one segment.
     pub(crate) fn segment(&self, index: usize) -> impl Iterator<Item = (&K, &V)> {
-        self.segments[index].slots.iter().flatten().map(|slot| (&slot.key, &slot.value))
+        self.segments[index].entries().map(|(key, value)| (key, value))
     }
 
     /// All entries.
@@ -252,53 +218,44 @@ impl<K: Key, V: Data> Table<K, V> {
     /// no capture wants them any more, and records the removal if one is needed.
     pub(crate) fn clear(&mut self) {
         for segment in &mut self.segments {
-            if segment.len > 0 {
-                segment.slots.iter_mut().for_each(|slot| *slot = None);
-            }
-            segment.len = 0;
-            segment.newest = 0;
+            segment.drain().for_each(drop);
         }
         self.len = 0;
         self.removed.clear();
     }
 
-    /// The entries of one segment with what of their hashes the table goes by.
+    /// The entries of one segment with their hashes.
     pub(crate) fn segment_hashed(&self, index: usize) -> impl Iterator<Item = (u64, &K, &V)> {
-        let slots = self.segments[index].slots.iter().flatten();
-        slots.map(|slot| (u64::from(slot.hash), &slot.key, &slot.value))
+        self.segments[index].entries().map(|(key, value)| (hash_again(key), key, value))
     }
 
     /// The same, to write to. No capture learns of it: for tables that are never captured.
     pub(crate) fn segment_mut(&mut self, index: usize) -> impl Iterator<Item = (u64, &K, &mut V)> {
-        let slots = self.segments[index].slots.iter_mut().flatten();
-        slots.map(|slot| (u64::from(slot.hash), &slot.key, &mut slot.value))
+        self.segments[index].entries_mut().map(|(key, value)| (hash_again(key), &*key, value))
     }
 
     /// Takes all entries out of one segment, and forgets that they ever were; see [`Table::clear`].
     /// The caller reads the iterator to its end.
     pub(crate) fn drain_segment(&mut self, index: usize) -> impl Iterator<Item = (K, V)> {
         let segment = &mut self.segments[index];
-        let used = if segment.len == 0 { 0 } else { segment.slots.len() };
-        self.len -= mem::take(&mut segment.len);
-        segment.newest = 0;
-        let slots = segment.slots[..used].iter_mut().filter_map(Option::take);
-        slots.map(|slot| (slot.key, slot.value))
+        self.len -= segment.len;
+        segment.drain()
     }
 
     /// Puts in an entry that a snapshot held.
     pub(crate) fn restore(&mut self, hash: u64, key: K, value: V) {
-        let written = mem::replace(&mut self.generation, RESTORED);
+        let (generation, age) = (self.generation, self.age);
+        (self.generation, self.age) = (RESTORED, OLD);
         self.put(hash, key, value);
-        self.generation = written;
-        self.base = RESTORED.get();
+        (self.generation, self.age) = (generation, age);
+        self.base = RESTORED;
     }
 
     /// Takes out an entry that a later snapshot of a chain did not hold any more.
     pub(crate) fn restore_removed(&mut self, hash: u64, key: &K) {
-        let short = hash as u32;
-        let at = self.segment_of(short);
-        let (index, found) = self.segments[at].find(short, key);
-        if found && self.segments[at].take(index).is_some() {
+        let at = self.segment_of(hash);
+        let index = self.segments[at].find(hash, key);
+        if index.is_some_and(|index| self.segments[at].take(hash, index).is_some()) {
             self.len -= 1;
         }
     }
@@ -306,7 +263,7 @@ impl<K: Key, V: Data> Table<K, V> {
     /// Says that the content equals a published snapshot, so that the next capture may hold changes
     /// only.
     pub(crate) fn restored(&mut self) {
-        self.base = RESTORED.get();
+        self.base = RESTORED;
     }
 
     /// Whether a capture may hold changes only.
@@ -322,8 +279,8 @@ impl<K: Key, V: Data> Table<K, V> {
             self.base = 0;
             self.removed.clear();
         }
-        let base = self.base;
-        let generation = self.generation.get();
+        let (base, generation) = (self.base, self.generation);
+        self.forget_ages();
         self.capture = Some(Capture {
             epoch,
             generation,
@@ -333,7 +290,21 @@ impl<K: Key, V: Data> Table<K, V> {
             saved: Vec::new(),
         });
         self.in_flight = Some((epoch, generation));
-        self.generation = self.generation.saturating_add(1);
+        self.generation += 1;
+        self.age = age_of(self.generation);
+    }
+
+    /// Sees to it that no age is about to mean a later generation. A scan does so in passing; here
+    /// it is left to do where the scans of many captures were broken off.
+    fn forget_ages(&mut self) {
+        let now = self.generation;
+        // A full capture takes all, so that they need not be told apart.
+        let old = if self.base == 0 { now } else { self.base };
+        for segment in &mut self.segments {
+            if now - segment.floor + 1 >= AGES {
+                segment.forget(now, old, Some(now));
+            }
+        }
     }
 
     /// Whether a scan is under way.
@@ -360,14 +331,19 @@ impl<K: Key, V: Data> Table<K, V> {
                 continue;
             }
             segment.scanned = capture.generation;
-            if segment.newest <= capture.base {
+            let is_stale = self.generation - segment.floor > AGES / 2;
+            if segment.newest <= capture.base && !is_stale {
                 continue;
             }
             let range = capture.base + 1..=capture.generation;
-            let wanted = segment.slots.iter().flatten();
-            let wanted = wanted.filter(|slot| range.contains(&slot.stamp.get()));
-            chunk.entries.extend(wanted.map(|slot| (slot.key.clone(), slot.value.clone())));
-            *budget = budget.saturating_sub(segment.slots.len());
+            let wanted = segment.stamped(self.generation);
+            let wanted = wanted.filter(|(stamp, _)| range.contains(stamp));
+            chunk.entries.extend(wanted.map(|(_, entry)| entry.clone()));
+            if is_stale {
+                let old = if capture.base == 0 { capture.generation } else { capture.base };
+                segment.forget(self.generation, old, None);
+            }
+            *budget = budget.saturating_sub(segment.block_count() * LANES);
         }
         if *budget > 0 && capture.next_segment == self.segments.len() {
             self.capture = None;

@@ -1,5 +1,6 @@
 //! Tests of [`super::Table`]: against a plain map, and captures against a clone made at the cut.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use millstream_protocol::key_hash::key_hash;
@@ -15,6 +16,7 @@ fn hash(key: u32) -> u64 {
 enum Op {
     Put(u32, u64),
     Add(u32),
+    AddAll(Vec<u32>),
     Remove(u32),
     Begin { full: bool },
     Scan(usize),
@@ -25,6 +27,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0u32..3000, any::<u64>()).prop_map(|(k, v)| Op::Put(k, v)),
         4 => (0u32..3000).prop_map(Op::Add),
+        1 => prop::collection::vec(0u32..5000, 0..100).prop_map(Op::AddAll),
         4 => (0u32..3000).prop_map(Op::Remove),
         1 => any::<bool>().prop_map(|full| Op::Begin { full }),
         3 => (1usize..400).prop_map(Op::Scan),
@@ -54,6 +57,19 @@ impl Checker {
             Op::Add(k) => {
                 *self.table.entry(hash(k), k, || 0) ^= 1;
                 *self.model.entry(k).or_insert(0) ^= 1;
+            }
+            Op::AddAll(keys) => {
+                let hashes: Vec<_> = keys.iter().map(|key| hash(*key)).collect();
+                let (known, seen) = (self.model.clone(), RefCell::new(Vec::new()));
+                let init = |item: &u64| *item;
+                self.table.update_all(&hashes, &keys, 0.., init, |key, v, n, new| {
+                    assert_eq!(new, !known.contains_key(key) && !seen.borrow().contains(key));
+                    seen.borrow_mut().push(*key);
+                    *v = if new { n } else { *v ^ n };
+                });
+                for (n, key) in (0..).zip(keys) {
+                    self.model.entry(key).and_modify(|v| *v ^= n).or_insert(n);
+                }
             }
             Op::Remove(k) => assert_eq!(self.table.remove(hash(k), &k), self.model.remove(&k)),
             Op::Begin { full } if self.capture.is_none() => {
@@ -128,15 +144,56 @@ proptest! {
     }
 }
 
+/// A key whose hash is that of all others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
+struct Alike(u32);
+
+impl serde::Serialize for Alike {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(7)
+    }
+}
+
 #[test]
 fn keys_with_equal_hashes_are_told_apart() {
     let mut table = Table::default();
-    for key in 0..10_000u32 {
-        table.put(7, key, key);
-    }
-    assert!((0..10_000).all(|key| table.get(7, &key) == Some(&key)));
-    assert_eq!(table.remove(7, &5000), Some(5000));
+    let all = || (0..10_000).map(Alike);
+    all().for_each(|key| table.put(hash(7), key, key.0));
+    assert!(all().all(|key| table.get(hash(7), &key) == Some(&key.0)));
+    assert_eq!(table.remove(hash(7), &Alike(5000)), Some(5000));
+    assert_eq!(table.remove(hash(7), &Alike(10_000)), None);
     assert_eq!(table.len(), 9999);
+    assert_eq!(all().filter_map(|key| table.remove(hash(7), &key)).count(), 9999);
+    assert_eq!((table.len(), table.get(hash(7), &Alike(0))), (0, None));
+}
+
+/// Entries that stay unwritten for longer than an age can tell, with and without published
+/// captures in between, broken-off scans included.
+#[test]
+fn ages_do_not_come_round() {
+    for (published, scanned) in [(true, true), (false, true), (false, false)] {
+        let mut checker = Checker::default();
+        for key in 0..5000 {
+            checker.apply(Op::Put(key, 1));
+        }
+        checker.apply(Op::Begin { full: false });
+        checker.apply(Op::Settle(true));
+        for round in 0..600 {
+            checker.apply(Op::Put(round % 7 * 100, u64::from(round)));
+            checker.apply(Op::Begin { full: false });
+            if scanned {
+                checker.apply(Op::Scan(100_000));
+            }
+            checker.apply(Op::Settle(published));
+            if round == 300 {
+                (0..5000).step_by(3).for_each(|key| checker.apply(Op::Put(key, 2)));
+            }
+        }
+        (0..5000).step_by(2).for_each(|key| checker.apply(Op::Put(key, 3)));
+        checker.apply(Op::Begin { full: false });
+        (0..5000).step_by(5).for_each(|key| checker.apply(Op::Put(key, 4)));
+        checker.apply(Op::Settle(true));
+    }
 }
 
 #[test]

@@ -93,19 +93,11 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
         (both.1.0 < near.to && near.place < TOUCHED).then_some(near.place as usize)
     }
 
-    fn add_all(&mut self, place: usize, batch: Batch<T>, keys: impl Iterator<Item = K>) {
+    fn add_all(&mut self, place: usize, batch: Batch<T>, keys: &[K]) {
         let (fold, table) = (&self.fold, self.slices.table_mut(place));
         let Batch { records, hashes, .. } = batch;
-        for hash in hashes.iter().take(PREFETCH_RECORDS) {
-            table.prefetch(*hash);
-        }
-        for (index, ((record, key), hash)) in records.into_iter().zip(keys).zip(&hashes).enumerate()
-        {
-            if let Some(ahead) = hashes.get(index + PREFETCH_RECORDS) {
-                table.prefetch(*ahead);
-            }
-            fold.add(table.entry(*hash, key, || fold.zero()), record);
-        }
+        let add = |_: &K, acc: &mut F::Acc, record, _| fold.add(acc, record);
+        table.update_all(&hashes, keys, records, |_| fold.zero(), add);
     }
 
     /// Finds the table of each record: most fall into one or two slices.
@@ -211,7 +203,8 @@ where
         let mut keys = mem::take(&mut self.scratch);
         self.keys.keys(&batch.records, &mut keys);
         if let Some(place) = self.one_place(&batch) {
-            self.add_all(place, batch, keys.drain(..));
+            self.add_all(place, batch, &keys);
+            keys.clear();
             self.scratch = keys;
             return Ok(());
         }
