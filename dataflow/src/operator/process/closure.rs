@@ -30,9 +30,9 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     pub fn process_fn<U, F>(&self, id: &str, build: impl FnOnce(&mut States<K>) -> F) -> Stream<U>
     where
         U: Data,
-        F: OnRecord<K, T, U>,
+        F: Fn(T, &mut ProcessContext<'_, K, U>) -> Result<()> + Clone + Send + 'static,
     {
-        self.closures(id, |states| (build(states), no_timer))
+        self.closures(id, |states| (build(states), |_, _| Ok(())))
     }
 
     /// The same; the second stream is what the closure puts out by
@@ -55,9 +55,9 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     where
         U: Data,
         S: Data,
-        F: OnRecord<K, T, U, S>,
+        F: Fn(T, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
     {
-        self.process_fn_with_timers_and_side(id, |states| (build(states), no_timer))
+        self.process_fn_with_timers_and_side(id, |states| (build(states), |_, _| Ok(())))
     }
 
     /// [`Self::process_fn`] with a second closure, for timers. `build` returns both.
@@ -82,8 +82,8 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ) -> Stream<U>
     where
         U: Data,
-        F: OnRecord<K, T, U>,
-        G: OnTimer<K, U>,
+        F: Fn(T, &mut ProcessContext<'_, K, U>) -> Result<()> + Clone + Send + 'static,
+        G: Fn(Timer, &mut ProcessContext<'_, K, U>) -> Result<()> + Clone + Send + 'static,
     {
         self.closures(id, build)
     }
@@ -120,8 +120,8 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     where
         U: Data,
         S: Data,
-        F: OnRecord<K, T, U, S>,
-        G: OnTimer<K, U, S>,
+        F: Fn(T, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
+        G: Fn(Timer, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
     {
         let out = self.closures(id, build);
         let side = out.side();
@@ -137,8 +137,8 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     where
         U: Data,
         S: Data,
-        F: OnRecord<K, T, U, S>,
-        G: OnTimer<K, U, S>,
+        F: Fn(T, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
+        G: Fn(Timer, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
     {
         let mut states = States::default();
         let (on_record, on_timer) = build(&mut states);
@@ -147,4 +147,61 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     }
 }
 
-/// A closure that is called with each record: what
+impl<K: Key> States<K> {
+    /// Returns the closure. A closure on records that is given a name before it is returned is
+    /// written in here, or the compiler does not find the type of its context.
+    pub fn on_record<T, U, S, F>(&self, closure: F) -> F
+    where
+        F: Fn(T, &mut ProcessContext<'_, K, U, S>) -> Result<()>,
+    {
+        closure
+    }
+
+    /// The same for a closure on timers.
+    pub fn on_timer<U, S, G>(&self, closure: G) -> G
+    where
+        G: Fn(Timer, &mut ProcessContext<'_, K, U, S>) -> Result<()>,
+    {
+        closure
+    }
+}
+
+struct Closures<F, G, U, S> {
+    on_record: F,
+    on_timer: G,
+    marker: PhantomData<fn() -> (U, S)>,
+}
+
+impl<F: Clone, G: Clone, U, S> Clone for Closures<F, G, U, S> {
+    fn clone(&self) -> Self {
+        let (on_record, on_timer) = (self.on_record.clone(), self.on_timer.clone());
+        Self { on_record, on_timer, marker: PhantomData }
+    }
+}
+
+impl<K, T, U, S, F, G> Handlers<K, T> for Closures<F, G, U, S>
+where
+    K: Key,
+    T: Data,
+    U: Data,
+    S: Data,
+    F: Fn(T, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
+    G: Fn(Timer, &mut ProcessContext<'_, K, U, S>) -> Result<()> + Clone + Send + 'static,
+{
+    type Out = U;
+    type Side = S;
+    type Shared = ();
+    type Right = ();
+
+    fn on_record(&self, (): &(), record: T, cx: &mut ProcessContext<'_, K, U, S>) -> Result<()> {
+        (self.on_record)(record, cx)
+    }
+
+    fn on_timer(&self, (): &(), timer: Timer, cx: &mut ProcessContext<'_, K, U, S>) -> Result<()> {
+        (self.on_timer)(timer, cx)
+    }
+
+    fn on_right(&self, (): &mut (), (): ()) -> Result<()> {
+        Ok(())
+    }
+}
