@@ -1,19 +1,11 @@
 //! `scan`: a state per key, updated by each record, with one record out for each record in.
 
-use std::mem;
-
 use millstream_protocol::plan::StateSchema;
 
-use super::{Context, Operator};
-use crate::batch::Batch;
+use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::error::Result;
-use crate::state::{State, TableState, schema_of};
-use crate::stream::{Described, KeyedStream, SelectKeys, Stream};
-
-/// Records ahead of the one at work whose table slots are fetched: worth 1.3x and more on large
-/// tables.
-const PREFETCH_RECORDS: usize = 16;
+use crate::state::{Table, schema_of};
+use crate::stream::{Described, KeyedStream, Stream};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
     /// Keeps a state per key, which starts as `zero`; puts out what `step` returns for each record.
@@ -41,59 +33,13 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         };
         let keys = self.key.clone_box();
         let make = move |_: &_| {
-            Ok(Scan {
-                keys: keys.clone_box(),
-                scratch: Vec::new(),
-                table: TableState::default(),
-                zero: zero.clone(),
-                step: step.clone(),
-            })
+            let (zero, step) = (zero.clone(), step.clone());
+            let update = move |table: &mut Table<K, S>, hash: u64, key: K, record: T| {
+                step(table.entry(hash, key, || zero.clone()), record)
+            };
+            Ok(PerKey::new(keys.clone_box(), update))
         };
         self.then(Described::keyed(id, "scan", vec![schema]), make)
-    }
-}
-
-struct Scan<K: Key, T, S: Data, F> {
-    keys: Box<dyn SelectKeys<K, T>>,
-    scratch: Vec<K>,
-    table: TableState<K, S>,
-    zero: S,
-    step: F,
-}
-
-impl<K, T, S, U, F> Operator for Scan<K, T, S, F>
-where
-    K: Key,
-    T: Data,
-    S: Data,
-    U: Data,
-    F: Fn(&mut S, T) -> U + Send + 'static,
-{
-    type In = T;
-    type Out = U;
-    type Side = ();
-
-    fn on_batch(&mut self, ctx: &mut Context<'_, U>, batch: Batch<T>) -> Result<()> {
-        let mut keys = mem::take(&mut self.scratch);
-        self.keys.keys(&batch.records, &mut keys);
-        for &hash in batch.hashes.iter().take(PREFETCH_RECORDS) {
-            self.table.prefetch(hash);
-        }
-        let mut out = Vec::with_capacity(batch.len());
-        let Batch { records, times, hashes } = batch;
-        for (index, (record, key)) in records.into_iter().zip(keys.drain(..)).enumerate() {
-            if let Some(&ahead) = hashes.get(index + PREFETCH_RECORDS) {
-                self.table.prefetch(ahead);
-            }
-            let state = self.table.entry(hashes[index], key, || self.zero.clone());
-            out.push((self.step)(state, record));
-        }
-        self.scratch = keys;
-        ctx.emit_batch(Batch::timed(out, times))
-    }
-
-    fn states(&mut self) -> Vec<&mut dyn State> {
-        vec![&mut self.table]
     }
 }
 
