@@ -280,10 +280,20 @@ mod tests {
         count: usize,
     ) -> Result<Vec<u32>> {
         let mut emit = Emit::new();
+        read_into(&mut emit, reader, bell, count)?;
+        Ok(emit.records)
+    }
+
+    fn read_into(
+        emit: &mut Emit<u32>,
+        reader: &mut StdinReader<Json<u32>>,
+        bell: &Doorbell,
+        count: usize,
+    ) -> Result<()> {
         for _ in 0..1000 {
             bell.clear();
-            if reader.poll(&mut emit)? == Poll::Finished || emit.records.len() >= count {
-                return Ok(emit.records);
+            if reader.poll(emit)? == Poll::Finished || emit.records.len() >= count {
+                return Ok(());
             }
             bell.wait(Duration::from_millis(100));
         }
@@ -317,5 +327,23 @@ mod tests {
         typed.write_all(b"1\nx\n").unwrap();
         let error = read(&mut reader, &bell, 2).unwrap_err();
         assert!(error.to_string().starts_with("standard input, line 2: "), "{error}");
+    }
+    #[test]
+    fn places_are_lines_from_the_first_one_on() {
+        let (input, mut typed) = std::io::pipe().unwrap();
+        let (pump, bell) = (Arc::<Pump>::default(), Doorbell::default());
+        bell.belongs_here();
+        let mut reader = open(&pump, input, &bell).unwrap();
+        let mut emit = Emit::new();
+        (emit.aside, emit.wants_places) = (true, true);
+        typed.write_all(b"1\n\nx\n").unwrap();
+        read_into(&mut emit, &mut reader, &bell, 1).unwrap();
+        typed.write_all(b"y\n2").unwrap();
+        drop(typed);
+        read_into(&mut emit, &mut reader, &bell, usize::MAX).unwrap();
+        assert_eq!((&*emit.records, &*emit.places), (&[1, 2][..], &[1, 5].map(Place::Line)[..]));
+        let lines: Vec<_> = emit.malformed.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("stdin, line 3: ") && lines[1].starts_with("stdin, line 4: "));
     }
 }

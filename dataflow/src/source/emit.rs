@@ -208,3 +208,50 @@ impl<T: Serialize> Emit<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn emitted() -> (Emit<u32>, Vec<Timestamp>) {
+        let mut emit = Emit::new();
+        let (a, b) = (emit.split("a"), emit.split("b"));
+        emit.records(a, [1, 2]);
+        emit.records(b, [3, 4]);
+        emit.record(a, 5);
+        (emit, (1..=5).map(Timestamp).collect())
+    }
+
+    fn bad(indices: [usize; 2]) -> Vec<BadTime> {
+        indices.map(|index| BadTime { index, error: "no".to_owned() }).into()
+    }
+
+    #[test]
+    fn records_without_a_time_are_taken_out_of_their_stretches() {
+        let (mut emit, mut times) = emitted();
+        emit.aside = true;
+        emit.places((1..=5).map(Place::Line));
+        emit.take_out(bad([0, 3]), &mut times).unwrap();
+        assert_eq!(emit.records, [2, 3, 5]);
+        assert_eq!(times, [2, 3, 5].map(Timestamp));
+        let stretches = emit.stretches.iter().map(|stretch| (stretch.split, stretch.records));
+        assert_eq!(stretches.collect::<Vec<_>>(), [(0, 1), (1, 1), (0, 1)]);
+        let lines: Vec<_> = emit.malformed.iter().map(Malformed::to_string).collect();
+        assert_eq!(lines, ["a, line 1: event time: no: 1", "b, line 4: event time: no: 4"]);
+        assert_eq!(emit.failed, 2);
+    }
+
+    #[test]
+    fn without_places_the_split_is_told_and_by_default_the_job_fails() {
+        let (mut emit, mut times) = emitted();
+        let error = emit.take_out(bad([4, 4]), &mut times).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let expected = "a: event time: no: 5 (to leave such records out: on_malformed)";
+        assert_eq!(error.to_string(), expected);
+        emit.on_malformed = OnMalformed::Skip;
+        emit.take_out(bad([1, 4]), &mut times).unwrap();
+        assert_eq!((&*emit.records, emit.failed), (&[1, 3, 4][..], 2));
+        assert_eq!(emit.malformed, []);
+    }
+}

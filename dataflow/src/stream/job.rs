@@ -195,3 +195,28 @@ impl<S: Source> std::ops::Deref for SourceStream<S> {
         &self.stream
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::collection::Collection;
+    use crate::operator::aggregate::Count;
+    use crate::plan::resolve;
+    use crate::window::Tumbling;
+
+    #[test]
+    fn malformed_records_have_no_event_time_to_build_windows_by() {
+        let mut job = Job::new(JobSettings::default());
+        let source = job.source("numbers", Collection::of(vec![1u64, 2]));
+        let (numbers, malformed) = source.with_malformed();
+        let numbers = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
+        let second = Tumbling::of(Duration::from_secs(1));
+        numbers.key_by(|n| *n).window(second).aggregate("good", |_| (), Count);
+        let malformed = malformed.map(|record| record.split).key_by(String::clone);
+        malformed.window(second).aggregate("bad", |_| (), Count);
+        let resolved = resolve(&job.graph.borrow(), 1, job.settings.key_groups);
+        let message = resolved.map_or_else(|error| error.to_string(), |_| String::new());
+        let expected = "operator bad: an event-time window needs event times";
+        assert!(message.contains(expected) && !message.contains("good"), "{message}");
+    }
+}

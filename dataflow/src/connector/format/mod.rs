@@ -19,7 +19,6 @@ pub use lines::Lines;
 
 use crate::data::Data;
 use crate::error::Result;
-pub use crate::source::OnMalformed;
 use crate::source::{Malformed, Place};
 
 /// Where a record ends.
