@@ -77,7 +77,8 @@ fn rust_code_in_every_other_page_is_compiled() {
         let text = fs::read_to_string(root().join(page)).unwrap();
         text.lines().any(|line| line.trim_start().starts_with("```rust"))
     };
-    let (with_code, compiled) = (all.iter().filter(|page| has_code(page)), include_str!("../src/docs.rs"));
+    let (with_code, compiled) =
+        (all.iter().filter(|page| has_code(page)), include_str!("../src/docs.rs"));
     for page in with_code.filter(|page| *page != "README.md") {
         let named = format!("include_str!(\"../../{page}\")");
         assert!(compiled.contains(&named), "{page} has Rust code: name it in worker/src/docs.rs");

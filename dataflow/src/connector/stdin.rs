@@ -210,7 +210,7 @@ impl<F: Format> Reader for StdinReader<F> {
         let split = emit.split(&self.split);
         loop {
             self.emit(emit, split);
-            if self.records.len() > 0 {
+            if self.records.len() > 0 || emit.room() == 0 {
                 return Ok(Poll::Ready);
             }
             let blocks = self.blocks.as_ref().ok_or_else(|| Error::bug("read after its end"))?;

@@ -1,5 +1,5 @@
-//! [`PerKey`]: one value per key, one record out for each record in: what `scan`, `fold` and `reduce`
-//! have in common.
+//! [`PerKey`]: one value per key, one record out for each record in: what `scan`, `fold` and
+//! `reduce` have in common.
 
 use std::mem;
 

@@ -74,9 +74,9 @@ impl<T> Emit<T> {
         SplitIndex(index)
     }
 
-    /// How many more records this poll should emit.
+    /// How many more records this poll should emit; malformed ones count.
     pub fn room(&self) -> usize {
-        BATCH_RECORDS.saturating_sub(self.records.len())
+        BATCH_RECORDS.saturating_sub(self.records.len() + self.failed as usize)
     }
 
     /// Processing time.

@@ -1,8 +1,8 @@
-//! [`Malformed`]: a record that a source has read and cannot make a record of, and what becomes of
-//! it.
+//! [`Malformed`]: what a source has read and cannot make a record of, and what becomes of it.
 //!
-//! Readers hand it to [`Emit::malformed`](super::Emit::malformed); the source task fails, counts it,
-//! or sends it to the side output. Invariant: it passes exactly when the position of its split does.
+//! Readers hand it to [`Emit::malformed`](super::Emit::malformed); the source task fails, counts
+//! it, or sends it to the side output. Invariant: it passes exactly when the position of its split
+//! does.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -74,7 +74,8 @@ impl Malformed {
         String::from_utf8_lossy(&self.bytes)
     }
 
-    /// Where it stands and what is wrong with it, in a line. `split` is how messages call the split.
+    /// Where it stands and what is wrong with it, in a line. `split` is how messages call the
+    /// split.
     #[cold]
     pub(crate) fn message(&self, split: &dyn Display) -> String {
         let bytes = &self.bytes[..self.bytes.len().min(SHOWN_BYTES)];

@@ -90,8 +90,7 @@ impl Job {
     }
 }
 
-type EventTimes<S> =
-    Rc<RefCell<Option<(Box<dyn EventTime<<S as Source>::Item>>, Watermarks)>>>;
+type EventTimes<S> = Rc<RefCell<Option<(Box<dyn EventTime<<S as Source>::Item>>, Watermarks)>>>;
 
 /// What becomes of malformed records.
 #[derive(Clone, Copy, Default)]
@@ -140,11 +139,7 @@ impl<S: Source> SourceStream<S> {
         self.timed(Box::new(TryTime(time)), watermarks)
     }
 
-    fn timed(
-        self,
-        time: Box<dyn EventTime<S::Item>>,
-        watermarks: Watermarks,
-    ) -> Stream<S::Item> {
+    fn timed(self, time: Box<dyn EventTime<S::Item>>, watermarks: Watermarks) -> Stream<S::Item> {
         *self.event_time.borrow_mut() = Some((time, watermarks));
         self.stream.graph.borrow_mut().timed.push(self.stream.node);
         self.stream

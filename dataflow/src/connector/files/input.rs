@@ -293,8 +293,7 @@ mod tests {
         let path = dir.path().join("a.txt");
         std::fs::write(&path, "a\nb").unwrap();
         let mut file = OpenFile::open(&path, &Lines, None, Ends::ForNow).unwrap().unwrap();
-        let Next::Records { decoded, end, .. } = file.next(&path).unwrap()
-        else {
+        let Next::Records { decoded, end, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
         assert_eq!((decoded.records, end.offset, end.lines), (vec!["a".to_owned()], 2, 1));

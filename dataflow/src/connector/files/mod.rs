@@ -108,12 +108,7 @@ impl Files<Lines> {
 impl<F: Format> Files<F> {
     /// Reads a format of your own.
     pub fn of(path: impl Into<String>, format: F) -> Self {
-        Self {
-            pattern: Pattern::new(path),
-            format,
-            follow: None,
-            records_per_second: None,
-        }
+        Self { pattern: Pattern::new(path), format, follow: None, records_per_second: None }
     }
 
     /// Goes on when all is read: waits for files to grow and for new ones, without end.

@@ -257,7 +257,7 @@ impl<F: Format> Reader for FilesReader<F> {
             if let Some(pace) = &mut self.pace {
                 pace.made(emitted);
             }
-            if self.current.is_some() {
+            if self.current.is_some() || emit.room() == 0 {
                 break;
             }
             if self.finished {

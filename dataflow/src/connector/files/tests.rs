@@ -24,6 +24,7 @@ struct Task<F: Format> {
     emit: Emit<F::Record>,
     bell: Doorbell,
     last: Poll,
+    failed: u64,
 }
 
 impl<F: Format> Task<F> {
@@ -54,7 +55,7 @@ impl<F: Format> Task<F> {
             doorbell: bell.clone(),
         };
         let reader = source.open(ctx)?;
-        Ok(Self { reader, emit: Emit::new(), bell, last: Poll::Ready })
+        Ok(Self { reader, emit: Emit::new(), bell, last: Poll::Ready, failed: 0 })
     }
 
     /// Polls until the condition holds.
@@ -79,6 +80,7 @@ impl<F: Format> Task<F> {
         loop {
             records.append(&mut self.emit.records);
             self.emit.stretches.clear();
+            self.failed += std::mem::take(&mut self.emit.failed);
             if records.len() >= count || self.last == Poll::Finished {
                 return Ok(records);
             }
@@ -297,7 +299,21 @@ fn a_malformed_record_fails_the_job_or_is_counted() {
     let mut task = Task::open(&numbers(&path), &[]).unwrap();
     task.emit.on_malformed = OnMalformed::Skip;
     assert_eq!(task.all().unwrap().len(), 50_001);
-    assert_eq!((task.emit.failed, task.emit.malformed.len()), (1, 0));
+    assert_eq!((task.failed, task.emit.malformed.len()), (1, 0));
+}
+
+#[test]
+fn a_poll_of_malformed_records_alone_has_an_end_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    fs::write(&path, "x\n".repeat(1_000_000)).unwrap();
+    let mut task = Task::open(&numbers(&path), &[]).unwrap();
+    task.emit.aside = true;
+    task.until(|task| !task.emit.malformed.is_empty()).unwrap();
+    assert_eq!((task.last, task.emit.room()), (Poll::Ready, 0));
+    let read = task.emit.malformed.len() as u64;
+    assert!(read < 100_000, "{read} in one poll: a block at a time is enough");
+    assert_eq!(task.positions()[0].1.lines, read);
 }
 
 #[test]
