@@ -63,7 +63,7 @@ fn pages(folder: &str, into: &mut Vec<String>) {
         }
         if entry.file_type().unwrap().is_dir() {
             pages(&path, into);
-        } else if name.ends_with(".md") {
+        } else if entry.path().extension().is_some_and(|ending| ending == "md") {
             into.push(path);
         }
     }

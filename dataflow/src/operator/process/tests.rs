@@ -119,7 +119,7 @@ fn closures_put_records_out_aside_with_and_without_a_key() {
             cx.emit_side("over".to_owned())
         };
         let sort = |_: &mut Vec<u64>, n: u64, cx: &mut TaskContext<'_, u64, String>| {
-            if n % 2 == 0 { cx.emit(n) } else { cx.emit_side(n.to_string()) }
+            if n.is_multiple_of(2) { cx.emit(n) } else { cx.emit_side(n.to_string()) }
         };
         numbers.global().process_fn_with_side("sort", sort, rest).1
     });
