@@ -198,6 +198,7 @@ impl Context {
             totals.records_in += rates.records_in;
             totals.records_out += rates.records_out;
             totals.records_late += rates.records_late;
+            totals.records_failed += rates.records_failed;
             // A worker without a watermark holds the whole job's.
             totals.watermark =
                 if i == 0 { rates.watermark } else { totals.watermark.min(rates.watermark) };

@@ -11,7 +11,7 @@ use millstream_dataflow::clock::{Clock, ManualClock, SystemClock};
 use millstream_dataflow::connector::files::{FileSink, Files};
 use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
-use millstream_dataflow::{Barrier, Job};
+use millstream_dataflow::{Barrier, Error, Job, Timestamp, Watermarks};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
 use tokio::sync::mpsc::Receiver;
 
@@ -173,4 +173,89 @@ async fn a_job_that_is_killed_at_any_point_writes_every_record_once() {
     life.commit(3).await;
     assert_eq!(shown(&out), (0..30_000).collect::<Vec<_>>());
     assert_eq!(waiting(&out), 0);
+}
+
+/// Numbers but for every tenth line; of every thirteenth number the event time cannot be read.
+fn input_with_malformed(directory: &Path) {
+    std::fs::create_dir(directory).unwrap();
+    for (file, first) in [("a.json", 0), ("b.json", 10_000)] {
+        let line = |n: u32| if n % 10 == 3 { format!("no {n}\n") } else { format!("{n}\n") };
+        let text: String = (first..first + 10_000).map(line).collect();
+        std::fs::write(directory.join(file), text).unwrap();
+    }
+}
+
+fn program_with_malformed(directory: &Path, rate: f64) -> Job {
+    let mut job = Job::new(Default::default());
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let source = Files::json::<u32>(path("in")).records_per_second(rate);
+    let (numbers, malformed) = job.source("in", source).with_malformed();
+    let read = |n: &u32| match n % 13 {
+        0 => Err(Error::user("thirteen")),
+        _ => Ok(Timestamp(i64::from(*n))),
+    };
+    numbers.try_event_time(read, Watermarks::ascending()).sink("out", FileSink::json(path("out")));
+    malformed.map(|record| record.to_string()).sink("bad", FileSink::lines(path("bad")));
+    job
+}
+
+/// The lines in all files that appeared, sorted.
+fn lines_in(directory: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.filter(|path| path.is_file()).map(std::fs::read_to_string);
+    let lines = texts.flat_map(|text| text.unwrap().lines().map(str::to_owned).collect::<Vec<_>>());
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_puts_every_malformed_record_out_once() {
+    let dir = tempfile::tempdir().unwrap();
+    input_with_malformed(&dir.path().join("in"));
+    let slow = || program_with_malformed(dir.path(), 10_000.0);
+
+    let clock = Arc::new(ManualClock::default());
+    let mut life = Life::start(&slow(), 1, Restore::default(), clock.clone()).await;
+    let mut published = Vec::new();
+    for epoch in 1..=2 {
+        life.write(&clock, epoch * 4000);
+        published = life.snapshot(epoch).await;
+        if epoch == 1 {
+            life.commit(1).await;
+        }
+    }
+    let committed = lines_in(&dir.path().join("bad")).len();
+    assert!((1..3000).contains(&committed), "{committed}");
+    life.write(&clock, 12_000);
+    drop(life);
+
+    let clock = Arc::new(ManualClock::default());
+    let life = Life::start(&slow(), 2, restore(2, published.clone()), clock.clone()).await;
+    life.write(&clock, 3000);
+    drop(life);
+
+    let clock = Arc::new(SystemClock::new());
+    let job = program_with_malformed(dir.path(), 1e9);
+    let mut life = Life::start(&job, 3, restore(2, published), clock).await;
+    while !matches!(life.next().await, Event::Ended) {}
+    life.snapshot(3).await;
+    life.commit(3).await;
+
+    let is_number = |n: &u32| n % 10 != 3;
+    let good: Vec<_> = (0..20_000).filter(|n| is_number(n) && n % 13 != 0).collect();
+    assert_eq!(shown(&dir.path().join("out")), good);
+    let bad = (0..20_000u32).filter(|n| !is_number(n) || n % 13 == 0);
+    let mut bad: Vec<_> = bad
+        .map(|n| {
+            let (file, line) = (if n < 10_000 { "a.json" } else { "b.json" }, n % 10_000 + 1);
+            if is_number(&n) {
+                format!("{file}, line {line}: event time: thirteen: {n}")
+            } else {
+                format!("{file}, line {line}: expected ident at column 2: no {n}")
+            }
+        })
+        .collect();
+    bad.sort_unstable();
+    assert_eq!(lines_in(&dir.path().join("bad")), bad);
 }

@@ -316,6 +316,9 @@ pub struct Rates {
     pub records_out: u64,
     /// Records that came too late for their window.
     pub records_late: u64,
+    /// Records that were malformed, or for which a function failed, and that were left out or put
+    /// out at a side output.
+    pub records_failed: u64,
     /// The lowest watermark of the worker's tasks, in milliseconds.
     pub watermark: Option<i64>,
 }

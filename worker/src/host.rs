@@ -200,6 +200,7 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
             Some(Role::Operator) | None => {}
         }
         rates.records_late += counters.late.load(Ordering::Relaxed);
+        rates.records_failed += counters.failed.load(Ordering::Relaxed);
     }
     rates
 }

@@ -7,6 +7,8 @@
 mod cli;
 mod config;
 mod describe;
+#[cfg(doctest)]
+mod docs;
 mod host;
 mod local;
 mod log_io;

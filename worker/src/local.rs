@@ -158,14 +158,18 @@ fn report(outcome: &Outcome, status: &Status, local: &LocalJob, args: &cli::Run)
         Outcome::Finished { already: false } => {
             let totals = &status.totals;
             say(&format!(
-                "{job} finished: {} records in, {} out, {} late",
-                totals.records_in, totals.records_out, totals.records_late
+                "{job} finished: {} records in, {} out, {} late{}",
+                totals.records_in,
+                totals.records_out,
+                totals.records_late,
+                progress::failed(", ", totals)
             ));
             0
         }
         Outcome::Suspended { snapshot: true } => {
             let epoch = status.last_snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch.0);
-            say(&format!("{job} stopped after snapshot {epoch}: {again} resumes from it"));
+            let failed = progress::failed(", ", &status.totals);
+            say(&format!("{job} stopped after snapshot {epoch}{failed}: {again} resumes from it"));
             0
         }
         Outcome::Suspended { snapshot: false } => {

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millstream_coordinator::status::{Phase, Status};
+use millstream_coordinator::status::{Phase, Status, Totals};
 use millstream_dataflow::Timestamp;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use tokio::sync::watch;
@@ -144,6 +144,7 @@ impl View {
             short(per_second(totals.records_in.saturating_sub(read))),
             short(per_second(totals.records_out.saturating_sub(written))),
         );
+        line += &failed("  ", &totals);
         if let Some(watermark) = self.watermark() {
             let behind = self.clock.now().millis().saturating_sub(watermark.millis()).max(0);
             let _ = write!(line, "  watermark {watermark}");
@@ -179,6 +180,15 @@ impl View {
         let marks = tasks.iter().map(|task| task.counters.watermark.load(Ordering::Relaxed));
         let known = marks.map(Timestamp).filter(|time| *time > Timestamp::MIN);
         known.min().filter(|time| *time < Timestamp::MAX)
+    }
+}
+
+/// How many records failed since the tasks started, behind `before`; nothing where none did.
+pub(crate) fn failed(before: &str, totals: &Totals) -> String {
+    match totals.records_failed {
+        0 => String::new(),
+        1 => format!("{before}1 record failed"),
+        failed => format!("{before}{failed} records failed"),
     }
 }
 

@@ -16,6 +16,7 @@ use millstream_worker::connector::discard::Discard;
 use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::connector::print::Print;
+use millstream_worker::source::OnMalformed;
 use millstream_worker::{Job, Result, programs};
 
 use support::{Place, ROLE, Ran};
@@ -65,6 +66,14 @@ fn twice(job: &mut Job) -> Result<()> {
 fn read(job: &mut Job) -> Result<()> {
     let files = Files::json::<u64>(job.args().get("in")?);
     job.source("files", files).sink("out", Discard::new());
+    Ok(())
+}
+
+/// The same, without what is no number.
+fn read_rest(job: &mut Job) -> Result<()> {
+    let files = Files::json::<u64>(job.args().get("in")?);
+    let numbers = job.source("files", files).on_malformed(OnMalformed::Skip);
+    numbers.sink("out", Discard::new());
     Ok(())
 }
 
@@ -160,7 +169,8 @@ fn field_of_the_wrong_type() {
 }
 
 fn program_that_is_not_there() {
-    let names = "count, count-wide, panicking, panicking-key, pass, print, read, twice, write";
+    let names = "count, count-wide, panicking, panicking-key, pass, print, read, read-rest, twice, \
+                 write";
     run(&place("counts", "{}"), &[]).refused(
         2,
         &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
@@ -216,6 +226,20 @@ fn record_that_does_not_decode() {
     let reason = "error: trial: operator files: numbers.json, line 3: expected ident at column 2: \
                   three (to leave such records out: on_malformed)";
     assert_eq!(ran.err.lines().last(), Some(reason), "{ran:?}");
+}
+
+/// Left out, where the program says so: in silence never.
+fn records_that_are_left_out() {
+    let place = place("read-rest", "{in: numbers.json}");
+    place.write("numbers.json", "1\n2\nthree\n4\nfive\n");
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let first = "left out a malformed record, the first here: numbers.json, line 3: expected ident \
+                 at column 2: three";
+    assert_eq!(ran.err.matches("left out").count(), 1, "{ran:?}");
+    assert!(ran.err.contains(first), "{ran:?}");
+    let last = "trial finished: 3 records in, 3 out, 0 late, 2 records failed";
+    assert_eq!(ran.err.lines().last(), Some(last), "{ran:?}");
 }
 
 /// A full disk may be emptied: the job says so, and tries again until it is stopped.
@@ -320,6 +344,7 @@ const TESTS: &[(&str, fn())] = tests![
     more_threads_than_key_groups,
     data_file_that_is_not_there,
     record_that_does_not_decode,
+    records_that_are_left_out,
     disk_that_is_full,
     store_that_is_no_directory,
     store_of_another_program,
@@ -338,6 +363,7 @@ fn main() -> ExitCode {
             pass,
             print,
             read,
+            read_rest,
             twice,
             write
         ]);

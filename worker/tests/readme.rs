@@ -1,4 +1,4 @@
-//! The README's program and job are those that run.
+//! The README's program and job are those that run, and all other Rust code in pages is compiled.
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 use std::fs;
@@ -50,4 +50,37 @@ fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
     lines.sort();
     let values: Vec<_> = lines.iter().map(|line| line.rsplit(':').next().unwrap()).collect();
     assert_eq!(values, ["[1,7]}", "[2,120]}", "[1,3]}"]);
+}
+
+/// The pages below a folder, by their paths from the root.
+fn pages(folder: &str, into: &mut Vec<String>) {
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let (entry, folder) = (entry.unwrap(), folder.trim_start_matches('.'));
+        let name = entry.file_name().into_string().unwrap();
+        let path = format!("{folder}/{name}").trim_start_matches('/').to_owned();
+        if name.starts_with('.') || name == "target" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            pages(&path, into);
+        } else if entry.path().extension().is_some_and(|ending| ending == "md") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn rust_code_in_every_other_page_is_compiled() {
+    let mut all = Vec::new();
+    pages(".", &mut all);
+    let has_code = |page: &String| {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        text.lines().any(|line| line.trim_start().starts_with("```rust"))
+    };
+    let (with_code, compiled) =
+        (all.iter().filter(|page| has_code(page)), include_str!("../src/docs.rs"));
+    for page in with_code.filter(|page| *page != "README.md") {
+        let named = format!("include_str!(\"../../{page}\")");
+        assert!(compiled.contains(&named), "{page} has Rust code: name it in worker/src/docs.rs");
+    }
 }

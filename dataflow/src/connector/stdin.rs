@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 
 use super::format::{
-    Block, Cut, CutError, Cutter, Decoded, Format, Framing, Json, Lines, OnMalformed, newlines,
+    Block, Cut, CutError, Cutter, Decoded, End, Format, Framing, Json, Lines, newlines,
 };
 use crate::data::Data;
 use crate::error::{Context, Error, Kind, Result};
-use crate::source::{Emit, Poll, Reader, Source, SourceContext};
+use crate::source::{Emit, Place, Poll, Reader, Source, SourceContext, SplitIndex};
 use crate::task::Doorbell;
 
 /// Blocks under way to the job.
@@ -36,26 +36,17 @@ const SPLIT: &str = "stdin";
 #[derive(Clone, Debug)]
 pub struct Stdin<F> {
     format: F,
-    on_malformed: OnMalformed,
 }
 
 impl Stdin<Lines> {
     /// Reads lines of UTF-8 text.
     pub fn lines() -> Self {
-        Self { format: Lines, on_malformed: OnMalformed::Fail }
+        Self { format: Lines }
     }
 
     /// Reads a JSON value per line.
     pub fn json<T: Data>() -> Stdin<Json<T>> {
-        Stdin { format: Json::new(), on_malformed: OnMalformed::Fail }
-    }
-}
-
-impl<F> Stdin<F> {
-    /// What becomes of a record that does not decode; without this, the job fails.
-    #[must_use]
-    pub fn on_malformed(self, then: OnMalformed) -> Self {
-        Self { on_malformed: then, ..self }
+        Stdin { format: Json::new() }
     }
 }
 
@@ -150,11 +141,14 @@ impl Pump {
 /// Reads standard input.
 pub struct StdinReader<F: Format> {
     format: F,
-    on_malformed: OnMalformed,
     pump: Arc<Pump>,
     /// There until the reader is dropped.
     blocks: Option<Blocks>,
     records: std::vec::IntoIter<F::Record>,
+    /// Of the block that the records are from.
+    ends: Vec<End>,
+    /// The lines before that block.
+    start: u64,
     split: Arc<str>,
     lines: u64,
 }
@@ -169,34 +163,42 @@ impl<F: Format> StdinReader<F> {
         let blocks = pump.take(ctx.doorbell.clone(), input)?;
         Ok(Self {
             format: source.format.clone(),
-            on_malformed: source.on_malformed,
             pump,
             blocks: Some(blocks),
             records: Vec::new().into_iter(),
+            ends: Vec::new(),
+            start: 0,
             split: SPLIT.into(),
             lines: ctx.restored.first().map_or(0, |(_, lines)| *lines),
         })
     }
 
-    fn decode(&mut self, bytes: &[u8], emit: &mut Emit<F::Record>) -> Result<()> {
-        let mut decoded = Decoded::new(self.on_malformed);
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        emit: &mut Emit<F::Record>,
+        split: SplitIndex,
+    ) -> Result<()> {
+        let mut decoded = Decoded::new();
         self.format.decode(Block { bytes, line: self.lines + 1 }, &mut decoded);
-        for _ in 0..decoded.skipped {
-            emit.count_failed();
+        for record in decoded.malformed {
+            emit.malformed(split, &"standard input", record.into())?;
         }
-        if let Some(malformed) = &decoded.malformed {
-            let (line, reason) = (malformed.line, &malformed.reason);
-            if decoded.skipped == 0 {
-                let message = format!("standard input, line {line}: {reason}");
-                return Err(Error::invalid(format!(
-                    "{message} (to leave such records out: on_malformed)"
-                )));
-            }
-            tracing::warn!(line, "left out a malformed record: {reason}");
-        }
+        (self.start, self.ends) = (self.lines, decoded.ends);
         self.lines += newlines(bytes);
         self.records = decoded.records.into_iter();
         Ok(())
+    }
+
+    /// Emits what there is room for.
+    fn emit(&mut self, emit: &mut Emit<F::Record>, split: SplitIndex) {
+        let begun = self.ends.len() - self.records.len();
+        let count = emit.room().min(self.records.len());
+        if emit.wants_places() {
+            let ends = self.ends[begun..begun + count].iter();
+            emit.places(ends.map(|end| Place::Line(self.start + u64::from(end.lines))));
+        }
+        emit.records(split, self.records.by_ref().take(count));
     }
 }
 
@@ -207,8 +209,8 @@ impl<F: Format> Reader for StdinReader<F> {
     fn poll(&mut self, emit: &mut Emit<F::Record>) -> Result<Poll> {
         let split = emit.split(&self.split);
         loop {
-            emit.records(split, self.records.by_ref().take(emit.room()));
-            if self.records.len() > 0 {
+            self.emit(emit, split);
+            if self.records.len() > 0 || emit.room() == 0 {
                 return Ok(Poll::Ready);
             }
             let blocks = self.blocks.as_ref().ok_or_else(|| Error::bug("read after its end"))?;
@@ -216,7 +218,7 @@ impl<F: Format> Reader for StdinReader<F> {
                 Ok(block) => {
                     let block = block
                         .or_kind(Kind::Unavailable, || "cannot read standard input".to_owned())?;
-                    self.decode(&block, emit)?;
+                    self.decode(&block, emit, split)?;
                 }
                 Err(TryRecvError::Empty) => {
                     emit.is_empty(split);
@@ -278,10 +280,20 @@ mod tests {
         count: usize,
     ) -> Result<Vec<u32>> {
         let mut emit = Emit::new();
+        read_into(&mut emit, reader, bell, count)?;
+        Ok(emit.records)
+    }
+
+    fn read_into(
+        emit: &mut Emit<u32>,
+        reader: &mut StdinReader<Json<u32>>,
+        bell: &Doorbell,
+        count: usize,
+    ) -> Result<()> {
         for _ in 0..1000 {
             bell.clear();
-            if reader.poll(&mut emit)? == Poll::Finished || emit.records.len() >= count {
-                return Ok(emit.records);
+            if reader.poll(emit)? == Poll::Finished || emit.records.len() >= count {
+                return Ok(());
             }
             bell.wait(Duration::from_millis(100));
         }
@@ -315,5 +327,23 @@ mod tests {
         typed.write_all(b"1\nx\n").unwrap();
         let error = read(&mut reader, &bell, 2).unwrap_err();
         assert!(error.to_string().starts_with("standard input, line 2: "), "{error}");
+    }
+    #[test]
+    fn places_are_lines_from_the_first_one_on() {
+        let (input, mut typed) = std::io::pipe().unwrap();
+        let (pump, bell) = (Arc::<Pump>::default(), Doorbell::default());
+        bell.belongs_here();
+        let mut reader = open(&pump, input, &bell).unwrap();
+        let mut emit = Emit::new();
+        (emit.aside, emit.wants_places) = (true, true);
+        typed.write_all(b"1\n\nx\n").unwrap();
+        read_into(&mut emit, &mut reader, &bell, 1).unwrap();
+        typed.write_all(b"y\n2").unwrap();
+        drop(typed);
+        read_into(&mut emit, &mut reader, &bell, usize::MAX).unwrap();
+        assert_eq!((&*emit.records, &*emit.places), (&[1, 2][..], &[1, 5].map(Place::Line)[..]));
+        let lines: Vec<_> = emit.malformed.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("stdin, line 3: ") && lines[1].starts_with("stdin, line 4: "));
     }
 }

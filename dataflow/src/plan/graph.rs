@@ -95,10 +95,12 @@ impl Graph {
         &mut self.nodes[index.0]
     }
 
-    /// Whether records that pass a node have event times: a source in front of it gives them.
-    pub(crate) fn has_event_time(&self, node: NodeIndex) -> bool {
-        self.timed.contains(&node)
-            || self.node(node).inputs.iter().any(|edge| self.has_event_time(edge.from))
+    /// Whether the records of an output have event times: a source in front of it gives them.
+    /// Malformed records, at the side output of a source, have none.
+    pub(crate) fn has_event_time(&self, node: NodeIndex, output: usize) -> bool {
+        let mut inputs = self.node(node).inputs.iter();
+        (output == 0 && self.timed.contains(&node))
+            || inputs.any(|edge| self.has_event_time(edge.from, edge.output))
     }
 
     /// A name for a stateless operator, for messages only.

@@ -1,10 +1,15 @@
 //! [`Emit`]: where a reader puts its records.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
+use serde::Serialize;
+
+use super::{Malformed, OnMalformed, Place};
 use crate::batch::BATCH_RECORDS;
-use crate::time::Timestamp;
+use crate::error::{Error, Result};
+use crate::time::{BadTime, Timestamp};
 
 /// A split, by its place among those that the reader has named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +31,17 @@ pub struct Emit<T> {
     /// Splits said to be empty, or finished (true).
     pub(crate) quiet: Vec<(usize, bool)>,
     pub(crate) now: Timestamp,
+    /// Where each record stands; empty unless it is asked for.
+    pub(crate) places: Vec<Place>,
+    pub(crate) wants_places: bool,
+    pub(crate) on_malformed: OnMalformed,
+    /// Malformed records go to the side output, whatever `on_malformed` says.
+    pub(crate) aside: bool,
+    /// For the side output.
+    pub(crate) malformed: Vec<Malformed>,
     pub(crate) failed: u64,
+    /// Splits of which a malformed record was logged.
+    warned: HashSet<usize>,
 }
 
 impl<T> Emit<T> {
@@ -38,7 +53,13 @@ impl<T> Emit<T> {
             stretches: Vec::new(),
             quiet: Vec::new(),
             now: Timestamp::MIN,
+            places: Vec::new(),
+            wants_places: false,
+            on_malformed: OnMalformed::Fail,
+            aside: false,
+            malformed: Vec::new(),
             failed: 0,
+            warned: HashSet::new(),
         }
     }
 
@@ -53,9 +74,9 @@ impl<T> Emit<T> {
         SplitIndex(index)
     }
 
-    /// How many more records this poll should emit.
+    /// How many more records this poll should emit; malformed ones count.
     pub fn room(&self) -> usize {
-        BATCH_RECORDS.saturating_sub(self.records.len())
+        BATCH_RECORDS.saturating_sub(self.records.len() + self.failed as usize)
     }
 
     /// Processing time.
@@ -110,8 +131,127 @@ impl<T> Emit<T> {
         self.quiet.push((split.0, true));
     }
 
-    /// Counts a record that was skipped because it is malformed.
-    pub fn count_failed(&mut self) {
+    /// Whether anybody wants to know where records stand: event times are read that may fail.
+    pub fn wants_places(&self) -> bool {
+        self.wants_places
+    }
+
+    /// Says where the records stand that are emitted next, one place for each. Not needed unless
+    /// [`Self::wants_places`]; without it, of a bad event time only the split is told.
+    pub fn places(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.places.extend(places);
+    }
+
+    /// A record of a split is malformed. It must be told of when the position of the split passes
+    /// it, in the poll that emits the records around it.
+    ///
+    /// `shown` is how messages call the split: with the path of a directory, the name of a topic.
+    ///
+    /// # Errors
+    /// What the reader then returns, where the job is to fail.
+    #[cold]
+    pub fn malformed(
+        &mut self,
+        split: SplitIndex,
+        shown: &dyn Display,
+        mut malformed: Malformed,
+    ) -> Result<()> {
+        if self.aside {
+            self.splits[split.0].as_ref().clone_into(&mut malformed.split);
+            self.malformed.push(malformed);
+        } else if self.on_malformed == OnMalformed::Fail {
+            let message = malformed.message(shown);
+            return Err(Error::invalid(format!(
+                "{message} (to leave such records out: on_malformed)"
+            )));
+        } else if self.warned.insert(split.0) {
+            let message = malformed.message(shown);
+            tracing::warn!("left out a malformed record, the first here: {message}");
+        }
         self.failed += 1;
+        Ok(())
+    }
+}
+
+impl<T: Serialize> Emit<T> {
+    /// Takes out the records whose event times cannot be read: they are malformed too.
+    #[cold]
+    pub(crate) fn take_out(&mut self, bad: Vec<BadTime>, times: &mut Vec<Timestamp>) -> Result<()> {
+        let has_places = self.places.len() == self.records.len();
+        let (mut stretch, mut end) = (0, self.stretches.first().map_or(0, |first| first.records));
+        let mut keep = vec![true; self.records.len()];
+        for BadTime { index, error } in bad {
+            while index >= end {
+                stretch += 1;
+                end += self.stretches[stretch].records;
+            }
+            keep[index] = false;
+            let split = self.stretches[stretch].split;
+            let malformed = Malformed {
+                split: String::new(),
+                place: has_places.then(|| self.places[index]),
+                bytes: serde_json::to_vec(&self.records[index]).unwrap_or_default(),
+                error: format!("event time: {error}"),
+            };
+            let shown = self.splits[split].clone();
+            self.malformed(SplitIndex(split), &shown, malformed)?;
+        }
+        let mut kept = keep.iter();
+        for stretch in &mut self.stretches {
+            let records = kept.by_ref().take(stretch.records);
+            stretch.records = records.filter(|kept| **kept).count();
+        }
+        let mut kept = keep.iter();
+        self.records.retain(|_| kept.next().is_some_and(|kept| *kept));
+        let mut kept = keep.iter();
+        times.retain(|_| kept.next().is_some_and(|kept| *kept));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn emitted() -> (Emit<u32>, Vec<Timestamp>) {
+        let mut emit = Emit::new();
+        let (a, b) = (emit.split("a"), emit.split("b"));
+        emit.records(a, [1, 2]);
+        emit.records(b, [3, 4]);
+        emit.record(a, 5);
+        (emit, (1..=5).map(Timestamp).collect())
+    }
+
+    fn bad(indices: [usize; 2]) -> Vec<BadTime> {
+        indices.map(|index| BadTime { index, error: "no".to_owned() }).into()
+    }
+
+    #[test]
+    fn records_without_a_time_are_taken_out_of_their_stretches() {
+        let (mut emit, mut times) = emitted();
+        emit.aside = true;
+        emit.places((1..=5).map(Place::Line));
+        emit.take_out(bad([0, 3]), &mut times).unwrap();
+        assert_eq!(emit.records, [2, 3, 5]);
+        assert_eq!(times, [2, 3, 5].map(Timestamp));
+        let stretches = emit.stretches.iter().map(|stretch| (stretch.split, stretch.records));
+        assert_eq!(stretches.collect::<Vec<_>>(), [(0, 1), (1, 1), (0, 1)]);
+        let lines: Vec<_> = emit.malformed.iter().map(Malformed::to_string).collect();
+        assert_eq!(lines, ["a, line 1: event time: no: 1", "b, line 4: event time: no: 4"]);
+        assert_eq!(emit.failed, 2);
+    }
+
+    #[test]
+    fn without_places_the_split_is_told_and_by_default_the_job_fails() {
+        let (mut emit, mut times) = emitted();
+        let error = emit.take_out(bad([4, 4]), &mut times).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let expected = "a: event time: no: 5 (to leave such records out: on_malformed)";
+        assert_eq!(error.to_string(), expected);
+        emit.on_malformed = OnMalformed::Skip;
+        emit.take_out(bad([1, 4]), &mut times).unwrap();
+        assert_eq!((&*emit.records, emit.failed), (&[1, 3, 4][..], 2));
+        assert_eq!(emit.malformed, []);
     }
 }

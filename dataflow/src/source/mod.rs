@@ -5,6 +5,7 @@
 //! share of a generator.
 
 mod emit;
+mod malformed;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use millstream_protocol::plan::StateSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use emit::{Emit, SplitIndex};
+pub use malformed::{Malformed, OnMalformed, Place};
 
 use crate::data::Data;
 use crate::error::Result;

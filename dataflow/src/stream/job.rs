@@ -1,6 +1,6 @@
 //! [`Job`]: what a program builds its dataflow on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::plan::Role;
 
 use super::{Args, Stream};
+use crate::error::Result;
 use crate::plan::{Graph, Make, Node};
-use crate::source::Source;
-use crate::task::{SourceParts, SourceTask, Task};
-use crate::time::{EventTime, Timestamp, Watermarks};
+use crate::source::{Malformed, OnMalformed, Source};
+use crate::task::{MalformedParts, SourceParts, SourceTask, Task};
+use crate::time::{EventTime, Timestamp, TryTime, Watermarks};
 
 /// What of a job's spec the engine needs.
 #[derive(Clone, Debug)]
@@ -57,8 +58,8 @@ impl Job {
     /// Adds a source. Its id names its positions for the life of the job.
     #[track_caller]
     pub fn source<S: Source>(&mut self, id: &str, source: S) -> SourceStream<S> {
-        let event_time: Rc<RefCell<Option<EventTimes<S>>>> = Rc::default();
-        let times = event_time.clone();
+        let (event_time, fate) = (EventTimes::<S>::default(), Rc::<Cell<Fate>>::default());
+        let (times, then) = (event_time.clone(), fate.clone());
         let index = crate::plan::NodeIndex(self.graph.borrow().nodes.len());
         let states = vec![source.schema()];
         let parallelism_max = source.parallelism_max();
@@ -66,8 +67,10 @@ impl Job {
             let times = times.borrow();
             let event_time = times.as_ref().map(|(times, marks)| (times.clone_box(), *marks));
             let next = wiring.output::<S::Item>(index, 0, info.task)?;
-            let source = source.clone();
-            let parts = SourceParts { info, source, event_time, next, doorbell };
+            let side = wiring.output::<Malformed>(index, 1, info.task)?;
+            let (source, Fate { on_malformed, aside }) = (source.clone(), then.get());
+            let malformed = MalformedParts { side, on_malformed, aside };
+            let parts = SourceParts { info, source, event_time, next, malformed, doorbell };
             Ok(Box::new(SourceTask::new(parts)) as Box<dyn Task>)
         }));
         let node = self.graph.borrow_mut().add(Node {
@@ -83,16 +86,26 @@ impl Job {
             make,
             location: Location::caller(),
         });
-        SourceStream { stream: Stream::at(self.graph.clone(), node, 0), event_time }
+        SourceStream { stream: Stream::at(self.graph.clone(), node, 0), event_time, fate }
     }
 }
 
-type EventTimes<S> = (Box<dyn EventTime<<S as Source>::Item>>, Watermarks);
+type EventTimes<S> = Rc<RefCell<Option<(Box<dyn EventTime<<S as Source>::Item>>, Watermarks)>>>;
 
-/// The stream of a source: a [`Stream`] that can be given event times.
+/// What becomes of malformed records.
+#[derive(Clone, Copy, Default)]
+struct Fate {
+    on_malformed: OnMalformed,
+    /// They go to the side output.
+    aside: bool,
+}
+
+/// The stream of a source: a [`Stream`] that can be given event times, and told what becomes of
+/// malformed records.
 pub struct SourceStream<S: Source> {
     stream: Stream<S::Item>,
-    event_time: Rc<RefCell<Option<EventTimes<S>>>>,
+    event_time: EventTimes<S>,
+    fate: Rc<Cell<Fate>>,
 }
 
 impl<S: Source> SourceStream<S> {
@@ -102,9 +115,65 @@ impl<S: Source> SourceStream<S> {
         time: impl Fn(&S::Item) -> Timestamp + Clone + Send + 'static,
         watermarks: Watermarks,
     ) -> Stream<S::Item> {
-        *self.event_time.borrow_mut() = Some((Box::new(time), watermarks));
+        self.timed(Box::new(time), watermarks)
+    }
+
+    /// The same with a function that may fail. A record whose event time cannot be read is
+    /// malformed, as is one that does not decode: [`Self::on_malformed`] and
+    /// [`Self::with_malformed`] say what becomes of both.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{connector::files::Files, Job, Watermarks};
+    /// # let mut job = Job::new(Default::default());
+    /// let lines = job.source("log", Files::lines("server.log"));
+    /// let lines = lines.try_event_time(
+    ///     |line| Ok(line.split(' ').next().unwrap_or_default().parse()?),
+    ///     Watermarks::ascending(),
+    /// );
+    /// ```
+    pub fn try_event_time(
+        self,
+        time: impl Fn(&S::Item) -> Result<Timestamp> + Clone + Send + 'static,
+        watermarks: Watermarks,
+    ) -> Stream<S::Item> {
+        self.timed(Box::new(TryTime(time)), watermarks)
+    }
+
+    fn timed(self, time: Box<dyn EventTime<S::Item>>, watermarks: Watermarks) -> Stream<S::Item> {
+        *self.event_time.borrow_mut() = Some((time, watermarks));
         self.stream.graph.borrow_mut().timed.push(self.stream.node);
         self.stream
+    }
+
+    /// What becomes of a record that is malformed; without this, the job fails.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{connector::files::Files, source::OnMalformed, Job};
+    /// # let mut job = Job::new(Default::default());
+    /// let readings = job.source("readings", Files::json::<f64>("readings/"));
+    /// let readings = readings.on_malformed(OnMalformed::Skip);
+    /// ```
+    #[must_use]
+    pub fn on_malformed(self, then: OnMalformed) -> Self {
+        self.fate.set(Fate { on_malformed: then, ..self.fate.get() });
+        self
+    }
+
+    /// The same stream, and its malformed records as a second one, whatever [`Self::on_malformed`]
+    /// says. They are counted as failed, have no event time, and are put out exactly once for the
+    /// state and the sinks behind it.
+    ///
+    /// ```
+    /// # use millstream_dataflow::connector::files::{FileSink, Files};
+    /// # let mut job = millstream_dataflow::Job::new(Default::default());
+    /// let (readings, malformed) =
+    ///     job.source("readings", Files::json::<f64>("readings/")).with_malformed();
+    /// malformed.sink("malformed", FileSink::json("malformed"));
+    /// ```
+    pub fn with_malformed(self) -> (Self, Stream<Malformed>) {
+        self.fate.set(Fate { aside: true, ..self.fate.get() });
+        let malformed = self.stream.side();
+        (self, malformed)
     }
 
     /// Sets how many instances the source has.
@@ -119,5 +188,30 @@ impl<S: Source> std::ops::Deref for SourceStream<S> {
 
     fn deref(&self) -> &Stream<S::Item> {
         &self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::collection::Collection;
+    use crate::operator::aggregate::Count;
+    use crate::plan::resolve;
+    use crate::window::Tumbling;
+
+    #[test]
+    fn malformed_records_have_no_event_time_to_build_windows_by() {
+        let mut job = Job::new(JobSettings::default());
+        let source = job.source("numbers", Collection::of(vec![1u64, 2]));
+        let (numbers, malformed) = source.with_malformed();
+        let numbers = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
+        let second = Tumbling::of(Duration::from_secs(1));
+        numbers.key_by(|n| *n).window(second).aggregate("good", |_| (), Count);
+        let malformed = malformed.map(|record| record.split).key_by(String::clone);
+        malformed.window(second).aggregate("bad", |_| (), Count);
+        let resolved = resolve(&job.graph.borrow(), 1, job.settings.key_groups);
+        let message = resolved.map_or_else(|error| error.to_string(), |_| String::new());
+        let expected = "operator bad: an event-time window needs event times";
+        assert!(message.contains(expected) && !message.contains("good"), "{message}");
     }
 }

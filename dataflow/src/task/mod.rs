@@ -20,7 +20,7 @@ pub(crate) use input::{Head, InputTask, OnePort, TwoPorts};
 use millstream_protocol::id::Epoch;
 pub use node::Barrier;
 pub(crate) use node::{BoxNode, Control, Discard, Node, Tee};
-pub(crate) use source::{SourceParts, SourceTask};
+pub(crate) use source::{MalformedParts, SourceParts, SourceTask};
 pub(crate) use stage::{Keeps, Stage};
 pub(crate) use step::Step;
 pub(crate) use thread::{Command, Loop, Report, Running};

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use millstream_protocol::id::Epoch;
 use serde::{Deserialize, Serialize};
 
-use super::{BoxNode, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
-use crate::batch::Batch;
+use super::{BoxNode, Control, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
+use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::source::{Emit, Poll, Reader, Source, SourceContext};
+use crate::source::{Emit, Malformed, OnMalformed, Poll, Reader, Source, SourceContext};
 use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
 
 /// Polls per step: each emits up to a batch.
@@ -22,7 +22,16 @@ pub(crate) struct SourceParts<S: Source> {
     pub(crate) source: S,
     pub(crate) event_time: Option<(Box<dyn EventTime<S::Item>>, Watermarks)>,
     pub(crate) next: BoxNode<S::Item>,
+    pub(crate) malformed: MalformedParts,
     pub(crate) doorbell: Doorbell,
+}
+
+/// What becomes of malformed records.
+pub(crate) struct MalformedParts {
+    pub(crate) side: BoxNode<Malformed>,
+    pub(crate) on_malformed: OnMalformed,
+    /// They go to the side output.
+    pub(crate) aside: bool,
 }
 
 /// A split as a snapshot keeps it.
@@ -62,10 +71,14 @@ pub(crate) struct SourceTask<S: Source> {
 impl<S: Source> SourceTask<S> {
     pub(crate) fn new(parts: SourceParts<S>) -> Self {
         let captures = Captures::new(parts.info.clone(), None, Vec::new());
+        let mut emit = Emit::new();
+        emit.on_malformed = parts.malformed.on_malformed;
+        emit.aside = parts.malformed.aside;
+        emit.wants_places = parts.event_time.as_ref().is_some_and(|(times, _)| times.may_fail());
         Self {
             parts,
             reader: None,
-            emit: Emit::new(),
+            emit,
             splits: Vec::new(),
             restored: HashMap::new(),
             captures,
@@ -87,13 +100,10 @@ impl<S: Source> SourceTask<S> {
         let poll = reader.poll(&mut self.emit);
         let poll = poll.map_err(|error| error.in_operator(&self.parts.info.operator))?;
         step.operator = None;
-        let emitted = !self.emit.records.is_empty();
-        if self.emit.failed > 0 {
-            let failed = std::mem::take(&mut self.emit.failed);
-            self.parts.info.counters.failed.fetch_add(failed, Ordering::Relaxed);
-        }
+        let emitted = !self.emit.records.is_empty() || !self.emit.malformed.is_empty();
         self.name_splits(step.now);
         self.send(step)?;
+        self.send_malformed(step)?;
         match poll {
             Poll::Ready | Poll::Pending => self.poll_at = Timestamp::MIN,
             Poll::Until(time) => self.poll_at = time,
@@ -123,20 +133,39 @@ impl<S: Source> SourceTask<S> {
         }
     }
 
+    /// Runs what the source's outputs have in common.
+    fn both(
+        &mut self,
+        step: &mut Step,
+        mut call: impl FnMut(&mut dyn Control, &mut Step) -> Result<()>,
+    ) -> Result<()> {
+        call(&mut *self.parts.next, step)?;
+        call(&mut *self.parts.malformed.side, step)
+    }
+
+    /// The event times of what was emitted; records that have none are taken out.
+    fn read_times(&mut self, step: &mut Step) -> Result<Vec<Timestamp>> {
+        let Some((event_time, _)) = &self.parts.event_time else { return Ok(Vec::new()) };
+        let mut times = Vec::with_capacity(self.emit.records.len());
+        step.operator = Some(self.parts.info.operator.clone());
+        let bad = event_time.times(&self.emit.records, &mut times);
+        step.operator = None;
+        if !bad.is_empty() {
+            let taken = self.emit.take_out(bad, &mut times);
+            taken.map_err(|error| error.in_operator(&self.parts.info.operator))?;
+        }
+        self.emit.places.clear();
+        Ok(times)
+    }
+
     fn send(&mut self, step: &mut Step) -> Result<()> {
-        let records = std::mem::take(&mut self.emit.records);
-        if records.is_empty() {
+        if self.emit.records.is_empty() {
             self.emit.stretches.clear();
             return Ok(());
         }
+        let times = self.read_times(step)?;
+        let records = std::mem::take(&mut self.emit.records);
         count(&self.parts.info.counters.records_out, records.len() as u64);
-        let mut times = Vec::new();
-        if let Some((event_time, _)) = &self.parts.event_time {
-            times.reserve(records.len());
-            step.operator = Some(self.parts.info.operator.clone());
-            event_time.times(&records, &mut times);
-            step.operator = None;
-        }
         let mut start = 0;
         for stretch in self.emit.stretches.drain(..) {
             let split = &mut self.splits[stretch.split];
@@ -146,7 +175,25 @@ impl<S: Source> SourceTask<S> {
             }
             start += stretch.records;
         }
+        if records.is_empty() {
+            return Ok(());
+        }
         self.parts.next.batch(step, Batch::timed(records, times))
+    }
+
+    /// Counts malformed records, and sends them to the side output.
+    fn send_malformed(&mut self, step: &mut Step) -> Result<()> {
+        if self.emit.failed == 0 {
+            return Ok(());
+        }
+        let failed = std::mem::take(&mut self.emit.failed);
+        self.parts.info.counters.failed.fetch_add(failed, Ordering::Relaxed);
+        let mut malformed = std::mem::take(&mut self.emit.malformed).into_iter();
+        while malformed.len() > 0 {
+            let batch = Batch::untimed(malformed.by_ref().take(BATCH_RECORDS).collect());
+            self.parts.malformed.side.batch(step, batch)?;
+        }
+        Ok(())
     }
 
     /// Sends the watermark if it has risen, and says when all splits are idle.
@@ -169,13 +216,13 @@ impl<S: Source> SourceTask<S> {
                 self.watermark = time;
                 self.idle = false;
                 self.parts.info.counters.watermark.store(time.0, Ordering::Relaxed);
-                self.parts.next.watermark(step, time)
+                self.both(step, |node, step| node.watermark(step, time))
             }
             Some(_) => Ok(()),
             None if self.idle || self.finished => Ok(()),
             None => {
                 self.idle = true;
-                self.parts.next.idle(step)
+                self.both(step, |node, step| node.idle(step))
             }
         }
     }
@@ -183,13 +230,13 @@ impl<S: Source> SourceTask<S> {
     fn end(&mut self, step: &mut Step) -> Result<()> {
         if self.parts.event_time.is_some() {
             self.watermark = Timestamp::MAX;
-            self.parts.next.watermark(step, Timestamp::MAX)?;
+            self.both(step, |node, step| node.watermark(step, Timestamp::MAX))?;
             if step.unfinished {
                 return Ok(());
             }
         }
         self.ended = true;
-        self.parts.next.end(step)
+        self.both(step, |node, step| node.end(step))
     }
 
     fn cut(&mut self, step: &mut Step, epoch: Epoch) -> Result<()> {
@@ -224,7 +271,7 @@ impl<S: Source> SourceTask<S> {
 impl<S: Source> Task for SourceTask<S> {
     fn step(&mut self, step: &mut Step) -> Result<Turn> {
         self.captures.poll(step, Vec::new());
-        self.parts.next.poll(step)?;
+        self.both(step, |node, step| node.poll(step))?;
         let mut moved = false;
         if self.stopped || self.ended {
             return Ok(Turn::of(step, false));
@@ -253,7 +300,7 @@ impl<S: Source> Task for SourceTask<S> {
             self.flushed = false;
         } else if !self.flushed && step.may_go_on() {
             step.flush = true;
-            self.parts.next.poll(step)?;
+            self.both(step, |node, step| node.poll(step))?;
             self.flushed = !step.blocked;
         }
         if self.poll_at > step.now && !self.finished {
@@ -268,11 +315,12 @@ impl<S: Source> Task for SourceTask<S> {
                 self.stopped |= barrier.stopping;
                 self.cut(step, barrier.epoch)
                     .map_err(|error| error.in_operator(&self.parts.info.operator))?;
-                self.parts.next.barrier(step, barrier)
+                self.both(step, |node, step| node.barrier(step, barrier))
             }
             TaskEvent::Settled { epoch, published } => {
                 self.captures.settled(epoch, published, Vec::new());
                 self.parts.next.settled(epoch, published);
+                self.parts.malformed.side.settled(epoch, published);
                 Ok(())
             }
         }
@@ -305,7 +353,8 @@ impl<S: Source> Task for SourceTask<S> {
             self.emit.split(split);
         }
         self.name_splits(Timestamp::MIN);
-        self.parts.next.restore(restore)
+        self.parts.next.restore(restore)?;
+        self.parts.malformed.side.restore(restore)
     }
 
     fn has_ended(&self) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use watermark::Watermarks;
-pub(crate) use watermark::{EventTime, SplitClock};
+pub(crate) use watermark::{BadTime, EventTime, SplitClock, TryTime};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 ///

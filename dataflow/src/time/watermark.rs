@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Timestamp, millis};
+use crate::error::Result;
 
 /// How watermarks follow the event times of a split.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +40,56 @@ impl Watermarks {
     }
 }
 
+/// A record whose event time cannot be read.
+pub(crate) struct BadTime {
+    /// Its place in the batch.
+    pub(crate) index: usize,
+    pub(crate) error: String,
+}
+
 /// Reads the event times of a batch: one virtual call for all its records.
 pub(crate) trait EventTime<T>: Send {
-    fn times(&self, records: &[T], into: &mut Vec<Timestamp>);
+    /// Appends a time for each record, whatever it is for those that are returned as bad.
+    fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime>;
+    /// Whether a record may be bad.
+    fn may_fail(&self) -> bool;
     fn clone_box(&self) -> Box<dyn EventTime<T>>;
 }
 
 impl<T, F: Fn(&T) -> Timestamp + Clone + Send + 'static> EventTime<T> for F {
-    fn times(&self, records: &[T], into: &mut Vec<Timestamp>) {
+    fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime> {
         into.extend(records.iter().map(self));
+        Vec::new()
+    }
+
+    fn may_fail(&self) -> bool {
+        false
+    }
+
+    fn clone_box(&self) -> Box<dyn EventTime<T>> {
+        Box::new(self.clone())
+    }
+}
+
+/// A function that may fail.
+#[derive(Clone)]
+pub(crate) struct TryTime<F>(pub(crate) F);
+
+impl<T, F: Fn(&T) -> Result<Timestamp> + Clone + Send + 'static> EventTime<T> for TryTime<F> {
+    fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime> {
+        let mut bad = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            let time = (self.0)(record).unwrap_or_else(|error| {
+                bad.push(BadTime { index, error: error.to_string() });
+                Timestamp::MIN
+            });
+            into.push(time);
+        }
+        bad
+    }
+
+    fn may_fail(&self) -> bool {
+        true
     }
 
     fn clone_box(&self) -> Box<dyn EventTime<T>> {

@@ -179,7 +179,7 @@ pub(crate) fn check_event_time<K: Key, T: Data>(
     shape: &[(&str, i64)],
 ) {
     let stream = &keyed.stream;
-    if !stream.graph.borrow().has_event_time(stream.node) {
+    if !stream.graph.borrow().has_event_time(stream.node, stream.output) {
         stream.refuse(format!(
             "operator {id}: an event-time window needs event times: call event_time on the source"
         ));

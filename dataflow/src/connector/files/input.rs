@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::fail;
 use crate::connector::format::{
-    Block, Cut, CutError, Cutter, Decoded, Ends, Format, OnMalformed, first_record, newlines,
+    Block, Cut, CutError, Cutter, Decoded, End, Ends, Format, first_record, newlines,
 };
 use crate::error::{Context, Error, Kind, Result};
 
@@ -40,6 +40,14 @@ pub(super) struct Place {
     pub(super) offset: u64,
     /// Lines before it.
     pub(super) lines: u64,
+}
+
+impl Place {
+    /// The place behind a record of the block that begins here.
+    pub(super) fn behind(self, end: End) -> Self {
+        let (bytes, lines) = (u64::from(end.bytes), u64::from(end.lines));
+        Self { offset: self.offset + bytes, lines: self.lines + lines }
+    }
 }
 
 /// What came of reading on.
@@ -108,7 +116,7 @@ impl<F: Format> OpenFile<F> {
     }
 
     /// Reads and decodes the next block.
-    pub(super) fn next(&mut self, path: &Path, policy: OnMalformed) -> Result<Next<F::Record>> {
+    pub(super) fn next(&mut self, path: &Path) -> Result<Next<F::Record>> {
         if self.ended {
             return Ok(Next::End);
         }
@@ -125,7 +133,7 @@ impl<F: Format> OpenFile<F> {
         let start = self.place;
         self.place = place_behind(start, bytes);
         let mark = if start.offset == 0 { bytes.len() - without_mark(bytes).len() } else { 0 };
-        let mut decoded = Decoded::new(policy);
+        let mut decoded = Decoded::new();
         let block = Block { bytes: &bytes[mark..], line: start.lines + 1 };
         self.format.decode(block, &mut decoded);
         if mark > 0 {
@@ -219,10 +227,8 @@ mod tests {
     fn read<F: Format>(path: &Path, format: F, place: Option<Place>) -> Result<Vec<F::Record>> {
         let mut file = OpenFile::open(path, &format, place, Ends::ForGood)?.unwrap();
         let mut records = Vec::new();
-        while let Next::Records { decoded, .. } = file.next(path, OnMalformed::Fail)? {
-            if let Some(malformed) = decoded.malformed {
-                return Err(Error::invalid(malformed.reason));
-            }
+        while let Next::Records { decoded, .. } = file.next(path)? {
+            assert_eq!(decoded.malformed, []);
             records.extend(decoded.records);
         }
         Ok(records)
@@ -272,7 +278,7 @@ mod tests {
         assert_eq!(read(&path, Json::<u32>::new(), None).unwrap(), [1, 2]);
         let format = Json::<u32>::new();
         let mut file = OpenFile::open(&path, &format, None, Ends::ForGood).unwrap().unwrap();
-        let Next::Records { decoded, .. } = file.next(&path, OnMalformed::Fail).unwrap() else {
+        let Next::Records { decoded, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
         assert_eq!(decoded.ends[0].bytes, 5);
@@ -287,12 +293,11 @@ mod tests {
         let path = dir.path().join("a.txt");
         std::fs::write(&path, "a\nb").unwrap();
         let mut file = OpenFile::open(&path, &Lines, None, Ends::ForNow).unwrap().unwrap();
-        let Next::Records { decoded, end, .. } = file.next(&path, OnMalformed::Fail).unwrap()
-        else {
+        let Next::Records { decoded, end, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
         assert_eq!((decoded.records, end.offset, end.lines), (vec!["a".to_owned()], 2, 1));
-        assert!(matches!(file.next(&path, OnMalformed::Fail).unwrap(), Next::End));
+        assert!(matches!(file.next(&path).unwrap(), Next::End));
         assert_eq!(file.place().offset, 2);
         std::fs::write(&path, "a,").unwrap();
         let csv = Csv::<(u32, u32)>::new();

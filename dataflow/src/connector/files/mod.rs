@@ -23,7 +23,7 @@ use find::Pattern;
 pub use reader::FilesReader;
 pub use sink::{FileCommitter, FilePending, FileSink, FileWriter, PendingFile};
 
-use super::format::{Csv, Format, Json, Lines, OnMalformed};
+use super::format::{Csv, Format, Json, Lines};
 use crate::data::Data;
 use crate::error::Result;
 use crate::source::{Source, SourceContext};
@@ -31,11 +31,6 @@ use crate::source::{Source, SourceContext};
 /// How often a followed directory is looked at. Half a second is felt as at once, and costs nothing
 /// on a disk with a thousand files.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
-
-/// The page of the reference; its code must compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/reference/connectors/files.md")]
-struct Page;
 
 /// A source of files: one, a directory, or a glob.
 ///
@@ -61,7 +56,6 @@ pub struct Files<F> {
     format: F,
     follow: Option<Duration>,
     records_per_second: Option<f64>,
-    on_malformed: OnMalformed,
 }
 
 /// Where in a file to go on.
@@ -114,13 +108,7 @@ impl Files<Lines> {
 impl<F: Format> Files<F> {
     /// Reads a format of your own.
     pub fn of(path: impl Into<String>, format: F) -> Self {
-        Self {
-            pattern: Pattern::new(path),
-            format,
-            follow: None,
-            records_per_second: None,
-            on_malformed: OnMalformed::Fail,
-        }
+        Self { pattern: Pattern::new(path), format, follow: None, records_per_second: None }
     }
 
     /// Goes on when all is read: waits for files to grow and for new ones, without end.
@@ -150,17 +138,6 @@ impl<F: Format> Files<F> {
     #[must_use]
     pub fn records_per_second(self, rate: f64) -> Self {
         Self { records_per_second: Some(rate), ..self }
-    }
-
-    /// What becomes of a record that does not decode; without this, the job fails.
-    ///
-    /// ```
-    /// # use millstream_dataflow::connector::{files::Files, format::OnMalformed};
-    /// let readings = Files::json::<f64>("readings/").on_malformed(OnMalformed::Skip);
-    /// ```
-    #[must_use]
-    pub fn on_malformed(self, then: OnMalformed) -> Self {
-        Self { on_malformed: then, ..self }
     }
 }
 

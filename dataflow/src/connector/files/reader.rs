@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::iter::Peekable;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -14,17 +16,17 @@ use super::input::Place;
 use super::pace::Pace;
 use super::thread::{Known, MESSAGES, Message, Work};
 use super::{FilePosition, Files};
-use crate::connector::format::{Decoded, End, Ends, Format};
+use crate::connector::format::{Decoded, End, Ends, Format, Undecoded};
 use crate::error::{Context, Error, Kind, Result};
-use crate::source::{Emit, Poll, Reader, Source, SourceContext, SplitIndex};
+use crate::source::{self, Emit, Poll, Reader, Source, SourceContext, SplitIndex};
 
 /// A file as the engine knows it.
 struct File {
     id: Arc<str>,
     position: FilePosition,
     gone: bool,
-    /// A malformed record of it was logged.
-    warned: bool,
+    /// For messages.
+    path: PathBuf,
 }
 
 /// A block whose records are on their way out.
@@ -32,9 +34,17 @@ struct Current<T> {
     file: usize,
     records: std::vec::IntoIter<T>,
     ends: Vec<End>,
+    malformed: Peekable<std::vec::IntoIter<Undecoded>>,
     /// Of its first byte.
     start: Place,
     end: Place,
+}
+
+impl<T> Current<T> {
+    /// How many records went out.
+    fn emitted(&self) -> usize {
+        self.ends.len() - self.records.len()
+    }
 }
 
 /// Emits what its thread reads.
@@ -74,12 +84,12 @@ impl<F: Format> FilesReader<F> {
             }
             let position = restored.remove(&id);
             let file = match position {
-                Some(position) => Known::restored(&id, path, position)?,
-                None => Known::new(&id, path),
+                Some(position) => Known::restored(&id, path.clone(), position)?,
+                None => Known::new(&id, path.clone()),
             };
             let mut position = position.unwrap_or_default();
             position.complete = file.is_at_end();
-            files.push(File { id: file.id.clone(), position, gone: false, warned: false });
+            files.push(File { id: file.id.clone(), position, gone: false, path });
             known.push(file);
         }
         if let Some((id, position)) = restored.iter().find(|(_, position)| !position.complete) {
@@ -97,7 +107,6 @@ impl<F: Format> FilesReader<F> {
             format: source.format.clone(),
             pattern: source.pattern.clone(),
             follow: source.follow,
-            on_malformed: source.on_malformed,
             owns: Box::new(move |id| owner.owner(id, info.parallelism) == info.task.0),
             messages,
             doorbell: ctx.doorbell.clone(),
@@ -150,9 +159,9 @@ impl<F: Format> FilesReader<F> {
 
     fn take(&mut self, message: Message<F::Record>, emit: &mut Emit<F::Record>) -> Result<()> {
         match message {
-            Message::Found(id) => {
+            Message::Found(id, path) => {
                 let position = FilePosition::default();
-                self.files.push(File { id, position, gone: false, warned: false });
+                self.files.push(File { id, position, gone: false, path });
                 self.name_splits(emit);
             }
             Message::Again(file) => {
@@ -160,7 +169,10 @@ impl<F: Format> FilesReader<F> {
                 (file.position, file.gone) = (FilePosition::default(), false);
             }
             Message::Records { file, decoded, start, end } => {
-                self.begin(file, decoded, emit, (start, end));
+                self.files[file].position = position(start, false);
+                let Decoded { records, ends, malformed } = decoded;
+                let (records, malformed) = (records.into_iter(), malformed.into_iter().peekable());
+                self.current = Some(Current { file, records, ends, malformed, start, end });
             }
             Message::End { file, place, ends } => {
                 self.files[file].position = position(place, true);
@@ -177,48 +189,33 @@ impl<F: Format> FilesReader<F> {
         Ok(())
     }
 
-    fn begin(
-        &mut self,
-        file: usize,
-        decoded: Decoded<F::Record>,
-        emit: &mut Emit<F::Record>,
-        (start, end): (Place, Place),
-    ) {
-        let place = &mut self.files[file];
-        if let Some(malformed) = &decoded.malformed
-            && decoded.skipped > 0
-            && !std::mem::replace(&mut place.warned, true)
-        {
-            let (line, reason) = (malformed.line, &malformed.reason);
-            tracing::warn!(file = &*place.id, line, "left out a malformed record: {reason}");
+    /// Emits up to so many records of the current block, and the malformed ones that stand before
+    /// them; returns how many.
+    fn emit(&mut self, emit: &mut Emit<F::Record>, room: usize) -> Result<usize> {
+        let Some(current) = &mut self.current else { return Ok(0) };
+        let (file, split) = (&mut self.files[current.file], self.splits[current.file]);
+        let (count, begun) = (room.min(current.records.len()), current.emitted());
+        if emit.wants_places() {
+            let ends = current.ends[begun..begun + count].iter();
+            let lines = ends.map(|end| current.start.behind(*end).lines);
+            emit.places(lines.map(source::Place::Line));
         }
-        for _ in 0..decoded.skipped {
-            emit.count_failed();
+        emit.records(split, current.records.by_ref().take(count));
+        let (emitted, is_done) = (begun + count, current.records.len() == 0);
+        let passed = |record: &Undecoded| is_done || record.before < emitted;
+        while let Some(record) = current.malformed.next_if(passed) {
+            emit.malformed(split, &file.path.display(), record.into())?;
         }
-        place.position = position(start, false);
-        let (records, ends) = (decoded.records.into_iter(), decoded.ends);
-        self.current = Some(Current { file, records, ends, start, end });
-    }
-
-    /// Emits up to so many records of the current block; returns how many.
-    fn emit(&mut self, emit: &mut Emit<F::Record>, room: usize) -> usize {
-        let Some(current) = &mut self.current else { return 0 };
-        let count = room.min(current.records.len());
-        emit.records(self.splits[current.file], current.records.by_ref().take(count));
-        let place = match current.ends.len().checked_sub(current.records.len() + 1) {
-            _ if current.records.len() == 0 => current.end,
-            Some(last) => {
-                let End { bytes, lines } = current.ends[last];
-                let offset = current.start.offset + u64::from(bytes);
-                Place { offset, lines: current.start.lines + u64::from(lines) }
-            }
+        let place = match emitted.checked_sub(1) {
+            _ if is_done => current.end,
+            Some(last) => current.start.behind(current.ends[last]),
             None => current.start,
         };
-        self.files[current.file].position = position(place, false);
-        if current.records.len() == 0 {
+        file.position = position(place, false);
+        if is_done {
             self.current = None;
         }
-        count
+        Ok(count)
     }
 
     /// Why the thread is gone without a word: it panicked, in the code that decodes.
@@ -255,12 +252,12 @@ impl<F: Format> Reader for FilesReader<F> {
         let due = self.pace.as_mut().map(|pace| pace.due(now));
         room = due.map_or(room, |due| due.min(room));
         loop {
-            let emitted = self.emit(emit, room);
+            let emitted = self.emit(emit, room)?;
             room -= emitted;
             if let Some(pace) = &mut self.pace {
                 pace.made(emitted);
             }
-            if self.current.is_some() {
+            if self.current.is_some() || emit.room() == 0 {
                 break;
             }
             if self.finished {

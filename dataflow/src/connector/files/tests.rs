@@ -11,7 +11,7 @@ use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::error::{Error, Kind};
-use crate::source::{Emit, Poll, Reader};
+use crate::source::{Emit, Malformed, OnMalformed, Place, Poll, Reader};
 use crate::task::{Doorbell, TaskInfo};
 use crate::time::Timestamp;
 
@@ -24,6 +24,7 @@ struct Task<F: Format> {
     emit: Emit<F::Record>,
     bell: Doorbell,
     last: Poll,
+    failed: u64,
 }
 
 impl<F: Format> Task<F> {
@@ -54,7 +55,7 @@ impl<F: Format> Task<F> {
             doorbell: bell.clone(),
         };
         let reader = source.open(ctx)?;
-        Ok(Self { reader, emit: Emit::new(), bell, last: Poll::Ready })
+        Ok(Self { reader, emit: Emit::new(), bell, last: Poll::Ready, failed: 0 })
     }
 
     /// Polls until the condition holds.
@@ -79,6 +80,7 @@ impl<F: Format> Task<F> {
         loop {
             records.append(&mut self.emit.records);
             self.emit.stretches.clear();
+            self.failed += std::mem::take(&mut self.emit.failed);
             if records.len() >= count || self.last == Poll::Finished {
                 return Ok(records);
             }
@@ -291,13 +293,60 @@ fn a_malformed_record_fails_the_job_or_is_counted() {
     let mut task = Task::open(&numbers(&path), &[]).unwrap();
     let error = task.all().unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
-    let text = error.to_string();
-    assert!(text.contains("a.json, line 50001: invalid type: map"), "{text}");
+    let expected = format!("{}, line 50001: invalid type: map", path.display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
 
-    let source = numbers(&path).on_malformed(OnMalformed::Skip);
-    let mut task = Task::open(&source, &[]).unwrap();
+    let mut task = Task::open(&numbers(&path), &[]).unwrap();
+    task.emit.on_malformed = OnMalformed::Skip;
     assert_eq!(task.all().unwrap().len(), 50_001);
-    assert_eq!(task.emit.failed, 1);
+    assert_eq!((task.failed, task.emit.malformed.len()), (1, 0));
+}
+
+#[test]
+fn a_poll_of_malformed_records_alone_has_an_end_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    fs::write(&path, "x\n".repeat(1_000_000)).unwrap();
+    let mut task = Task::open(&numbers(&path), &[]).unwrap();
+    task.emit.aside = true;
+    task.until(|task| !task.emit.malformed.is_empty()).unwrap();
+    assert_eq!((task.last, task.emit.room()), (Poll::Ready, 0));
+    let read = task.emit.malformed.len() as u64;
+    assert!(read < 100_000, "{read} in one poll: a block at a time is enough");
+    assert_eq!(task.positions()[0].1.lines, read);
+}
+
+#[test]
+fn a_malformed_record_passes_when_the_position_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.json");
+    // More than a batch in one block, with two in a row, and at both its ends.
+    let all = (0..9000u32).map(|n| if n % 7 < 2 { format!("bad {n}") } else { n.to_string() });
+    let all: Vec<_> = all.chain(["bad end".to_owned()]).collect();
+    fs::write(&path, all.join("\n")).unwrap();
+    let (mut good, mut bad, mut restored) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let mut task = Task::open(&numbers(&path), &restored).unwrap();
+        task.emit.aside = true;
+        good.extend(task.records(1).unwrap());
+        let malformed = std::mem::take(&mut task.emit.malformed);
+        restored = task.positions();
+        let lines = restored[0].1.lines;
+        for one in malformed {
+            assert!(matches!(one.place, Some(Place::Line(line)) if line <= lines || line == 9001));
+            bad.push(one);
+        }
+    }
+    assert!(restored[0].1.complete, "{restored:?}");
+    assert_eq!(good.len() + bad.len(), all.len());
+    let expected: Vec<u32> = all.iter().flat_map(|text| text.parse()).collect();
+    assert_eq!(good, expected);
+    let expected = all.iter().enumerate().filter(|(_, text)| text.starts_with("bad"));
+    let expected = expected.map(|(index, text)| (Place::Line(index as u64 + 1), text.as_str()));
+    let expected: Vec<_> = expected.collect();
+    let texts: Vec<_> = bad.iter().map(Malformed::text).collect();
+    let bad = bad.iter().zip(&texts).map(|(one, text)| (one.place.unwrap(), &**text));
+    assert_eq!(bad.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::FilePosition;
 use super::fail;
 use super::find::{Found, Pattern};
 use super::input::{Compression, Next, OpenFile, Place, too_short};
-use crate::connector::format::{Decoded, Ends, Format, OnMalformed};
+use crate::connector::format::{Decoded, Ends, Format};
 use crate::error::{Error, Result};
 use crate::task::Doorbell;
 
@@ -32,8 +32,8 @@ const LOOK_BLOCKS: u32 = 256;
 
 /// What the thread says. Files go by their place in the list.
 pub(super) enum Message<T> {
-    /// A new file.
-    Found(Arc<str>),
+    /// A new file: its id and its path.
+    Found(Arc<str>, PathBuf),
     /// A file that was gone is there again, with new content.
     Again(usize),
     /// Records, and where their block begins and ends.
@@ -127,7 +127,6 @@ pub(super) struct Work<F: Format> {
     pub(super) format: F,
     pub(super) pattern: Pattern,
     pub(super) follow: Option<Duration>,
-    pub(super) on_malformed: OnMalformed,
     /// Whether this task reads a file.
     pub(super) owns: Box<dyn Fn(&str) -> bool + Send>,
     pub(super) messages: SyncSender<Message<F::Record>>,
@@ -251,21 +250,10 @@ impl<F: Format> Reading<F> {
     fn read_block(&mut self) -> Result<(), Halt> {
         let Some((file, mut open)) = self.open.pop_front() else { return Ok(()) };
         let known = &mut self.work.files[file];
-        match open.next(&known.path, self.work.on_malformed)? {
-            Next::Records { mut decoded, start, end } => {
+        match open.next(&known.path)? {
+            Next::Records { decoded, start, end } => {
                 known.place = Some(end);
-                let failed = decoded.has_failed().then(|| decoded.malformed.take()).flatten();
-                let failed = failed.map(|malformed| {
-                    let path = known.path.display();
-                    let (line, reason) = (malformed.line, malformed.reason);
-                    Error::invalid(format!(
-                        "{path}, line {line}: {reason} (to leave such records out: on_malformed)"
-                    ))
-                });
                 self.send(Message::Records { file, decoded, start, end })?;
-                if let Some(error) = failed {
-                    return Err(error.into());
-                }
                 self.open.push_back((file, open));
             }
             Next::End => {
@@ -289,7 +277,7 @@ impl<F: Format> Reading<F> {
                     let (file, known) = (self.work.files.len(), Known::new(id, path.clone()));
                     self.by_id.insert(known.id.clone(), file);
                     self.waiting.insert(known.id.clone(), file);
-                    self.send(Message::Found(known.id.clone()))?;
+                    self.send(Message::Found(known.id.clone(), path.clone()))?;
                     self.work.files.push(known);
                 }
                 None => {}

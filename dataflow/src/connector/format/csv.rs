@@ -1,12 +1,11 @@
 //! [`Csv`]: comma-separated values as RFC 4180 has them, with a header line or without.
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 
 use csv::{ByteRecord, ReaderBuilder, WriterBuilder};
 use serde::Serialize;
 
-use super::{Block, Decoded, Encode, Format, Framing};
+use super::{Block, Decoded, Encode, Format, Framing, newlines};
 use crate::data::Data;
 use crate::error::{Error, Result};
 
@@ -75,35 +74,39 @@ impl<T: Data> Format for Csv<T> {
     fn decode(&mut self, block: Block<'_>, into: &mut Decoded<T>) {
         let mut reader = self.reader(block.bytes);
         let mut record = ByteRecord::new();
+        let (mut start, mut line) = (0, block.line);
         loop {
-            let (start, first) = (reader.position().byte(), reader.position().line());
-            let end = match reader.read_byte_record(&mut record) {
-                Ok(true) => reader.position().clone(),
+            match reader.read_byte_record(&mut record) {
+                Ok(true) => {}
                 Ok(false) => return,
                 // Bytes in memory and any number of columns: there is nothing left to fail.
-                Err(error) => {
-                    let _ = into.malformed(block.line + first - 1, block.bytes, error);
-                    return;
-                }
-            };
-            let line = block.line + first - 1;
+                Err(error) => return into.malformed(line, &block.bytes[start..], error),
+            }
+            let place = reader.position();
+            let (mut end, mut next) = (place.byte() as usize, block.line + place.line() - 1);
+            // The reader stops between the two bytes of a line end.
+            if block.bytes[..end].ends_with(b"\r") && block.bytes[end..].starts_with(b"\n") {
+                (end, next) = (end + 1, next + 1);
+            }
             let decoded = match self.wrong_columns(&record) {
                 Some(reason) => Err(reason),
                 None => record.deserialize(self.columns.as_ref()).map_err(|error| reason(&error)),
             };
-            let flow = match decoded {
+            match decoded {
                 Ok(value) => {
-                    into.record(value, end.byte() as usize, end.line() - 1);
-                    ControlFlow::Continue(())
+                    let is_ended = block.bytes[..end].ends_with(b"\n");
+                    into.record(value, end, next - block.line + u64::from(!is_ended));
                 }
                 Err(reason) => {
-                    let bytes = &block.bytes[start as usize..end.byte() as usize];
-                    into.malformed(line, bytes, reason)
+                    let bytes = &block.bytes[start..end];
+                    let first = bytes.iter().position(|byte| !b"\r\n".contains(byte));
+                    let (blank, bytes) = bytes.split_at(first.unwrap_or(0));
+                    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+                    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+                    into.malformed(line + newlines(blank), bytes, reason);
                 }
-            };
-            if flow.is_break() {
-                return;
             }
+            (start, line) = (end, next);
         }
     }
 }
@@ -144,7 +147,7 @@ impl<T: Serialize + Send + 'static> Encode for Csv<T> {
 mod tests {
     use serde::Deserialize;
 
-    use super::super::{OnMalformed, decode_all};
+    use super::super::decode_all;
     use super::*;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,8 +167,8 @@ mod tests {
     fn fields_find_their_names_and_empty_ones_are_none() {
         let csv = with_header::<Reading>("celsius,note,sensor\n");
         let text = "1.5,\"a, \"\"b\"\"\nc\",x\r\n-2,,y\n";
-        let decoded = decode_all(csv, text, OnMalformed::Fail);
-        assert!(decoded.malformed.is_none(), "{:?}", decoded.malformed);
+        let decoded = decode_all(csv, text);
+        assert!(decoded.malformed.is_empty(), "{:?}", decoded.malformed);
         assert_eq!(decoded.records[0].note.as_deref(), Some("a, \"b\"\nc"));
         assert_eq!(decoded.records[1].note, None);
         assert_eq!((decoded.records[1].celsius, &*decoded.records[1].sensor), (-2.0, "y"));
@@ -176,25 +179,29 @@ mod tests {
     #[test]
     fn rows_are_read_as_tuples_and_lists_too() {
         let csv = Csv::<(u32, f64)> { header: false, delimiter: b';', ..Csv::new() };
-        let decoded = decode_all(csv, "1;2.5\n3;4\n", OnMalformed::Fail);
+        let decoded = decode_all(csv, "1;2.5\n3;4\n");
         assert_eq!(decoded.records, [(1, 2.5), (3, 4.0)]);
-        let decoded = decode_all(with_header::<Vec<u8>>("a,b,c"), "1,2,3\n", OnMalformed::Fail);
+        let decoded = decode_all(with_header::<Vec<u8>>("a,b,c"), "1,2,3\n");
         assert_eq!(decoded.records, [vec![1, 2, 3]]);
     }
 
     #[test]
-    fn a_malformed_row_is_named_with_its_line_column_and_reason() {
-        let text = "x,\"1\n\"\nx,2,3\ny,4\n";
-        let decoded = decode_all(with_header::<(String, f64)>("a,b"), text, OnMalformed::Fail);
-        let malformed = decoded.malformed.unwrap();
-        assert_eq!(malformed.line, 1);
-        assert!(malformed.reason.starts_with("column 2: invalid float"), "{}", malformed.reason);
-        let decoded = decode_all(with_header::<(String, f64)>("a,b"), text, OnMalformed::Skip);
-        assert_eq!((decoded.records, decoded.skipped), (vec![("y".to_owned(), 4.0)], 2));
-        let text = &text[text.find("x,2").unwrap()..];
-        let decoded = decode_all(with_header::<(String, f64)>("a,b"), text, OnMalformed::Fail);
-        let reason = decoded.malformed.unwrap().reason;
-        assert_eq!(reason, "it has 3 columns, the header names 2: x,2,3");
+    fn a_malformed_row_is_kept_with_its_line_column_and_reason() {
+        let text = "x,\"1\n\"\n\nx,2,3\ny,4\nz,5";
+        for end in ["\n", "\r\n"] {
+            let text = text.replace('\n', end);
+            let decoded = decode_all(with_header::<(String, f64)>("a,b"), &text);
+            assert_eq!(decoded.records, [("y".to_owned(), 4.0), ("z".to_owned(), 5.0)]);
+            let ends: Vec<_> = decoded.ends.iter().map(|end| end.lines).collect();
+            assert_eq!(ends, [5, 6]);
+            let [first, second] = &decoded.malformed[..] else { panic!("{:?}", decoded.malformed) };
+            assert_eq!((first.line, first.before), (1, 0));
+            assert_eq!(first.bytes, format!("x,\"1{end}\"").into_bytes());
+            assert!(first.reason.starts_with("column 2: invalid float"), "{}", first.reason);
+            assert_eq!((second.line, second.before), (4, 0));
+            assert_eq!(second.bytes, b"x,2,3");
+            assert_eq!(second.reason, "it has 3 columns, the header names 2");
+        }
     }
 
     #[test]
@@ -211,7 +218,7 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let (header, rows) = text.split_once('\n').unwrap();
         assert_eq!(header, "sensor,celsius,note");
-        let read = decode_all(with_header::<Reading>(header), rows, OnMalformed::Fail);
+        let read = decode_all(with_header::<Reading>(header), rows);
         assert_eq!(read.records, records);
     }
 }

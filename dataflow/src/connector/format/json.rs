@@ -1,7 +1,6 @@
 //! [`Json`]: a JSON value per line (NDJSON, JSON Lines).
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 
 use serde::Serialize;
 
@@ -41,11 +40,8 @@ impl<T: Data> Format for Json<T> {
 
     fn decode(&mut self, block: Block<'_>, into: &mut Decoded<T>) {
         each_line(block, |line, end, lines| match serde_json::from_slice(line) {
-            Ok(record) => {
-                into.record(record, end, lines);
-                ControlFlow::Continue(())
-            }
-            Err(_) if line.trim_ascii().is_empty() => ControlFlow::Continue(()),
+            Ok(record) => into.record(record, end, lines),
+            Err(_) if line.trim_ascii().is_empty() => {}
             Err(error) => into.malformed(block.line + lines - 1, line, reason(&error)),
         });
     }
@@ -82,27 +78,24 @@ impl<T: Serialize + Send + 'static> Encode for Json<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{End, OnMalformed, decode_all};
+    use super::super::{End, Undecoded, decode_all};
     use super::*;
 
     #[test]
     fn every_line_is_a_value_and_empty_ones_are_none() {
-        let decoded = decode_all(Json::<u32>::new(), "1\n\n 2 \r\n3", OnMalformed::Fail);
+        let decoded = decode_all(Json::<u32>::new(), "1\n\n 2 \r\n3");
         assert_eq!(decoded.records, [1, 2, 3]);
         assert_eq!(decoded.ends[1], End { bytes: 8, lines: 3 });
-        assert!(!decoded.has_failed());
+        assert_eq!(decoded.malformed, []);
     }
 
     #[test]
-    fn a_malformed_line_is_named_with_its_reason_and_what_it_says() {
-        let decoded = decode_all(Json::<u32>::new(), "1\n2 \"a\"\n3\n", OnMalformed::Fail);
-        assert_eq!(decoded.records, [1]);
-        assert!(decoded.has_failed());
-        let malformed = decoded.malformed.unwrap();
-        assert_eq!(malformed.line, 2);
-        assert_eq!(malformed.reason, "trailing characters at column 3: 2 \"a\"");
-        let decoded = decode_all(Json::<u32>::new(), "1\n2 \"a\"\n3\n", OnMalformed::Skip);
-        assert_eq!((decoded.records, decoded.skipped), (vec![1, 3], 1));
+    fn a_malformed_line_is_kept_with_its_reason_and_place() {
+        let decoded = decode_all(Json::<u32>::new(), "1\n2 \"a\"\r\n3\n");
+        assert_eq!(decoded.records, [1, 3]);
+        let reason = "trailing characters at column 3".to_owned();
+        let bytes = b"2 \"a\"".to_vec();
+        assert_eq!(decoded.malformed, [Undecoded { before: 1, line: 2, bytes, reason }]);
     }
 
     #[test]
@@ -111,7 +104,7 @@ mod tests {
         let mut bytes = Vec::new();
         Json::new().encode(&records, true, &mut bytes).unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        let read = decode_all(Json::<(u32, String)>::new(), &text, OnMalformed::Fail);
+        let read = decode_all(Json::<(u32, String)>::new(), &text);
         assert_eq!(read.records, records);
     }
 }

@@ -16,10 +16,7 @@ impl Format for Lines {
 
     fn decode(&mut self, block: Block<'_>, into: &mut Decoded<String>) {
         each_line(block, |line, end, lines| match std::str::from_utf8(line) {
-            Ok(text) => {
-                into.record(text.to_owned(), end, lines);
-                std::ops::ControlFlow::Continue(())
-            }
+            Ok(text) => into.record(text.to_owned(), end, lines),
             Err(error) => into.malformed(block.line + lines - 1, line, error),
         });
     }
@@ -43,12 +40,12 @@ impl Encode for Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{End, OnMalformed, decode_all};
+    use super::super::{End, decode_all};
     use super::*;
 
     #[test]
     fn lines_end_at_newlines_with_or_without_a_carriage_return() {
-        let decoded = decode_all(Lines, "a\r\n\nb", OnMalformed::Fail);
+        let decoded = decode_all(Lines, "a\r\n\nb");
         assert_eq!(decoded.records, ["a", "", "b"]);
         let end = |bytes, lines| End { bytes, lines };
         assert_eq!(decoded.ends, [end(3, 1), end(4, 2), end(5, 3)]);
@@ -56,9 +53,10 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_malformed() {
-        let mut decoded = Decoded::new(OnMalformed::Skip);
+        let mut decoded = Decoded::new();
         Lines.decode(Block { bytes: b"a\n\xff\nb\n", line: 7 }, &mut decoded);
-        assert_eq!((decoded.records.len(), decoded.skipped), (2, 1));
-        assert_eq!(decoded.malformed.unwrap().line, 8);
+        assert_eq!((decoded.records.len(), decoded.malformed.len()), (2, 1));
+        let malformed = &decoded.malformed[0];
+        assert_eq!((malformed.line, &*malformed.bytes), (8, &b"\xff"[..]));
     }
 }

@@ -11,7 +11,6 @@ mod json;
 mod lines;
 
 use std::fmt::Display;
-use std::ops::ControlFlow;
 
 pub use csv::Csv;
 pub(crate) use cut::{Cut, CutError, Cutter, Ends, first_record};
@@ -20,19 +19,7 @@ pub use lines::Lines;
 
 use crate::data::Data;
 use crate::error::Result;
-
-/// How much of a malformed record its error shows.
-const SHOWN_BYTES: usize = 80;
-
-/// What becomes of a record that does not decode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnMalformed {
-    /// The job fails, without a restart: the same bytes would fail again.
-    #[default]
-    Fail,
-    /// It is left out and counted as failed; the first of each file is logged.
-    Skip,
-}
+use crate::source::{Malformed, Place};
 
 /// Where a record ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +60,7 @@ pub trait Format: Clone + Send + 'static {
         Ok(())
     }
 
-    /// Decodes every record of the block in order, until one that is malformed says stop.
+    /// Decodes every record of the block, in order.
     fn decode(&mut self, block: Block<'_>, into: &mut Decoded<Self::Record>);
 }
 
@@ -98,64 +85,52 @@ pub(crate) struct End {
 
 /// A record that does not decode.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
+pub(crate) struct Undecoded {
+    /// Records of its block that stand before it.
+    pub(crate) before: usize,
+    /// The line that it begins in, from 1.
     pub(crate) line: u64,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) reason: String,
+}
+
+impl From<Undecoded> for Malformed {
+    fn from(record: Undecoded) -> Self {
+        Self::at(Place::Line(record.line), record.bytes, record.reason)
+    }
 }
 
 /// What came out of a block.
 pub struct Decoded<T> {
     pub(crate) records: Vec<T>,
     pub(crate) ends: Vec<End>,
-    policy: OnMalformed,
-    pub(crate) skipped: u64,
-    /// The first malformed record: what the job fails with, or logs.
-    pub(crate) malformed: Option<Malformed>,
+    /// In the order of the block.
+    pub(crate) malformed: Vec<Undecoded>,
 }
 
 impl<T> Decoded<T> {
-    pub(crate) fn new(policy: OnMalformed) -> Self {
-        let (records, ends) = (Vec::new(), Vec::new());
-        Self { records, ends, policy, skipped: 0, malformed: None }
+    pub(crate) const fn new() -> Self {
+        Self { records: Vec::new(), ends: Vec::new(), malformed: Vec::new() }
     }
 
-    /// A record, which ends so many bytes and newlines into the block.
+    /// A record, which ends so many bytes and lines into the block.
     #[inline]
     pub fn record(&mut self, record: T, bytes: usize, lines: u64) {
         self.records.push(record);
         self.ends.push(End { bytes: bytes as u32, lines: lines as u32 });
     }
 
-    /// A record in this line does not decode. Whether to go on with the next.
+    /// These bytes, from this line on, are a record that does not decode. What becomes of it is not
+    /// the format's business: go on with the next.
     #[cold]
-    pub fn malformed(&mut self, line: u64, bytes: &[u8], reason: impl Display) -> ControlFlow<()> {
-        if self.malformed.is_none() {
-            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]);
-            let dots = if bytes.len() > SHOWN_BYTES { ".." } else { "" };
-            let shown = shown.trim_end().replace(char::is_control, " ");
-            let reason = format!("{reason}: {shown}{dots}");
-            self.malformed = Some(Malformed { line, reason });
-        }
-        match self.policy {
-            OnMalformed::Fail => ControlFlow::Break(()),
-            OnMalformed::Skip => {
-                self.skipped += 1;
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
-    /// Whether the block was given up at a malformed record.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.policy == OnMalformed::Fail && self.malformed.is_some()
+    pub fn malformed(&mut self, line: u64, bytes: &[u8], reason: impl Display) {
+        let (before, reason) = (self.records.len(), reason.to_string());
+        self.malformed.push(Undecoded { before, line, bytes: bytes.to_vec(), reason });
     }
 }
 
 /// Gives every line of the block, without its line end, to `record`, with where it ends.
-pub(crate) fn each_line(
-    block: Block<'_>,
-    mut record: impl FnMut(&[u8], usize, u64) -> ControlFlow<()>,
-) {
+pub(crate) fn each_line(block: Block<'_>, mut record: impl FnMut(&[u8], usize, u64)) {
     let (mut start, mut lines) = (0, 0);
     while start < block.bytes.len() {
         let rest = &block.bytes[start..];
@@ -164,9 +139,7 @@ pub(crate) fn each_line(
         let line = rest[..length].strip_suffix(b"\n").unwrap_or(rest);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         start += length;
-        if record(line, start, lines).is_break() {
-            return;
-        }
+        record(line, start, lines);
     }
 }
 
@@ -187,12 +160,8 @@ fn line_length(bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) fn decode_all<F: Format>(
-    mut format: F,
-    text: &str,
-    policy: OnMalformed,
-) -> Decoded<F::Record> {
-    let mut decoded = Decoded::new(policy);
+pub(crate) fn decode_all<F: Format>(mut format: F, text: &str) -> Decoded<F::Record> {
+    let mut decoded = Decoded::new();
     format.decode(Block { bytes: text.as_bytes(), line: 1 }, &mut decoded);
     decoded
 }

@@ -75,26 +75,55 @@ fn a_process_with_every_kind_of_state_passes_the_suite() {
 }
 
 /// Puts out how many records a key has had in each ten milliseconds, when event time has passed
-/// them.
-fn counts_by_tens(numbers: &Stream<u64>) -> Stream<(u64, i64, usize)> {
-    numbers.key_by(|n| n % 3).process_fn_with_timers("tens", |st| {
+/// them; aside, that time has come for the key.
+fn counts_by_tens(numbers: &Stream<u64>) -> (Stream<(u64, i64, usize)>, Stream<u64>) {
+    numbers.key_by(|n| n % 3).process_fn_with_timers_and_side("tens", |st| {
         let times = st.map::<Timestamp, ()>("times");
-        let on_record = move |_, cx: &mut ProcessContext<'_, u64, _>| {
+        let on_record = st.on_record(move |_, cx| {
             let time = cx.time();
             cx.map(&times).insert(time, ());
             cx.set_timer(Timestamp(time.0 / 10 * 10 + 9));
             cx.set_timer(Timestamp(1_000_000));
             cx.delete_timer(Timestamp(1_000_000));
             Ok(())
-        };
-        let on_timer = move |timer: Timer, cx: &mut ProcessContext<'_, u64, _>| {
+        });
+        let on_timer = st.on_timer(move |timer, cx| {
             let count = cx.map(&times).range(..=timer.time).count();
             cx.map(&times).remove_range(..=timer.time);
             assert_eq!((cx.time(), timer.kind), (timer.time, TimerKind::EventTime));
+            cx.emit_side(*cx.key())?;
             cx.emit((*cx.key(), timer.time.0, count))
-        };
+        });
         (on_record, on_timer)
     })
+}
+
+#[test]
+fn closures_put_records_out_aside_with_and_without_a_key() {
+    let odd = suite(&numbers(0..40), |numbers, _| {
+        let sorted = numbers.key_by(|n| n % 4).process_fn_with_side("sort", |st| {
+            let count = st.value::<u64>("count");
+            move |n, cx| {
+                *cx.get_or_insert_with(&count, || 0) += 1;
+                let nth = cx.get(&count).copied().unwrap_or_default();
+                if n % 2 == 0 { cx.emit(n) } else { cx.emit_side((n, nth)) }
+            }
+        });
+        sorted.1
+    });
+    let expected = (0..40u64).filter(|n| n % 2 == 1);
+    let expected: Vec<_> = expected.map(|n| ((n, n / 4 + 1), Timestamp(n as i64))).collect();
+    assert_eq!(odd, expected);
+    let sides = suite(&numbers(0..40), |numbers, _| {
+        let rest = |_: &mut Vec<u64>, cx: &mut TaskContext<'_, u64, String>| {
+            cx.emit_side("over".to_owned())
+        };
+        let sort = |_: &mut Vec<u64>, n: u64, cx: &mut TaskContext<'_, u64, String>| {
+            if n.is_multiple_of(2) { cx.emit(n) } else { cx.emit_side(n.to_string()) }
+        };
+        numbers.global().process_fn_with_side("sort", sort, rest).1
+    });
+    assert_eq!(sides.iter().filter(|(text, _)| text != "over").count(), 20);
 }
 
 #[test]
@@ -106,11 +135,13 @@ fn event_time_timers_fire_once_when_the_watermark_is_later() {
             elements.push(Element::Watermark(Timestamp(n as i64)));
         }
     }
-    let out = suite(&elements, |numbers, _| counts_by_tens(numbers));
+    let out = suite(&elements, |numbers, _| counts_by_tens(numbers).0);
     assert_eq!(out.len(), 18);
     assert!(out.contains(&((2, 19, 3), Timestamp(19))));
     assert!(out.contains(&((0, 59, 3), Timestamp(59))));
     assert_eq!(out.iter().map(|((_, _, count), _)| count).sum::<usize>(), 60);
+    let side = suite(&elements, |numbers, _| counts_by_tens(numbers).1);
+    assert_eq!(side.len(), 18);
 }
 
 #[test]
@@ -123,7 +154,7 @@ fn a_timer_waits_for_a_watermark_that_is_later_not_equal() {
         Element::Watermark(Timestamp(10)),
         record(9),
     ];
-    let out = Harness::new().run(elements, |numbers, _| counts_by_tens(numbers)).unwrap();
+    let out = Harness::new().run(elements, |numbers, _| counts_by_tens(numbers).0).unwrap();
     // Record 9 is late for its timer, which fires with the next watermark.
     let fired: Vec<_> = out.into_iter().map(|(fired, _)| fired).collect();
     assert_eq!(fired, [(0, 9, 2), (0, 9, 1)]);

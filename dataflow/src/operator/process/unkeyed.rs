@@ -164,6 +164,27 @@ impl<T: Data> Stream<T> {
         self.process(id, Closures { on_record, on_end, marker: PhantomData })
     }
 
+    /// The same; the second stream is what the closures put out by
+    /// [`emit_side`](TaskContext::emit_side).
+    #[track_caller]
+    pub fn process_fn_with_side<I, U, S, E>(
+        &self,
+        id: &str,
+        on_record: impl Fn(&mut Vec<I>, T, &mut TaskContext<'_, U, S>) -> Result<()>
+        + Clone
+        + Send
+        + 'static,
+        on_end: E,
+    ) -> (Stream<U>, Stream<S>)
+    where
+        I: Data,
+        U: Data,
+        S: Data,
+        E: Fn(&mut Vec<I>, &mut TaskContext<'_, U, S>) -> Result<()> + Clone + Send + 'static,
+    {
+        self.process_with_side(id, Closures { on_record, on_end, marker: PhantomData })
+    }
+
     /// Runs a closure on each record, with a state that another stream writes: `on_broadcast` is
     /// given every record of that stream, on every task.
     ///
@@ -211,36 +232,42 @@ impl<T: Data> Stream<T> {
     }
 }
 
-struct Closures<F, G, I, U> {
+struct Closures<F, G, I, U, S> {
     on_record: F,
     on_end: G,
-    marker: PhantomData<fn() -> (I, U)>,
+    marker: PhantomData<fn() -> (I, U, S)>,
 }
 
-impl<F: Clone, G: Clone, I, U> Clone for Closures<F, G, I, U> {
+impl<F: Clone, G: Clone, I, U, S> Clone for Closures<F, G, I, U, S> {
     fn clone(&self) -> Self {
         let (on_record, on_end) = (self.on_record.clone(), self.on_end.clone());
         Self { on_record, on_end, marker: PhantomData }
     }
 }
 
-impl<T, I, U, F, G> TaskProcess<T> for Closures<F, G, I, U>
+impl<T, I, U, S, F, G> TaskProcess<T> for Closures<F, G, I, U, S>
 where
     T: Data,
     I: Data,
     U: Data,
-    F: Fn(&mut Vec<I>, T, &mut TaskContext<'_, U>) -> Result<()> + Clone + Send + 'static,
-    G: Fn(&mut Vec<I>, &mut TaskContext<'_, U>) -> Result<()> + Clone + Send + 'static,
+    S: Data,
+    F: Fn(&mut Vec<I>, T, &mut TaskContext<'_, U, S>) -> Result<()> + Clone + Send + 'static,
+    G: Fn(&mut Vec<I>, &mut TaskContext<'_, U, S>) -> Result<()> + Clone + Send + 'static,
 {
     type Out = U;
-    type Side = ();
+    type Side = S;
     type Item = I;
 
-    fn on_record(&self, items: &mut Vec<I>, record: T, cx: &mut TaskContext<'_, U>) -> Result<()> {
+    fn on_record(
+        &self,
+        items: &mut Vec<I>,
+        record: T,
+        cx: &mut TaskContext<'_, U, S>,
+    ) -> Result<()> {
         (self.on_record)(items, record, cx)
     }
 
-    fn on_end(&self, items: &mut Vec<I>, cx: &mut TaskContext<'_, U>) -> Result<()> {
+    fn on_end(&self, items: &mut Vec<I>, cx: &mut TaskContext<'_, U, S>) -> Result<()> {
         (self.on_end)(items, cx)
     }
 }
