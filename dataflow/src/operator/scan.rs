@@ -2,14 +2,14 @@
 
 use std::mem;
 
-use millstream_protocol::plan::StateSchema;
-
 use super::{Context, Operator};
 use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
-use crate::state::{State, TableState, schema_of};
-use crate::stream::{Described, KeyedStream, SelectKeys, Stream};
+use crate::state::{Migrations, State, TableState};
+use crate::stream::{
+    Described, KeyedStream, MigratingStream, SelectKeys, Stream, value_per_key,
+};
 
 /// Records ahead of the one at work whose table slots are fetched: worth 1.3x and more on large
 /// tables.
@@ -34,12 +34,24 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         zero: S,
         step: impl Fn(&mut S, T) -> U + Clone + Send + 'static,
     ) -> Stream<U> {
-        let schema = StateSchema {
-            name: "state".into(),
-            kind: "value".into(),
-            schema: schema_of::<(K, S)>(),
-        };
-        let keys = self.key.clone_box();
+        self.migrating().scan(id, zero, step)
+    }
+}
+
+impl<K: Key, T: Data, M> MigratingStream<K, T, M> {
+    /// See [`KeyedStream::scan`].
+    #[track_caller]
+    pub fn scan<S: Data, U: Data>(
+        &self,
+        id: &str,
+        zero: S,
+        step: impl Fn(&mut S, T) -> U + Clone + Send + 'static,
+    ) -> Stream<U>
+    where
+        M: Migrations<S>,
+    {
+        let states = value_per_key::<K, S>(&self.migrations);
+        let keys = self.keyed.key.clone_box();
         let make = move |_: &_| {
             Ok(Scan {
                 keys: keys.clone_box(),
@@ -49,7 +61,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
                 step: step.clone(),
             })
         };
-        self.then(Described::keyed(id, "scan", vec![schema]), make)
+        self.keyed.then(Described::keyed(id, "scan", states), make)
     }
 }
 
