@@ -84,8 +84,14 @@ fn read(text: String) -> u64 {
     number(&text)
 }
 
-fn by_sevens(numbers: &Stream<u64>) -> KeyedStream<u64, u64> {
-    numbers.key_by(|n| n % 7)
+/// Some keys have records all the time. Others are not written to for a life or two: what a
+/// snapshot of changes would leave as it was.
+fn key(n: u64) -> u64 {
+    if n.is_multiple_of(5) { 100 + n % 40 } else { n % 7 }
+}
+
+fn keyed(numbers: &Stream<u64>) -> KeyedStream<u64, u64> {
+    numbers.key_by(|n| key(*n))
 }
 
 #[test]
@@ -94,10 +100,10 @@ fn a_fold_migrates() {
     check(
         |numbers| {
             let old = |sum: &mut String, n: u64| *sum = (number(sum) + n).to_string();
-            by_sevens(numbers).fold("sum", String::new(), old).map(|(key, sum)| (key, read(sum)))
+            keyed(numbers).fold("sum", String::new(), old).map(|(key, sum)| (key, read(sum)))
         },
-        |numbers| by_sevens(numbers).migrate(read).fold("sum", 0, add),
-        |numbers| by_sevens(numbers).fold("sum", 0, add),
+        |numbers| keyed(numbers).migrate(read).fold("sum", 0, add),
+        |numbers| keyed(numbers).fold("sum", 0, add),
     );
 }
 
@@ -109,27 +115,27 @@ fn a_scan_migrates_from_the_one_of_several_old_types_that_the_snapshot_holds() {
     };
     check(
         |numbers| {
-            by_sevens(numbers).scan("sum", String::new(), |sum: &mut String, n| {
+            keyed(numbers).scan("sum", String::new(), |sum: &mut String, n| {
                 *sum = (number(sum) + n).to_string();
                 number(sum)
             })
         },
         |numbers| {
-            let keyed = by_sevens(numbers).migrate(|_: Vec<u8>| 1_000_000);
-            keyed.migrate(read).migrate(|_: Option<u64>| 2_000_000).scan("sum", 0, add)
+            let strange = keyed(numbers).migrate(|_: Vec<u8>| 1_000_000);
+            strange.migrate(read).migrate(|_: Option<u64>| 2_000_000).scan("sum", 0, add)
         },
-        |numbers| by_sevens(numbers).scan("sum", 0, add),
+        |numbers| keyed(numbers).scan("sum", 0, add),
     );
 }
 
 #[test]
 fn a_reduce_migrates() {
-    let key = |pair: &(u64, u64)| pair.0;
-    let pairs = |numbers: &Stream<u64>| numbers.map(|n| (n % 7, n)).key_by(key);
+    let first = |pair: &(u64, u64)| pair.0;
+    let pairs = |numbers: &Stream<u64>| numbers.map(|n| (key(n), n)).key_by(first);
     let add = |sum: &mut (u64, u64), n: (u64, u64)| sum.1 += n.1;
     check(
         |numbers| {
-            let texts = numbers.map(|n| (n % 7, n.to_string())).key_by(|pair| pair.0);
+            let texts = numbers.map(|n| (key(n), n.to_string())).key_by(|pair| pair.0);
             let add = |sum: &mut (u64, String), n: (u64, String)| {
                 sum.1 = (number(&sum.1) + number(&n.1)).to_string();
             };
@@ -154,7 +160,7 @@ fn everything<V: Data>(
     of: fn(u64) -> V,
     to: fn(&V) -> u64,
 ) -> Stream<Three> {
-    by_sevens(numbers).process_fn_with_timers("everything", move |states| {
+    keyed(numbers).process_fn_with_timers("everything", move |states| {
         let Handles { value, list, map } = declare(states);
         let on_record = move |n: u64, cx: &mut ProcessContext<'_, u64, Three>| {
             let sum = cx.get(&value).map_or(0, to) + n;
@@ -279,7 +285,7 @@ impl Trigger<u64> for EveryThird {
 
 /// Records with pauses between them; the snapshot that is migrated lies within a burst.
 fn bursts(numbers: &Stream<u64>) -> KeyedStream<u64, u64> {
-    by_sevens(&numbers.filter(|n| n % 30 < 20))
+    keyed(&numbers.filter(|n| n % 30 < 20))
 }
 
 macro_rules! windows {
@@ -305,7 +311,32 @@ fn ms(ms: u64) -> Duration {
 windows! {
     tumbling_windows_migrate: Tumbling::of(ms(30));
     hops_migrate: Hop::of(ms(40), ms(10));
-    sessions_migrate: Session::gap(ms(8));
+    sessions_migrate: Session::gap(ms(28));
     count_windows_migrate: CountWindow::of(4).every(2);
     global_windows_migrate: Global::with(EveryThird);
+}
+
+#[test]
+fn a_migration_that_could_never_be_called_is_a_mistake_in_the_program() {
+    let refused = |build: fn(&Stream<u64>) -> Stream<u64>| {
+        lives(&[1], |_, numbers| build(numbers)).unwrap_err().to_string()
+    };
+    let own = refused(|numbers| {
+        let migrating = keyed(numbers).migrate(|seconds: u64| seconds * 1000);
+        migrating.scan("millis", 0u64, |_, n| n)
+    });
+    for part in ["operator millis", "how it is stored now", "migrate.rs"] {
+        assert!(own.contains(part), "{part} in {own}");
+    }
+    let twice = refused(|numbers| {
+        keyed(numbers).process_fn("last", |states| {
+            let last = states.value::<u64>("last");
+            let last = last.migrate(states, read).migrate(states, |_: String| 7);
+            move |n, cx| {
+                cx.set(&last, n);
+                cx.emit(n)
+            }
+        })
+    });
+    assert!(twice.contains("state last has two .migrate from"), "{twice}");
 }
