@@ -195,7 +195,7 @@ fn argument_that_is_missing() {
 }
 
 fn argument_that_nobody_asked_for() {
-    let place = place("count", "{keys: '3'}");
+    let place = place("print", "{keys: '3'}");
     let said = "trial: spec.program.args.keys: the program has no such argument; it takes none";
     run(&place, &[]).refused(2, said);
     place.run(&["describe", "job.yaml"]).refused(2, &said["trial: ".len()..]);
