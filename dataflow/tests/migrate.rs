@@ -16,7 +16,7 @@ use millstream_dataflow::testing::{Element, Harness};
 use millstream_dataflow::window::{
     CountWindow, Fire, Global, Hop, Session, Trigger, TriggerContext, Tumbling,
 };
-use millstream_dataflow::{Data, Error, Kind, KeyedStream, Stream, Timestamp};
+use millstream_dataflow::{Data, Error, KeyedStream, Kind, Stream, Timestamp};
 
 /// Records and watermarks with four snapshots among them: five lives.
 fn script() -> Vec<Element<u64>> {
@@ -39,9 +39,9 @@ fn lives<U: Data + Ord>(
     of: impl Fn(usize, &Stream<u64>) -> Stream<U>,
 ) -> Result<Vec<(U, Timestamp)>, Error> {
     let life = Cell::new(0);
-    let out = Harness::new().threads(threads).run(script(), |numbers, _| {
-        of(life.replace(life.get() + 1), numbers)
-    });
+    let out = Harness::new()
+        .threads(threads)
+        .run(script(), |numbers, _| of(life.replace(life.get() + 1), numbers));
     out.map(|mut out| {
         out.sort();
         out
@@ -279,7 +279,7 @@ impl Trigger<u64> for EveryThird {
 
     fn on_record(&self, _: &u64, cx: &mut TriggerContext<'_, u8>) -> Fire {
         *cx.state += 1;
-        if *cx.state % 3 == 0 { Fire::Fire } else { Fire::Continue }
+        if cx.state.is_multiple_of(3) { Fire::Fire } else { Fire::Continue }
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! This binary is a user's binary as well: with [`ROLE`] set it has the versions below.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
-#![expect(clippy::unnecessary_wraps, reason = "every program returns a result")]
 
 #[path = "support/suite.rs"]
 mod suite;
@@ -173,9 +172,7 @@ fn describe_shows_what_a_state_migrates_from() {
         ran.out
     };
     let text = describe(&[]);
-    let states = format!(
-        "    state state (value): {PAIR}\n        or migrated from {TEXT}\n"
-    );
+    let states = format!("    state state (value): {PAIR}\n        or migrated from {TEXT}\n");
     assert!(text.contains(&states), "{text}");
     let plan: serde_json::Value = serde_json::from_str(&describe(&["--json"])).unwrap();
     let sums = plan["operators"].as_array().unwrap().iter().find(|it| it["id"] == "sums").unwrap();

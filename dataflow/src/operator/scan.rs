@@ -7,9 +7,7 @@ use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::state::{Migrations, State, TableState};
-use crate::stream::{
-    Described, KeyedStream, MigratingStream, SelectKeys, Stream, value_per_key,
-};
+use crate::stream::{Described, KeyedStream, MigratingStream, SelectKeys, Stream, value_per_key};
 
 /// Records ahead of the one at work whose table slots are fetched: worth 1.3x and more on large
 /// tables.

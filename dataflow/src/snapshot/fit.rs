@@ -137,7 +137,7 @@ mod tests {
         ] {
             let error = fit(std::slice::from_ref(&old)).err().expect("it does not fit");
             assert!(error.to_string().contains(word), "{word} in {error}");
-            let dropping = Fit::new(&[old.clone()], &types, true).unwrap();
+            let dropping = Fit::new(std::slice::from_ref(&old), &types, true).unwrap();
             assert!(!dropping.is_whole && dropping.keyed(&old.name).is_none());
             assert!(!dropping.has_list(&old.name));
         }

@@ -101,8 +101,10 @@ impl StateTypes {
     /// What the plan says of the migrations.
     pub(crate) fn migrations(&self) -> Vec<StateMigration> {
         let migrations = self.migrations.iter();
-        let said = migrations
-            .map(|Migration { state, from, .. }| StateMigration { state: state.clone(), from: from.clone() });
+        let said = migrations.map(|Migration { state, from, .. }| StateMigration {
+            state: state.clone(),
+            from: from.clone(),
+        });
         said.collect()
     }
 

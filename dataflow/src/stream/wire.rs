@@ -34,11 +34,7 @@ impl Described {
     }
 
     /// An operator with keyed states.
-    pub(crate) fn keyed(
-        id: &str,
-        method: &'static str,
-        states: impl Into<StateTypes>,
-    ) -> Self {
+    pub(crate) fn keyed(id: &str, method: &'static str, states: impl Into<StateTypes>) -> Self {
         Self {
             id: Some(id.to_owned()),
             method,

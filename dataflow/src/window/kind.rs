@@ -265,7 +265,9 @@ impl<K: Key, T: Data> Build<K, T> for Session {
         let keys = windows.keyed.key.clone_box();
         let times = (gap.max(1), windows.lateness_ms);
         let make = move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
-        windows.keyed.then(described::<super::session::PerKey<K>, F::Acc>(named, &windows.migrations), make)
+        windows
+            .keyed
+            .then(described::<super::session::PerKey<K>, F::Acc>(named, &windows.migrations), make)
     }
 }
 
@@ -288,7 +290,9 @@ impl<K: Key, T: Data> Build<K, T> for CountWindow {
         let keys = windows.keyed.key.clone_box();
         let shape = (size, every.clamp(1, size));
         let make = move |_: &_| Ok(Counted::new(keys.clone_box(), fold.clone(), shape));
-        windows.keyed.then(described::<super::count::PerKey<K>, F::Acc>(named, &windows.migrations), make)
+        windows
+            .keyed
+            .then(described::<super::count::PerKey<K>, F::Acc>(named, &windows.migrations), make)
     }
 }
 
@@ -302,6 +306,9 @@ impl<K: Key, T: Data, G: Trigger<T>> Build<K, T> for Global<G> {
         let keys = windows.keyed.key.clone_box();
         let trigger = windows.kind.trigger;
         let make = move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
-        windows.keyed.then(described::<super::global::PerKey<K, G::State>, F::Acc>(named, &windows.migrations), make)
+        windows.keyed.then(
+            described::<super::global::PerKey<K, G::State>, F::Acc>(named, &windows.migrations),
+            make,
+        )
     }
 }

@@ -211,10 +211,7 @@ pub(super) struct PerSlice<K>(PhantomData<K>);
 impl<K: Key> Shape for PerSlice<K> {
     type Entry<V: Data> = (i64, K, V);
 
-    fn map<V: Data, W: Data>(
-        (slice, key, acc): (i64, K, V),
-        to: impl Fn(V) -> W,
-    ) -> (i64, K, W) {
+    fn map<V: Data, W: Data>((slice, key, acc): (i64, K, V), to: impl Fn(V) -> W) -> (i64, K, W) {
         (slice, key, to(acc))
     }
 }
