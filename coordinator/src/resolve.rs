@@ -4,10 +4,13 @@
 //! Invariant: never silently older than the log says, never silently empty; whatever does not fit
 //! is refused before anything is touched.
 
+mod finished;
+
 use std::fmt::Write;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::Seq;
+use millstream_protocol::job::ProgramSpec;
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::{Lineage, Manifest};
 use millstream_protocol::path::JobPrefix;
@@ -23,6 +26,8 @@ pub struct Facts<'a> {
     pub wish: Wish,
     /// The program's plan.
     pub plan: &'a Plan,
+    /// Which program that is, and its arguments.
+    pub program: &'a ProgramSpec,
     /// The job's key groups.
     pub key_groups: KeyGroups,
     /// How many of the newest snapshots are safe from retention.
@@ -56,6 +61,8 @@ pub enum Decision {
     Finished {
         /// The final manifest.
         seq: Seq,
+        /// What is other than it was when it finished, and changes no state, in words.
+        differs: Vec<String>,
     },
     /// Not at all.
     Refuse(Failure),
@@ -65,7 +72,7 @@ pub enum Decision {
 pub fn resolve(history: &History, facts: Facts<'_>) -> Decision {
     let decision = match facts.wish {
         Wish::Empty { .. } => return Decision::Fresh { lineage: None },
-        Wish::Latest => latest(history),
+        Wish::Latest => latest(history, facts),
         Wish::Snapshot { seq, .. } => named(history, seq, facts),
     };
     let Decision::From { seq, committed, .. } = decision else {
@@ -88,14 +95,19 @@ fn refuse(kind: ErrorKind, message: String) -> Decision {
     Decision::Refuse(Failure::new(kind, message))
 }
 
-fn latest(history: &History) -> Decision {
+fn latest(history: &History, facts: Facts<'_>) -> Decision {
     let Some(seq) = history.restorable() else {
         let last = history.claims().next_back();
         return Decision::Fresh { lineage: last.map(|(_, claim)| claim.lineage.clone()) };
     };
     let committed = history.is_committed(seq);
     match history.manifest(seq) {
-        Some(manifest) if manifest.is_final && committed => Decision::Finished { seq },
+        Some(manifest) if manifest.is_final && committed => {
+            match finished::check(history, manifest, seq, facts) {
+                Ok(differs) => Decision::Finished { seq, differs },
+                Err(message) => refuse(ErrorKind::Invalid, message),
+            }
+        }
         manifest => from(seq, committed, manifest),
     }
 }
@@ -138,24 +150,12 @@ fn named(history: &History, seq: Seq, facts: Facts<'_>) -> Decision {
 
 /// Whether the program can go on from the manifest; why not, naming both sides and what to do.
 fn check(manifest: &Manifest, committed: bool, seq: Seq, facts: Facts<'_>) -> Result<(), String> {
+    check_key_groups(manifest, seq, facts)?;
     let uri = facts.prefix.snapshot_uri(seq);
-    if manifest.key_groups != facts.key_groups {
-        return Err(format!(
-            "spec.keyGroups is {}, but snapshot {uri} has {}: a job's key groups cannot change, \
-             write the old number",
-            facts.key_groups.count(),
-            manifest.key_groups.count()
-        ));
-    }
     let stateful = || manifest.plan.operators.iter().filter(|operator| !operator.states.is_empty());
     let lost: Vec<_> = stateful().filter(|old| facts.plan.operator(&old.id).is_none()).collect();
-    let pending = manifest.pending_commits && !committed;
-    if let Some(sink) = lost.iter().find(|old| pending && matches!(old.role, Role::Sink(_))) {
-        return Err(format!(
-            "sink {} has output in snapshot {uri} that is not yet visible, and the program does \
-             not have it: run the program that has it until its next snapshot, then drop it",
-            sink.id
-        ));
+    if manifest.pending_commits && !committed {
+        check_pending(manifest, facts.plan, &uri)?;
     }
     if facts.allow_dropped_state {
         return Ok(());
@@ -187,6 +187,37 @@ fn check(manifest: &Manifest, committed: bool, seq: Seq, facts: Facts<'_>) -> Re
     Ok(())
 }
 
+fn check_key_groups(manifest: &Manifest, seq: Seq, facts: Facts<'_>) -> Result<(), String> {
+    if manifest.key_groups == facts.key_groups {
+        return Ok(());
+    }
+    Err(format!(
+        "spec.keyGroups is {}, but snapshot {} has {}: a job's key groups cannot change, write \
+         the old number",
+        facts.key_groups.count(),
+        facts.prefix.snapshot_uri(seq),
+        manifest.key_groups.count()
+    ))
+}
+
+/// Output that is not yet visible is never let go, whatever the job allows.
+fn check_pending(manifest: &Manifest, plan: &Plan, uri: &str) -> Result<(), String> {
+    let sinks = manifest.plan.operators.iter().filter(|old| matches!(old.role, Role::Sink(_)));
+    for sink in sinks.filter(|old| !old.states.is_empty()) {
+        let why = match plan.operator(&sink.id) {
+            None => "the program does not have it",
+            Some(new) if new.states != sink.states => "the program keeps it in another form",
+            Some(_) => continue,
+        };
+        return Err(format!(
+            "sink {} has output in snapshot {uri} that is not yet visible, and {why}: run the \
+             program that wrote it until its next snapshot, then change it",
+            sink.id
+        ));
+    }
+    Ok(())
+}
+
 fn check_states(old: &PlanOperator, new: &PlanOperator, uri: &str) -> Result<(), String> {
     let way_out = "or write restore.allowDroppedState: true to lose the state";
     if old.keyed != new.keyed {
@@ -200,16 +231,17 @@ fn check_states(old: &PlanOperator, new: &PlanOperator, uri: &str) -> Result<(),
         ));
     }
     for state in &old.states {
-        match new.states.iter().find(|other| other.name == state.name) {
-            Some(same) if same == state => {}
+        match new.state(&state.name) {
+            Some(other) if fits(state, other, new) => {}
             Some(other) => {
                 return Err(format!(
-                    "state {} of operator {} is {} in snapshot {uri} and {} in the program: keep \
-                     the old type, {way_out}",
+                    "state {} of operator {} is {} in snapshot {uri} and {} in the program{}: \
+                     keep the old type, write a .migrate from it, {way_out}",
                     state.name,
                     old.id,
                     shape(state),
-                    shape(other)
+                    shape(other),
+                    migrations(new, other)
                 ));
             }
             None => {
@@ -222,6 +254,21 @@ fn check_states(old: &PlanOperator, new: &PlanOperator, uri: &str) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether what was stored as `old` can be read as `new`, as it is or by a migration.
+fn fits(old: &StateSchema, new: &StateSchema, operator: &PlanOperator) -> bool {
+    let migrated = || operator.migrated_from(&new.name).any(|from| from == old.schema);
+    old.kind == new.kind && (old.schema == new.schema || migrated())
+}
+
+/// The migrations of a state, for a message that says why none of them serves.
+fn migrations(operator: &PlanOperator, state: &StateSchema) -> String {
+    let from: Vec<_> = operator.migrated_from(&state.name).collect();
+    if from.is_empty() {
+        return String::new();
+    }
+    format!(", which has a .migrate from {}", from.join(" and from "))
 }
 
 fn shape(state: &StateSchema) -> String {

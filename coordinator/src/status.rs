@@ -29,6 +29,9 @@ pub struct Status {
     pub restarts: u64,
     /// Why it last restarted or failed.
     pub last_failure: Option<FailureStatus>,
+    /// How the job that finished before this start differs from this one, in words; its output is
+    /// complete all the same. Empty where it does not.
+    pub finished_with: Vec<String>,
     /// How much moved since the run started, over all workers.
     pub totals: Totals,
 }

@@ -132,9 +132,9 @@ async fn it_goes_on_from_a_snapshot_at_another_parallelism_as_if_nothing_had_hap
     engine.published(Epoch(1));
     engine.committer().commit(Epoch(1)).await.unwrap();
     let second = snapshot(&engine, &mut events, 2).await;
+    let mut restore = Restore::new(Epoch(2), engine.plan().clone());
     drop(engine);
 
-    let mut restore = Restore::new(Epoch(2));
     let full = second.iter().filter(|share| share.index.since.is_none());
     let replaced: Vec<_> = full.map(|s| (s.index.operator.clone(), s.index.task)).collect();
     for share in first.into_iter().chain(second) {

@@ -13,6 +13,7 @@ use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Error, Job, Timestamp, Watermarks};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use millstream_protocol::plan::Plan;
 use tokio::sync::mpsc::Receiver;
 
 struct Life {
@@ -81,7 +82,7 @@ impl Life {
 }
 
 fn restore(epoch: u64, shares: Vec<Share>) -> Restore {
-    let mut restore = Restore::new(Epoch(epoch));
+    let mut restore = Restore::new(Epoch(epoch), Plan::default());
     for share in shares {
         let groups = share.index.groups;
         restore.add(RestoredPart::new(share.bytes, groups).unwrap());

@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::{Epoch, OperatorId, Run, Seq, TaskIndex, Term};
+use crate::job::ProgramSpec;
 use crate::key_group::{KeyGroupRange, KeyGroups};
 use crate::plan::Plan;
 use crate::time::Timestamp;
@@ -63,8 +65,34 @@ pub struct Claim {
     pub sink_parallelism: BTreeMap<OperatorId, u32>,
     /// Version of the protocol between coordinator and workers.
     pub protocol: u32,
+    /// Which program runs; none in claims from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramMark>,
     /// When it was made.
     pub at: Timestamp,
+}
+
+/// Which program a run was given, as far as two of them need to be told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramMark {
+    /// Its name; none where the binary has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its arguments by name, each with a hash of its value: a value may be a secret, and a log is
+    /// read by many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
+}
+
+impl ProgramMark {
+    /// That of a program in a job's spec.
+    pub fn of(program: &ProgramSpec) -> Self {
+        let hashed = |(name, value): (&String, &String)| {
+            (name.clone(), format!("{:016x}", xxh3_64(value.as_bytes())))
+        };
+        Self { name: program.name.clone(), args: program.args.iter().map(hashed).collect() }
+    }
 }
 
 /// A set of parts that is a snapshot: the complete, consistent state of all tasks at an epoch.
@@ -297,6 +325,7 @@ pub(crate) mod tests {
             lineage: Lineage("l".into()),
             sink_parallelism: BTreeMap::from([("out".into(), 2)]),
             protocol: 1,
+            program: Some(ProgramMark::default()),
             at: Timestamp(3),
         };
         let tombstone =
@@ -306,6 +335,17 @@ pub(crate) mod tests {
         for entry in entries {
             assert_eq!(Entry::parse(&entry.to_text()).unwrap(), entry);
         }
+    }
+
+    #[test]
+    fn a_programs_arguments_are_told_apart_and_not_told() {
+        let mark = |value: &str| {
+            let args = BTreeMap::from([("password".into(), value.into())]);
+            ProgramMark::of(&ProgramSpec { name: None, args })
+        };
+        assert_eq!(mark("secret"), mark("secret"));
+        assert_ne!(mark("secret"), mark("other"));
+        assert!(!format!("{:?}", mark("secret")).contains("secret"));
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub struct PlanOperator {
     pub keyed: bool,
     /// The states it declares, in the order of declaration. Empty for a stateless operator.
     pub states: Vec<StateSchema>,
+    /// What else its states can be made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<StateMigration>,
+}
+
+/// A state can be made of what an earlier version of the program stored under its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateMigration {
+    /// The state's name within the operator.
+    pub state: String,
+    /// The schema of what it is made of.
+    pub from: String,
 }
 
 /// What part an operator plays.
@@ -93,12 +105,13 @@ pub struct StateSchema {
 }
 
 impl Plan {
-    /// Names the program's shape: operators, edges and schemas. Resolved parallelism and args do
-    /// not count.
+    /// Names the program's shape: operators, edges and schemas. Resolved parallelism, args and
+    /// migrations do not count.
     pub fn fingerprint(&self) -> String {
         let mut shape = self.clone();
         for operator in &mut shape.operators {
             operator.parallelism = 0;
+            operator.migrations.clear();
         }
         let bytes = serde_json::to_vec(&shape).expect("a plan has string keys only");
         format!("{:016x}", xxh3_64(&bytes))
@@ -107,5 +120,45 @@ impl Plan {
     /// The operator with this id.
     pub fn operator(&self, id: &OperatorId) -> Option<&PlanOperator> {
         self.operators.iter().find(|operator| operator.id == *id)
+    }
+}
+
+impl PlanOperator {
+    /// The state of this name.
+    pub fn state(&self, name: &str) -> Option<&StateSchema> {
+        self.states.iter().find(|state| state.name == name)
+    }
+
+    /// The schemas that a state of this name can be made of, beside its own.
+    pub fn migrated_from<'a>(&'a self, state: &'a str) -> impl Iterator<Item = &'a str> {
+        let own = self.migrations.iter().filter(move |migration| migration.state == state);
+        own.map(|migration| migration.from.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_no_part_of_the_shape() {
+        let operator = PlanOperator {
+            id: "count".into(),
+            method: "scan".into(),
+            role: Role::Operator,
+            parallelism: 1,
+            keyed: true,
+            states: vec![],
+            migrations: vec![],
+        };
+        let plain = Plan { operators: vec![operator], edges: vec![] };
+        let mut migrating = plain.clone();
+        let migration = StateMigration { state: "state".into(), from: "u32".into() };
+        migrating.operators[0].migrations.push(migration);
+        assert_eq!(plain.fingerprint(), migrating.fingerprint());
+        // A plan in a log from before there were any reads back.
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("migrations"), "{text}");
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plain);
     }
 }

@@ -292,6 +292,7 @@ mod tests {
             parallelism,
             keyed,
             states: vec![state],
+            migrations: vec![],
         };
         Plan { operators: vec![operator], edges: vec![] }
     }

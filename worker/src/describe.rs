@@ -49,6 +49,9 @@ fn text(plan: &Plan) -> String {
         }
         for state in &operator.states {
             let _ = writeln!(out, "    state {} ({}): {}", state.name, state.kind, state.schema);
+            for from in operator.migrated_from(&state.name) {
+                let _ = writeln!(out, "        or migrated from {from}");
+            }
         }
     }
     let _ = writeln!(out, "fingerprint {}", plan.fingerprint());

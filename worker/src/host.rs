@@ -90,7 +90,8 @@ impl Host {
     ) -> Result<Self> {
         let clock = Arc::new(SystemClock::new());
         let deployed_ns = clock.monotonic_ns();
-        let restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
+        let mut restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
+        restore.drop_unfit = spec.restore.allow_dropped_state;
         let restored = restore.epoch;
         let deployment = Deployment {
             run: deploy.run,
@@ -211,7 +212,7 @@ async fn read_parts(
     restore: Option<&millstream_protocol::session::Restore>,
 ) -> Result<Restore> {
     let Some(from) = restore else { return Ok(Restore::default()) };
-    let mut restore = Restore::new(from.manifest.epoch);
+    let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
     for operator in &from.manifest.operators {
         for part in &operator.parts {
             let bytes = read_part(store, part, from.seq).await?;

@@ -149,8 +149,15 @@ fn report(outcome: &Outcome, status: &Status, local: &LocalJob, args: &cli::Run)
     match outcome {
         Outcome::Finished { already: true } => {
             let place = &local.config.prefix;
+            let output = match &status.finished_with[..] {
+                [] => "its output is complete".to_owned(),
+                differs => format!(
+                    "its output is complete, but of other arguments ({})",
+                    differs.join(", ")
+                ),
+            };
             say(&format!(
-                "{job} had finished before: its output is complete. {again} --fresh starts anew. \
+                "{job} had finished before: {output}. {again} --fresh starts anew. \
                  Snapshots are in {place}"
             ));
             0

@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::unnecessary_wraps, reason = "every program returns a result")]
 
+#[path = "support/suite.rs"]
+mod suite;
 mod support;
 
 use std::env;
-use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -104,6 +105,20 @@ fn panicking_key(job: &mut Job) -> Result<()> {
     Ok(())
 }
 
+/// The same as `print`, a record more.
+fn print_more(job: &mut Job) -> Result<()> {
+    let numbers = job.source("numbers", Collection::of([1u64, 2, 3]));
+    numbers.flat_map(|n| [n, n]).sink("shown", Print::json());
+    Ok(())
+}
+
+/// Takes whatever arguments it is given.
+fn free(job: &mut Job) -> Result<()> {
+    let args: Vec<String> = job.args().all().keys().cloned().collect();
+    job.source("args", Collection::of(args)).sink("shown", Print::json());
+    Ok(())
+}
+
 fn job(program: &str, args: &str) -> String {
     format!(
         "
@@ -169,8 +184,8 @@ fn field_of_the_wrong_type() {
 }
 
 fn program_that_is_not_there() {
-    let names = "count, count-wide, panicking, panicking-key, pass, print, read, read-rest, twice, \
-                 write";
+    let names = "count, count-wide, free, panicking, panicking-key, pass, print, print-more, \
+                 read, read-rest, twice, write";
     run(&place("counts", "{}"), &[]).refused(
         2,
         &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
@@ -186,6 +201,60 @@ fn program_that_is_not_there() {
 fn argument_that_is_missing() {
     run(&place("read", "{}"), &[])
         .refused(2, "trial: the program needs the argument in: set spec.program.args.in");
+}
+
+fn argument_that_nobody_asked_for() {
+    let place = place("print", "{keys: '3'}");
+    let said = "trial: spec.program.args.keys: the program has no such argument; it takes none";
+    run(&place, &[]).refused(2, said);
+    place.run(&["describe", "job.yaml"]).refused(2, &said["trial: ".len()..]);
+    assert!(place.objects("trial").is_empty());
+    place.write("job.yaml", job("read", "{in: numbers.json, inn: other.json}"));
+    let said = "trial: spec.program.args.inn: the program has no such argument, did you mean in? \
+                it has in";
+    run(&place, &[]).refused(2, said);
+    assert!(place.objects("trial").is_empty());
+    place.write("job.yaml", job("read", "{IN: numbers.json}"));
+    let said = "trial: the program needs the argument in: set spec.program.args.in (is it IN?)";
+    run(&place, &[]).refused(2, said);
+    place.write("job.yaml", job("free", "{keys: '3', other: ''}"));
+    let ran = run(&place, &["--set", "spec.threadsPerWorker=1"]);
+    assert_eq!((ran.code, &*ran.out), (Some(0), "\"keys\"\n\"other\"\n"), "{ran:?}");
+}
+
+fn finished_job_of_another_program() {
+    let place = place("print", "{}");
+    let ran = run(&place, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let before = place.objects("trial");
+    let ran = run(&place, &[]);
+    assert!(ran.err.contains("had finished before: its output is complete. "), "{ran:?}");
+    place.write("job.yaml", job("print-more", "{}"));
+    let last = before.keys().rfind(|name| name.starts_with("log/")).unwrap();
+    let uri = format!("file://{}", place.path("state/default/trial").join(last).display());
+    let said = format!(
+        "trial: the job has finished, in snapshot {uri}, with another program: it was print, this \
+         one is print-more. For another program use another name; to begin again from nothing \
+         write restore.from: Empty (--fresh)"
+    );
+    run(&place, &[]).refused(2, &said);
+    run(&place, &["--set", "spec.program.name=print", "--set", "spec.keyGroups=64"])
+        .refused(2, &format!("trial: {}", key_groups(&uri)));
+    assert_eq!(place.objects("trial"), before);
+    let ran = run(&place, &["--fresh"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 6), "{ran:?}");
+}
+
+fn finished_job_with_other_arguments() {
+    let place = place("read", "{in: numbers.json}");
+    place.write("numbers.json", "1\n2\n");
+    assert_eq!(run(&place, &[]).code, Some(0));
+    let ran = run(&place, &["--set", "spec.program.args.in=other.json"]);
+    assert_eq!(ran.code, Some(0), "arguments may change while a job goes on: {ran:?}");
+    let said = "its output is complete, but of other arguments (argument in is another). run \
+                job.yaml --fresh starts anew";
+    assert!(ran.err.contains(said), "{ran:?}");
+    assert!(!ran.err.contains("numbers.json"), "values stay out of the log: {ran:?}");
 }
 
 fn two_operators_with_one_id() {
@@ -303,19 +372,21 @@ fn state_whose_type_changed() {
     other_program("count-wide", &[], |uri| {
         format!(
             "state state of operator count is value of {narrow} in snapshot {uri} and value of \
-             {wide} in the program: keep the old type, or write \
+             {wide} in the program: keep the old type, write a .migrate from it, or write \
              restore.allowDroppedState: true to lose the state"
         )
     });
 }
 
+fn key_groups(uri: &str) -> String {
+    format!(
+        "spec.keyGroups is 64, but snapshot {uri} has 720: a job's key groups cannot change, write \
+         the old number"
+    )
+}
+
 fn key_groups_that_changed() {
-    other_program("count", &["--set", "spec.keyGroups=64"], |uri| {
-        format!(
-            "spec.keyGroups is 64, but snapshot {uri} has 720: a job's key groups cannot change, \
-             write the old number"
-        )
-    });
+    other_program("count", &["--set", "spec.keyGroups=64"], key_groups);
 }
 
 /// A panic is a user's mistake that a new version of the program may mend: restarted, until
@@ -329,17 +400,16 @@ fn panic_in_a_program() {
     }
 }
 
-macro_rules! tests {
-    ($($test:ident),+ $(,)?) => { &[$((stringify!($test), $test as fn())),+] };
-}
-
-const TESTS: &[(&str, fn())] = tests![
+const TESTS: &[(&str, fn())] = suite::tests![
     job_file_that_is_not_there,
     job_file_that_is_not_yaml,
     unknown_field,
     field_of_the_wrong_type,
     program_that_is_not_there,
     argument_that_is_missing,
+    argument_that_nobody_asked_for,
+    finished_job_of_another_program,
+    finished_job_with_other_arguments,
     two_operators_with_one_id,
     more_threads_than_key_groups,
     data_file_that_is_not_there,
@@ -358,26 +428,17 @@ fn main() -> ExitCode {
         return millstream_worker::main(programs![
             count,
             count_wide,
+            free,
             panicking,
             panicking_key,
             pass,
             print,
+            print_more,
             read,
             read_rest,
             twice,
             write
         ]);
     }
-    let wanted: Vec<_> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let is_wanted =
-        |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(&**part));
-    let (mut passed, mut failed) = (0, 0);
-    for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
-        let ok = catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
-        *(if ok { &mut passed } else { &mut failed }) += 1;
-    }
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    suite::run(TESTS)
 }

@@ -4,7 +4,7 @@
 //! the slot is taken. Invariant: no task of a run is deployed before its claim is in the log.
 
 use millstream_protocol::id::{Seq, Term};
-use millstream_protocol::log::{Claim, Entry, FORMAT_VERSION, Lineage};
+use millstream_protocol::log::{Claim, Entry, FORMAT_VERSION, Lineage, ProgramMark};
 use millstream_protocol::session::PROTOCOL_VERSION;
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
@@ -42,6 +42,7 @@ impl Claiming {
             lineage: lineage.unwrap_or_else(|| Lineage(nonce.0.clone())),
             sink_parallelism: ctx.sink_parallelism(),
             protocol: PROTOCOL_VERSION,
+            program: Some(ProgramMark::of(&ctx.config.spec.program)),
             at: ctx.now,
         };
         let seq = ctx.history.last().next();

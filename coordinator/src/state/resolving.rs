@@ -82,6 +82,7 @@ fn decide(ctx: &mut Context, history: History) -> State {
     let facts = Facts {
         wish,
         plan: &ctx.facts().plan,
+        program: &ctx.config.spec.program,
         key_groups: ctx.config.key_groups,
         retain: ctx.config.spec.snapshots.retain,
         allow_dropped_state: ctx.config.spec.restore.allow_dropped_state,
@@ -90,7 +91,10 @@ fn decide(ctx: &mut Context, history: History) -> State {
     let decision = resolve(&history, facts);
     ctx.history = history;
     match decision {
-        Decision::Finished { .. } => ctx.end(Outcome::Finished { already: true }),
+        Decision::Finished { differs, .. } => {
+            ctx.status.finished_with = differs;
+            ctx.end(Outcome::Finished { already: true })
+        }
         Decision::Refuse(failure) => ctx.fail(failure),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
         Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),

@@ -24,6 +24,7 @@ pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
         lineage: Lineage("l".into()),
         sink_parallelism: BTreeMap::new(),
         protocol: PROTOCOL_VERSION,
+        program: None,
         at: Timestamp(0),
     })
 }
@@ -94,6 +95,7 @@ pub(crate) fn plan_of(operators: &[(&str, &str, &str)]) -> Plan {
             kind: (*kind).into(),
             schema: (*schema).into(),
         }],
+        migrations: vec![],
     };
     Plan { operators: operators.iter().map(operator).collect(), edges: vec![] }
 }

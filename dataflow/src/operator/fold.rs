@@ -1,11 +1,9 @@
 //! `fold`: a running value over all records of a key.
 
-use millstream_protocol::plan::StateSchema;
-
 use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::state::schema_of;
-use crate::stream::{Described, KeyedStream, Stream};
+use crate::state::Migrations;
+use crate::stream::{Described, KeyedStream, MigratingStream, Stream, value_per_key};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
     /// Keeps a value per key, which starts as `zero` and takes in each record; puts out key and
@@ -24,12 +22,24 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         zero: S,
         step: impl Fn(&mut S, T) + Clone + Send + 'static,
     ) -> Stream<(K, S)> {
-        let schema = StateSchema {
-            name: "state".into(),
-            kind: "value".into(),
-            schema: schema_of::<(K, S)>(),
-        };
-        let keys = self.key.clone_box();
+        self.migrating().fold(id, zero, step)
+    }
+}
+
+impl<K: Key, T: Data, M> MigratingStream<K, T, M> {
+    /// See [`KeyedStream::fold`].
+    #[track_caller]
+    pub fn fold<S: Data>(
+        &self,
+        id: &str,
+        zero: S,
+        step: impl Fn(&mut S, T) + Clone + Send + 'static,
+    ) -> Stream<(K, S)>
+    where
+        M: Migrations<S>,
+    {
+        let states = value_per_key::<K, S>(&self.migrations);
+        let keys = self.keyed.key.clone_box();
         let make = move |_: &_| {
             let (zero, step) = (zero.clone(), step.clone());
             let step = move |key: &K, state: &mut S, record: T, _| {
@@ -38,7 +48,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
             };
             Ok(PerKey::new(keys.clone_box(), move |_: &T| zero.clone(), step))
         };
-        self.then(Described::keyed(id, "fold", vec![schema]), make)
+        self.keyed.then(Described::keyed(id, "fold", states), make)
     }
 }
 

@@ -1,11 +1,9 @@
 //! `reduce`: a running combination of all records of a key.
 
-use millstream_protocol::plan::StateSchema;
-
 use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::state::schema_of;
-use crate::stream::{Described, KeyedStream, Stream};
+use crate::state::Migrations;
+use crate::stream::{Described, KeyedStream, MigratingStream, Stream, value_per_key};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
     /// Combines all records of a key into one: the first as it is, each further one by `combine`.
@@ -24,12 +22,20 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         id: &str,
         combine: impl Fn(&mut T, T) + Clone + Send + 'static,
     ) -> Stream<T> {
-        let schema = StateSchema {
-            name: "state".into(),
-            kind: "value".into(),
-            schema: schema_of::<(K, T)>(),
-        };
-        let keys = self.key.clone_box();
+        self.migrating().reduce(id, combine)
+    }
+}
+
+impl<K: Key, T: Data, M: Migrations<T>> MigratingStream<K, T, M> {
+    /// See [`KeyedStream::reduce`].
+    #[track_caller]
+    pub fn reduce(
+        &self,
+        id: &str,
+        combine: impl Fn(&mut T, T) + Clone + Send + 'static,
+    ) -> Stream<T> {
+        let states = value_per_key::<K, T>(&self.migrations);
+        let keys = self.keyed.key.clone_box();
         let make = move |_: &_| {
             let combine = combine.clone();
             let step = move |_: &K, so_far: &mut T, record: T, is_first: bool| {
@@ -40,7 +46,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
             };
             Ok(PerKey::new(keys.clone_box(), T::clone, step))
         };
-        self.then(Described::keyed(id, "reduce", vec![schema]), make)
+        self.keyed.then(Described::keyed(id, "reduce", states), make)
     }
 }
 

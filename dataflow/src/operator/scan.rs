@@ -1,11 +1,9 @@
 //! `scan`: a state per key, updated by each record, with one record out for each record in.
 
-use millstream_protocol::plan::StateSchema;
-
 use super::per_key::PerKey;
 use crate::data::{Data, Key};
-use crate::state::schema_of;
-use crate::stream::{Described, KeyedStream, Stream};
+use crate::state::Migrations;
+use crate::stream::{Described, KeyedStream, MigratingStream, Stream, value_per_key};
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
     /// Keeps a state per key, which starts as `zero`; puts out what `step` returns for each record.
@@ -26,18 +24,30 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         zero: S,
         step: impl Fn(&mut S, T) -> U + Clone + Send + 'static,
     ) -> Stream<U> {
-        let schema = StateSchema {
-            name: "state".into(),
-            kind: "value".into(),
-            schema: schema_of::<(K, S)>(),
-        };
-        let keys = self.key.clone_box();
+        self.migrating().scan(id, zero, step)
+    }
+}
+
+impl<K: Key, T: Data, M> MigratingStream<K, T, M> {
+    /// See [`KeyedStream::scan`].
+    #[track_caller]
+    pub fn scan<S: Data, U: Data>(
+        &self,
+        id: &str,
+        zero: S,
+        step: impl Fn(&mut S, T) -> U + Clone + Send + 'static,
+    ) -> Stream<U>
+    where
+        M: Migrations<S>,
+    {
+        let states = value_per_key::<K, S>(&self.migrations);
+        let keys = self.keyed.key.clone_box();
         let make = move |_: &_| {
             let (zero, step) = (zero.clone(), step.clone());
             let step = move |_: &K, state: &mut S, record: T, _| step(state, record);
             Ok(PerKey::new(keys.clone_box(), move |_: &T| zero.clone(), step))
         };
-        self.then(Described::keyed(id, "scan", vec![schema]), make)
+        self.keyed.then(Described::keyed(id, "scan", states), make)
     }
 }
 

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::panic::Location;
 
 use millstream_protocol::key_group::KeyGroups;
-use millstream_protocol::plan::{EdgeKind, Role, StateSchema};
+use millstream_protocol::plan::{EdgeKind, Role};
 
 use super::build::Wiring;
 use crate::error::Result;
 use crate::exchange::Sender;
+use crate::state::StateTypes;
 use crate::task::{Doorbell, Head, Task, TaskInfo};
 
 /// A node of the graph by its place in it.
@@ -24,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) parallelism_max: Option<u32>,
     pub(crate) keyed: bool,
     pub(crate) keeps: bool,
-    pub(crate) states: Vec<StateSchema>,
+    pub(crate) states: StateTypes,
     pub(crate) inputs: Vec<Edge>,
     pub(crate) make: Make,
     pub(crate) location: &'static Location<'static>,

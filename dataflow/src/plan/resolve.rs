@@ -88,7 +88,8 @@ fn plan(graph: &Graph, parallelism: &[u32]) -> Plan {
             role: node.role,
             parallelism,
             keyed: node.keyed,
-            states: node.states.clone(),
+            states: node.states.schemas.clone(),
+            migrations: node.states.migrations(),
         });
         plan.edges.extend(node.inputs.iter().map(|edge| PlanEdge {
             from: OperatorId(graph.node(edge.from).id.clone()),
@@ -103,6 +104,6 @@ impl Resolved {
     /// Whether an operator instance sends a share for each snapshot.
     pub(crate) fn keeps(graph: &Graph, index: NodeIndex) -> bool {
         let node = graph.node(index);
-        node.keeps || !node.states.is_empty() || !matches!(node.role, Role::Operator)
+        node.keeps || !node.states.schemas.is_empty() || !matches!(node.role, Role::Operator)
     }
 }

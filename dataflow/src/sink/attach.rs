@@ -15,7 +15,7 @@ impl<T: Data> Stream<T> {
             id: Some(id.to_owned()),
             method: "sink",
             role: Some(Role::Sink(sink.guarantee())),
-            states: vec![pending_schema::<S::Pending>()],
+            states: vec![pending_schema::<S::Pending>()].into(),
             parallelism_max: sink.parallelism_max(),
             ..Described::default()
         };

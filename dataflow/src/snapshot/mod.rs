@@ -6,6 +6,7 @@
 mod align;
 mod capture;
 mod encoder;
+mod fit;
 mod restore;
 pub mod share;
 mod store;

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use millstream_protocol::id::Epoch;
 use millstream_protocol::key_group::KeyGroupRange;
+use millstream_protocol::plan::{Plan, PlanOperator};
 
+use super::fit::Fit;
 use super::share::{Index, read_groups, read_index};
 use crate::error::Result;
-use crate::state::{State, entries};
+use crate::state::{Entry, State, StateTypes, entries};
 use crate::time::Timestamp;
 
 /// A snapshot to go on from.
@@ -20,6 +22,11 @@ pub struct Restore {
     pub epoch: Epoch,
     /// The parts of each operator, older before newer.
     parts: HashMap<String, Vec<RestoredPart>>,
+    /// The plan that wrote it: every part of an operator holds its states in the schemas of it.
+    plan: Plan,
+    /// Whether state that the program at hand does not have, or cannot be made of, is left behind.
+    /// Without this a restore that meets such a state fails.
+    pub drop_unfit: bool,
     /// It belongs to another history: the next snapshot must not build upon its parts.
     pub foreign: bool,
 }
@@ -54,9 +61,9 @@ pub struct RestoredList {
 }
 
 impl Restore {
-    /// An empty one, of a snapshot of this epoch.
-    pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, ..Self::default() }
+    /// One without parts, of a snapshot of this epoch that this plan wrote.
+    pub fn new(epoch: Epoch, plan: Plan) -> Self {
+        Self { epoch, plan, ..Self::default() }
     }
 
     /// Adds a part behind those that are there.
@@ -69,13 +76,26 @@ impl Restore {
         self.parts.get(operator).map_or(&[], Vec::as_slice)
     }
 
+    /// How the states of an operator in the snapshot become those of the program at hand. Fails
+    /// where one cannot.
+    pub(crate) fn fit<'a>(&self, operator: &str, types: &'a StateTypes) -> Result<Fit<'a>> {
+        let old = self.plan.operators.iter().find(|old| old.id.as_str() == operator);
+        let old: &[_] = old.map_or(&[], |old: &PlanOperator| &old.states);
+        Fit::new(old, types, self.drop_unfit)
+    }
+
     /// The list states of an operator: those of the snapshot's own epoch, from all its tasks.
-    pub(crate) fn lists(&self, operator: &str, own: Option<KeyGroupRange>) -> Vec<RestoredList> {
+    pub(crate) fn lists(
+        &self,
+        operator: &str,
+        own: Option<KeyGroupRange>,
+        fit: &Fit<'_>,
+    ) -> Vec<RestoredList> {
         let parts = self.of(operator).iter().filter(|part| part.index.epoch == self.epoch);
         let mut lists = Vec::new();
         for part in parts {
             let groups = part.index.groups.zip(own).and_then(|(its, own)| its.intersect(own));
-            for (name, items) in &part.index.lists {
+            for (name, items) in part.index.lists.iter().filter(|(name, _)| fit.has_list(name)) {
                 let (name, items) = (name.clone(), items.clone());
                 lists.push(RestoredList { name, task: part.index.task, groups, items });
             }
@@ -104,7 +124,7 @@ impl Restore {
         &self,
         operator: &str,
         own: KeyGroupRange,
-        names: &[String],
+        fit: &Fit<'_>,
         states: &mut [&mut dyn State],
     ) -> Result<(usize, usize)> {
         let (mut shares, mut count) = (0, 0);
@@ -114,14 +134,17 @@ impl Restore {
             };
             shares += 1;
             for state_index in &part.index.states {
-                let Some(place) = names.iter().position(|name| *name == state_index.name) else {
-                    continue;
-                };
+                let Some((place, migration)) = fit.keyed(&state_index.name) else { continue };
                 let state = &mut states[place];
                 read_groups(&part.bytes, state_index, range, |bytes| {
                     entries(bytes).try_for_each(|entry| {
                         count += 1;
-                        state.restore(entry?)
+                        let entry = entry?;
+                        // What was removed is named by its key, which no migration changes.
+                        let Some(migration) = migration.filter(|_| !entry.removed) else {
+                            return state.restore(entry);
+                        };
+                        state.restore(Entry { body: &migration.apply(entry.body)?, ..entry })
                     })
                 })?;
             }
@@ -152,7 +175,7 @@ mod tests {
             ..Index::default()
         };
         let bytes = Writer::new(index).finish().unwrap();
-        let mut restore = Restore::new(Epoch(2));
+        let mut restore = Restore::new(Epoch(2), Plan::default());
         restore.add(RestoredPart::new(bytes, Some(range(0, 10))).unwrap());
         let reached = restore.watermarks("sums", range(5, 20));
         assert_eq!(reached, [(range(5, 10), Timestamp(50)), (range(5, 6), Timestamp(90))]);

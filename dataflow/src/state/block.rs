@@ -51,12 +51,12 @@ impl<K, V> Block<K, V> {
     #[inline(always)]
     fn lanes(&self, tag: u8) -> u32 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the processor's base instructions; the tags are 16 aligned bytes.
+        // SAFETY: the processor's base instructions; the head is aligned and starts with the tags.
         unsafe {
             use std::arch::x86_64::{
                 __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8,
             };
-            let tags = _mm_load_si128(std::ptr::from_ref(&self.head.tags).cast::<__m128i>());
+            let tags = _mm_load_si128(std::ptr::from_ref(&self.head).cast::<__m128i>());
             let equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8));
             _mm_movemask_epi8(equal) as u32 & ALL
         }
@@ -213,7 +213,7 @@ impl<K, V> Block<K, V> {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
         let Self { head, slots } = self;
         head.spilled = 0;
-        let tags = mem::replace(&mut head.tags, [0; 16]);
+        let tags = mem::take(&mut head.tags);
         let used = (0..LANES).filter(move |lane| tags[*lane] != 0);
         // SAFETY: its tag was not 0, so it is initialised; the new head says that it is not.
         used.map(|lane| unsafe { slots[lane].assume_init_read() })

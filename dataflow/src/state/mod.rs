@@ -7,6 +7,7 @@ mod chunk;
 mod expiring;
 mod list;
 mod map;
+mod migrate;
 mod ordered;
 mod prefetch;
 mod schema;
@@ -17,13 +18,15 @@ mod ttl;
 mod value;
 
 use millstream_protocol::id::Epoch;
-use millstream_protocol::plan::StateSchema;
+use millstream_protocol::plan::{StateMigration, StateSchema};
 
 pub use chunk::{Buckets, Chunk, Entry};
 pub(crate) use chunk::{TableChunk, entries};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;
 pub(crate) use map::MapState;
+pub use migrate::{Also, Migration, Migrations, Shape};
+pub(crate) use migrate::{LivedPerKey, LivedPerPlace, PerKey};
 pub use schema::schema_of;
 pub(crate) use table::Table;
 pub use timers::TimerKind;
@@ -80,10 +83,49 @@ pub trait ListState: Send {
     fn save(&mut self) -> Result<Vec<Vec<u8>>>;
 }
 
-/// A declared state: where it is found in parts, and what it is.
-pub struct Declared<'a> {
-    /// What the plan says of it.
-    pub schema: &'a StateSchema,
-    /// The state.
-    pub state: &'a mut dyn State,
+/// The keyed and list states of an operator: what they are stored as, and what else they can be
+/// made of.
+#[derive(Clone, Default)]
+pub(crate) struct StateTypes {
+    /// In the order in which the plan declares them.
+    pub(crate) schemas: Vec<StateSchema>,
+    pub(crate) migrations: Vec<Migration>,
+}
+
+impl From<Vec<StateSchema>> for StateTypes {
+    fn from(schemas: Vec<StateSchema>) -> Self {
+        Self { schemas, migrations: Vec::new() }
+    }
+}
+
+impl StateTypes {
+    /// What the plan says of the migrations.
+    pub(crate) fn migrations(&self) -> Vec<StateMigration> {
+        let migrations = self.migrations.iter();
+        let said = migrations.map(|Migration { state, from, .. }| StateMigration {
+            state: state.clone(),
+            from: from.clone(),
+        });
+        said.collect()
+    }
+
+    /// What is wrong with the migrations, for whoever wrote them.
+    pub(crate) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        for (index, migration) in self.migrations.iter().enumerate() {
+            let Migration { state, from, .. } = migration;
+            let is_own = |own: &StateSchema| own.name == *state && own.schema == *from;
+            if self.schemas.iter().any(is_own) {
+                mistakes.push(format!(
+                    "state {state} has a .migrate from {from}, which is how it is stored now: it \
+                     would never be called; a struct of another name is stored differently"
+                ));
+            }
+            let before = &self.migrations[..index];
+            if before.iter().any(|other| other.state == *state && other.from == *from) {
+                mistakes.push(format!("state {state} has two .migrate from {from}: keep one"));
+            }
+        }
+        mistakes
+    }
 }

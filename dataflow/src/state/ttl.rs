@@ -77,6 +77,11 @@ impl<V> Lived<V> {
         Self { touched: if ttl.is_some() { mark(now) } else { NEVER }, value }
     }
 
+    /// The same age, with another value.
+    pub(super) fn map<W>(self, to: impl FnOnce(V) -> W) -> Lived<W> {
+        Lived { touched: self.touched, value: to(self.value) }
+    }
+
     #[inline]
     pub(super) fn touch(&mut self, ttl: Option<Ttl>, now: Timestamp) {
         if ttl.is_some() {

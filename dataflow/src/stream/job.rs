@@ -81,7 +81,7 @@ impl Job {
             parallelism_max,
             keyed: false,
             keeps: true,
-            states,
+            states: states.into(),
             inputs: Vec::new(),
             make,
             location: Location::caller(),

@@ -7,6 +7,7 @@
 mod args;
 mod job;
 mod key;
+mod migrating;
 mod wire;
 
 use std::cell::RefCell;
@@ -18,8 +19,9 @@ pub use args::Args;
 pub use job::{Job, JobSettings, SourceStream};
 pub(crate) use key::SelectKeys;
 pub(crate) use key::boxed;
+pub use migrating::MigratingStream;
 use millstream_protocol::plan::EdgeKind;
-pub(crate) use wire::Described;
+pub(crate) use wire::{Described, value_per_key};
 
 use crate::data::{Data, Key};
 use crate::plan::{Graph, NodeIndex};

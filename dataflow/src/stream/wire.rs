@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{ByKeyGroup, RoundRobin, Router, ToAll, ToOne};
 use crate::operator::{Operator, TwoInputs};
 use crate::plan::{Edge, Make, Node, NodeIndex, RouterParts};
+use crate::state::{Migrations, PerKey, StateTypes, schema_of};
 use crate::task::{BoxNode, Head, Keeps, OnePort, Stage, TaskInfo, TwoPorts};
 
 /// What the plan says of an operator, besides its inputs.
@@ -22,7 +23,7 @@ pub(crate) struct Described {
     pub(crate) role: Option<Role>,
     pub(crate) keyed: bool,
     pub(crate) keeps: bool,
-    pub(crate) states: Vec<StateSchema>,
+    pub(crate) states: StateTypes,
     pub(crate) parallelism_max: Option<u32>,
 }
 
@@ -33,16 +34,27 @@ impl Described {
     }
 
     /// An operator with keyed states.
-    pub(crate) fn keyed(id: &str, method: &'static str, states: Vec<StateSchema>) -> Self {
+    pub(crate) fn keyed(id: &str, method: &'static str, states: impl Into<StateTypes>) -> Self {
         Self {
             id: Some(id.to_owned()),
             method,
             keyed: true,
             keeps: true,
-            states,
+            states: states.into(),
             ..Self::default()
         }
     }
+}
+
+/// The one state of an operator that keeps a value per key, made of `S` or of what `migrations`
+/// start from.
+pub(crate) fn value_per_key<K: Key, S: Data>(migrations: &impl Migrations<S>) -> StateTypes {
+    let name = "state";
+    let schema = schema_of::<(K, S)>();
+    let state = StateSchema { name: name.into(), kind: "value".into(), schema };
+    let mut types = StateTypes::from(vec![state]);
+    migrations.list::<PerKey<K>>(name, &mut types.migrations);
+    types
 }
 
 /// An edge that is about to be drawn.
@@ -147,6 +159,9 @@ impl<T: Data> Stream<T> {
         let mut graph = self.graph.borrow_mut();
         let id = described.id.unwrap_or_else(|| graph.derived_id(self.node, described.method));
         let inputs: Vec<Edge> = inputs.into_iter().map(|edge| edge.0).collect();
+        for mistake in described.states.mistakes() {
+            graph.errors.push((format!("operator {id}: {mistake}"), location));
+        }
         let global = inputs.iter().any(|edge| edge.kind == EdgeKind::Global);
         let node = graph.add(Node {
             id,
@@ -188,11 +203,7 @@ where
     let keeps = Keeps {
         any: described.keeps || described.role.is_some(),
         keyed: described.keyed,
-        states: if described.keyed {
-            described.states.iter().map(|state| state.name.clone()).collect()
-        } else {
-            Vec::new()
-        },
+        states: described.states.clone(),
     };
     Ok(Stage::new(operator, info, out, side, keeps))
 }

@@ -11,6 +11,7 @@ use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
 use crate::source::{Emit, Malformed, OnMalformed, Poll, Reader, Source, SourceContext};
+use crate::state::StateTypes;
 use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
 
 /// Polls per step: each emits up to a batch.
@@ -329,7 +330,11 @@ impl<S: Source> Task for SourceTask<S> {
     fn restore(&mut self, restore: &Restore) -> Result<()> {
         let info = &self.parts.info;
         let mut positions = Vec::new();
-        for item in restore.lists(&info.operator, None).into_iter().flat_map(|list| list.items) {
+        let types = StateTypes::from(vec![self.parts.source.schema()]);
+        let fit = restore.fit(&info.operator, &types);
+        let fit = fit.map_err(|error| error.in_operator(&info.operator))?;
+        let lists = restore.lists(&info.operator, None, &fit);
+        for item in lists.into_iter().flat_map(|list| list.items) {
             let kept: Kept<S::Position> = postcard::from_bytes(&item).map_err(|error| {
                 Error::corrupt(format!("a source position does not decode: {error}"))
                     .in_operator(&info.operator)

@@ -12,6 +12,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Kind, Result};
 use crate::operator::{Context, Operator, Output, Progress, TwoInputs};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
+use crate::state::StateTypes;
 use crate::time::Timestamp;
 
 /// An operator, its outputs, and the captures of its state.
@@ -29,7 +30,7 @@ pub(crate) struct Stage<P: Operator> {
     /// None for an operator that leaves nothing in a snapshot.
     captures: Option<Captures>,
     keyed: bool,
-    state_names: Vec<String>,
+    states: StateTypes,
     ended: bool,
 }
 
@@ -39,8 +40,8 @@ pub(crate) struct Keeps {
     pub(crate) any: bool,
     /// Whether its state is partitioned by key group.
     pub(crate) keyed: bool,
-    /// The names of its keyed states.
-    pub(crate) states: Vec<String>,
+    /// Its states.
+    pub(crate) states: StateTypes,
 }
 
 impl<P: Operator> Stage<P> {
@@ -52,7 +53,9 @@ impl<P: Operator> Stage<P> {
         keeps: Keeps,
     ) -> Self {
         let groups = keeps.keyed.then(|| info.groups());
-        let captures = keeps.any.then(|| Captures::new(info.clone(), groups, keeps.states.clone()));
+        let keyed = keeps.states.schemas.iter().filter(|_| keeps.keyed);
+        let names: Vec<String> = keyed.map(|state| state.name.clone()).collect();
+        let captures = keeps.any.then(|| Captures::new(info.clone(), groups, names));
         Self {
             operator,
             info,
@@ -63,7 +66,7 @@ impl<P: Operator> Stage<P> {
             floors: Vec::new(),
             captures,
             keyed: keeps.keyed,
-            state_names: keeps.states,
+            states: keeps.states,
             ended: false,
         }
     }
@@ -131,13 +134,14 @@ impl<P: Operator> Stage<P> {
     fn restore_here(&mut self, restore: &Restore) -> Result<()> {
         let operator = self.info.operator.clone();
         let own = self.info.groups();
-        let lists = restore.lists(&operator, self.keyed.then_some(own));
+        let fit = restore.fit(&operator, &self.states)?;
+        let lists = restore.lists(&operator, self.keyed.then_some(own), &fit);
         self.operator.restore_lists(&self.info, lists)?;
         let keyed = self.keyed && restore.epoch > Epoch(0);
         let Some(captures) = self.captures.as_mut().filter(|_| keyed) else { return Ok(()) };
         let mut states = self.operator.states();
-        let (shares, entries) = restore.keyed(&operator, own, &self.state_names, &mut states)?;
-        if !restore.foreign {
+        let (shares, entries) = restore.keyed(&operator, own, &fit, &mut states)?;
+        if !restore.foreign && fit.is_whole {
             captures.restored(restore.epoch, shares, entries);
         }
         self.floors = restore.watermarks(&operator, own);

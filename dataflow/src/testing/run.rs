@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
 use millstream_protocol::key_group::KeyGroupRange;
+use millstream_protocol::plan::Plan;
 use tokio::sync::mpsc::Receiver;
 
 use super::script::{self, Element};
@@ -120,7 +121,7 @@ impl Harness {
         let (mut engine, mut events) = self.start(&make(), life, &parts).await?;
         for epoch in (1..=snapshots as u64).map(Epoch) {
             let (shares, has_ended) = snapshot(&engine, &mut events, epoch).await?;
-            parts.add(epoch, shares);
+            parts.add(epoch, engine.plan(), shares);
             engine.published(epoch);
             engine.committer().commit(epoch).await?;
             ended = has_ended;
@@ -197,13 +198,15 @@ async fn snapshot(
 #[derive(Default)]
 struct Parts {
     epoch: Epoch,
+    plan: Plan,
     /// Each with the key groups that are still to be read from it.
     shares: Vec<(Share, Vec<Option<KeyGroupRange>>)>,
 }
 
 impl Parts {
-    fn add(&mut self, epoch: Epoch, shares: Vec<Share>) {
+    fn add(&mut self, epoch: Epoch, plan: &Plan, shares: Vec<Share>) {
         self.epoch = epoch;
+        self.plan = plan.clone();
         for new in &shares {
             let Some(full) = new.index.groups.filter(|_| new.index.since.is_none()) else {
                 continue;
@@ -224,7 +227,7 @@ impl Parts {
     }
 
     fn restore(&self) -> Result<Restore> {
-        let mut restore = Restore::new(self.epoch);
+        let mut restore = Restore::new(self.epoch, self.plan.clone());
         for (share, groups) in &self.shares {
             for groups in groups {
                 restore.add(RestoredPart::new(share.bytes.clone(), *groups)?);

@@ -11,6 +11,7 @@ use crate::data::Data;
 use crate::error::{Error, Result};
 use crate::plan::{Make, Node, NodeIndex};
 use crate::snapshot::{Captures, Cut, Restore};
+use crate::state::StateTypes;
 use crate::stream::{Job, Stream};
 use crate::task::{Barrier, BoxNode, Step, Task, TaskEvent, TaskInfo, Turn};
 use crate::time::Timestamp;
@@ -59,7 +60,7 @@ pub(super) fn source<T: Data + PartialEq>(
         parallelism_max: Some(1),
         keyed: false,
         keeps: true,
-        states: Vec::new(),
+        states: StateTypes::default(),
         inputs: Vec::new(),
         make,
         location: std::panic::Location::caller(),
@@ -157,7 +158,10 @@ impl<T: Data + PartialEq> Task for Script<T> {
     }
 
     fn restore(&mut self, restore: &Restore) -> Result<()> {
-        for item in restore.lists(&self.info.operator, None).into_iter().flat_map(|it| it.items) {
+        let types = StateTypes::default();
+        let fit = restore.fit(&self.info.operator, &types)?;
+        let lists = restore.lists(&self.info.operator, None, &fit);
+        for item in lists.into_iter().flat_map(|it| it.items) {
             self.played = postcard::from_bytes(&item)?;
             if self.played as usize > self.elements.len() {
                 return Err(Error::bug("a script was restored that is longer than this one"));

@@ -4,6 +4,7 @@
 //! Invariant: only the last pane is not full, and there are no more than one window needs.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::mem;
 
 use serde::{Deserialize, Serialize};
@@ -14,14 +15,24 @@ use crate::batch::Batch;
 use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::operator::{Context, Operator};
-use crate::state::{State, TableState};
+use crate::state::{Shape, State, TableState};
 use crate::stream::SelectKeys;
 use crate::time::Timestamp;
 
 const PREFETCH_RECORDS: usize = 16;
 
 /// A key and its panes, as snapshots keep them.
-pub(super) type Entry<K, A> = (K, Panes<A>);
+pub(super) struct PerKey<K>(PhantomData<K>);
+
+impl<K: Key> Shape for PerKey<K> {
+    type Entry<V: Data> = (K, Panes<V>);
+
+    fn map<V: Data, W: Data>((key, panes): (K, Panes<V>), to: impl Fn(V) -> W) -> (K, Panes<W>) {
+        let Panes { all, filled, since } = panes;
+        let migrated = |Pane { acc, first, last }| Pane { acc: to(acc), first, last };
+        (key, Panes { all: all.into_iter().map(migrated).collect(), filled, since })
+    }
+}
 
 /// The panes of one key.
 #[derive(Clone, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Built by [`super::kind`]. State: the accumulator of each key, what its trigger keeps, and its
 //! timer. Invariant: a key's timer stands in [`Due`].
 
+use std::marker::PhantomData;
 use std::mem;
 
 use millstream_protocol::key_hash::key_hash;
@@ -16,7 +17,7 @@ use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::operator::{Context, Operator, Progress};
 use crate::snapshot::RestoredList;
-use crate::state::{State, TableState};
+use crate::state::{Shape, State, TableState};
 use crate::stream::SelectKeys;
 use crate::task::TaskInfo;
 use crate::time::Timestamp;
@@ -95,7 +96,19 @@ impl<S> TriggerContext<'_, S> {
 }
 
 /// A key and its window, as snapshots keep them.
-pub(super) type Entry<K, A, S> = (K, Gathered<A, S>);
+pub(super) struct PerKey<K, S>(PhantomData<(K, S)>);
+
+impl<K: Key, S: Data> Shape for PerKey<K, S> {
+    type Entry<V: Data> = (K, Gathered<V, S>);
+
+    fn map<V: Data, W: Data>(
+        (key, gathered): (K, Gathered<V, S>),
+        to: impl Fn(V) -> W,
+    ) -> (K, Gathered<W, S>) {
+        let Gathered { acc, first, last, trigger, timer } = gathered;
+        (key, Gathered { acc: to(acc), first, last, trigger, timer })
+    }
+}
 
 /// The window of one key.
 #[derive(Clone, Serialize, Deserialize)]

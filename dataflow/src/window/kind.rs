@@ -11,8 +11,9 @@ use super::global::{Globals, Trigger};
 use super::grid::Grid;
 use super::session::Sessions;
 use super::sliced::Sliced;
+use super::slices::PerSlice;
 use crate::data::{Data, Key};
-use crate::state::schema_of;
+use crate::state::{Migrations, Shape, StateTypes, schema_of};
 use crate::stream::{Described, KeyedStream, Stream};
 use crate::time::millis;
 
@@ -156,19 +157,26 @@ impl EventTimeWindow for Session {}
 pub trait Build<K, T>: WindowKind {
     /// Puts the operator behind the stream; named by its method and the user's id.
     #[track_caller]
-    fn build<F>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F, M>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out>
     where
-        F: Fold<K, T>;
+        F: Fold<K, T>,
+        M: Migrations<F::Acc>;
 }
 
-fn described<S: Data>((method, id): (&'static str, &str)) -> Described {
-    let schema = schema_of::<S>();
-    let state = StateSchema { name: "windows".into(), kind: "window".into(), schema };
-    Described::keyed(id, method, vec![state])
+fn described<S: Shape, A: Data>(
+    (method, id): (&'static str, &str),
+    migrations: &impl Migrations<A>,
+) -> Described {
+    let name = "windows";
+    let schema = schema_of::<S::Entry<A>>();
+    let state = StateSchema { name: name.into(), kind: "window".into(), schema };
+    let mut types = StateTypes::from(vec![state]);
+    migrations.list::<S>(name, &mut types.migrations);
+    Described::keyed(id, method, types)
 }
 
 /// Notes what is wrong with an event-time window; whether it may be built at all.
@@ -190,26 +198,27 @@ pub(crate) fn check_event_time<K: Key, T: Data>(
 }
 
 #[track_caller]
-fn build_sliced<K: Key, T: Data, W, F>(
-    windows: &WindowedStream<K, T, W>,
+fn build_sliced<K: Key, T: Data, W, F, M>(
+    windows: &WindowedStream<K, T, W, M>,
     named: (&'static str, &str),
     grid: Grid,
     fold: F,
 ) -> Stream<F::Out>
 where
     F: Fold<K, T>,
+    M: Migrations<F::Acc>,
 {
     let keys = windows.keyed.key.clone_box();
     let lateness_ms = windows.lateness_ms;
     let make =
         move |info: &_| Ok(Sliced::new(keys.clone_box(), fold.clone(), grid, lateness_ms, info));
-    windows.keyed.then(described::<(i64, K, F::Acc)>(named), make)
+    windows.keyed.then(described::<PerSlice<K>, F::Acc>(named, &windows.migrations), make)
 }
 
 impl<K: Key, T: Data> Build<K, T> for Tumbling {
     #[track_caller]
-    fn build<F: Fold<K, T>>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F: Fold<K, T>, M: Migrations<F::Acc>>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out> {
@@ -223,8 +232,8 @@ impl<K: Key, T: Data> Build<K, T> for Tumbling {
 
 impl<K: Key, T: Data> Build<K, T> for Hop {
     #[track_caller]
-    fn build<F: Fold<K, T>>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F: Fold<K, T>, M: Migrations<F::Acc>>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out> {
@@ -246,8 +255,8 @@ impl<K: Key, T: Data> Build<K, T> for Hop {
 
 impl<K: Key, T: Data> Build<K, T> for Session {
     #[track_caller]
-    fn build<F: Fold<K, T>>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F: Fold<K, T>, M: Migrations<F::Acc>>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out> {
@@ -256,14 +265,16 @@ impl<K: Key, T: Data> Build<K, T> for Session {
         let keys = windows.keyed.key.clone_box();
         let times = (gap.max(1), windows.lateness_ms);
         let make = move |info: &_| Ok(Sessions::new(keys.clone_box(), fold.clone(), times, info));
-        windows.keyed.then(described::<super::session::Entry<K, F::Acc>>(named), make)
+        windows
+            .keyed
+            .then(described::<super::session::PerKey<K>, F::Acc>(named, &windows.migrations), make)
     }
 }
 
 impl<K: Key, T: Data> Build<K, T> for CountWindow {
     #[track_caller]
-    fn build<F: Fold<K, T>>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F: Fold<K, T>, M: Migrations<F::Acc>>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out> {
@@ -279,20 +290,25 @@ impl<K: Key, T: Data> Build<K, T> for CountWindow {
         let keys = windows.keyed.key.clone_box();
         let shape = (size, every.clamp(1, size));
         let make = move |_: &_| Ok(Counted::new(keys.clone_box(), fold.clone(), shape));
-        windows.keyed.then(described::<super::count::Entry<K, F::Acc>>(named), make)
+        windows
+            .keyed
+            .then(described::<super::count::PerKey<K>, F::Acc>(named, &windows.migrations), make)
     }
 }
 
 impl<K: Key, T: Data, G: Trigger<T>> Build<K, T> for Global<G> {
     #[track_caller]
-    fn build<F: Fold<K, T>>(
-        windows: WindowedStream<K, T, Self>,
+    fn build<F: Fold<K, T>, M: Migrations<F::Acc>>(
+        windows: WindowedStream<K, T, Self, M>,
         named: (&'static str, &str),
         fold: F,
     ) -> Stream<F::Out> {
         let keys = windows.keyed.key.clone_box();
         let trigger = windows.kind.trigger;
         let make = move |_: &_| Ok(Globals::new(keys.clone_box(), fold.clone(), trigger.clone()));
-        windows.keyed.then(described::<super::global::Entry<K, F::Acc, G::State>>(named), make)
+        windows.keyed.then(
+            described::<super::global::PerKey<K, G::State>, F::Acc>(named, &windows.migrations),
+            make,
+        )
     }
 }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Data, Key};
 use crate::error::Error;
 use crate::operator::aggregate::Aggregate;
+use crate::state::{Also, Migrations};
 use crate::stream::{KeyedStream, Stream};
 use crate::time::{Timestamp, millis};
 use fold::{Aggregated, Applied};
@@ -68,10 +69,11 @@ pub struct Windowed<K, V> {
 }
 
 /// A keyed stream cut into windows. See [`KeyedStream::window`].
-pub struct WindowedStream<K, T, W> {
+pub struct WindowedStream<K, T, W, M = ()> {
     pub(crate) keyed: KeyedStream<K, T>,
     kind: W,
     lateness_ms: i64,
+    migrations: M,
 }
 
 impl<K: Key, T: Data> KeyedStream<K, T> {
@@ -91,11 +93,11 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     /// let sums = windows.aggregate("sums", |n| *n, Sum);
     /// ```
     pub fn window<W: WindowKind>(&self, kind: W) -> WindowedStream<K, T, W> {
-        WindowedStream { keyed: self.clone(), kind, lateness_ms: 0 }
+        WindowedStream { keyed: self.clone(), kind, lateness_ms: 0, migrations: () }
     }
 }
 
-impl<K: Key, T: Data, W: EventTimeWindow> WindowedStream<K, T, W> {
+impl<K: Key, T: Data, W: EventTimeWindow, M> WindowedStream<K, T, W, M> {
     /// Keeps windows for so long after the watermark has passed their end (default 0; counted in
     /// whole milliseconds): a record that comes in this time puts the corrected result out at once,
     /// as another result of the same window.
@@ -105,7 +107,34 @@ impl<K: Key, T: Data, W: EventTimeWindow> WindowedStream<K, T, W> {
     }
 }
 
-impl<K: Key, T: Data, W> WindowedStream<K, T, W> {
+impl<K: Key, T: Data, W, M> WindowedStream<K, T, W, M> {
+    /// Says how an accumulator is made of what an earlier version of the program kept in these
+    /// windows (with `apply`, how the records of a window are), as [`KeyedStream::migrate`] does.
+    /// May be called again, for still older types.
+    ///
+    /// The windows stay what they are: of another kind or size they are other windows.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{connector::collection::Collection, Job};
+    /// # use millstream_dataflow::operator::aggregate::{Count, Max};
+    /// # use millstream_dataflow::window::CountWindow;
+    /// # let mut job = Job::new(Default::default());
+    /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
+    /// let windows = numbers.key_by(|n| n % 2).window(CountWindow::of(10));
+    /// // A count alone before; the maximum is that of the records from now on.
+    /// let windows = windows.migrate(|count: u64| (count, None));
+    /// let both = windows.aggregate("both", |n| *n, (Count, Max));
+    /// ```
+    #[must_use]
+    pub fn migrate<Old: Data, New: Data>(
+        self,
+        convert: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) -> WindowedStream<K, T, W, Also<M, Old, New>> {
+        let Self { keyed, kind, lateness_ms, migrations } = self;
+        let migrations = Also::new(migrations, convert);
+        WindowedStream { keyed, kind, lateness_ms, migrations }
+    }
+
     /// Aggregates a value of each record, per key and window. Accumulators alone are kept, not
     /// records. The id names the state for the life of the job.
     ///
@@ -128,6 +157,7 @@ impl<K: Key, T: Data, W> WindowedStream<K, T, W> {
         I: 'static,
         A: Aggregate<I>,
         W: kind::Build<K, T>,
+        M: Migrations<A::Acc>,
     {
         let fold = Aggregated::new(value, aggregate);
         kind::Build::build(self, ("aggregate", id), fold)
@@ -156,6 +186,7 @@ impl<K: Key, T: Data, W> WindowedStream<K, T, W> {
         I: 'static,
         A: Aggregate<I>,
         W: kind::Build<K, T> + EventTimeWindow,
+        M: Migrations<A::Acc>,
     {
         let results = self.aggregate(id, value, aggregate);
         let late = results.side();
@@ -184,6 +215,7 @@ impl<K: Key, T: Data, W> WindowedStream<K, T, W> {
     where
         I: IntoIterator<Item: Data> + 'static,
         W: kind::Build<K, T>,
+        M: Migrations<Vec<T>>,
     {
         kind::Build::build(self, ("apply", id), Applied(f))
     }
@@ -198,6 +230,7 @@ impl<K: Key, T: Data, W> WindowedStream<K, T, W> {
     where
         I: IntoIterator<Item: Data> + 'static,
         W: kind::Build<K, T> + EventTimeWindow,
+        M: Migrations<Vec<T>>,
     {
         let results = self.apply(id, f);
         let late = results.side();

@@ -3,6 +3,7 @@
 //! Built by [`super::kind`]. State: the open sessions of each key, sorted. Invariant: two sessions
 //! of a key are at least the gap apart, and each key is due no later than its next session ends.
 
+use std::marker::PhantomData;
 use std::mem;
 
 use millstream_protocol::key_hash::key_hash;
@@ -17,7 +18,7 @@ use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::operator::{Context, Operator, Progress, Saved};
 use crate::snapshot::RestoredList;
-use crate::state::{State, TableState};
+use crate::state::{Shape, State, TableState};
 use crate::stream::SelectKeys;
 use crate::task::{Barrier, TaskInfo};
 use crate::time::Timestamp;
@@ -27,7 +28,17 @@ const PREFETCH_RECORDS: usize = 16;
 const WORK_KEYS: usize = 2048;
 
 /// A key and its sessions, as snapshots keep them.
-pub(super) type Entry<K, A> = (K, Open<A>);
+pub(super) struct PerKey<K>(PhantomData<K>);
+
+impl<K: Key> Shape for PerKey<K> {
+    type Entry<V: Data> = (K, Open<V>);
+
+    fn map<V: Data, W: Data>((key, open): (K, Open<V>), to: impl Fn(V) -> W) -> (K, Open<W>) {
+        let migrated = |One { start, last, fired, acc }| One { start, last, fired, acc: to(acc) };
+        let sessions = open.sessions.into_iter().map(migrated).collect();
+        (key, Open { sessions, due: open.due })
+    }
+}
 
 /// The sessions of one key.
 #[derive(Clone, Serialize, Deserialize)]

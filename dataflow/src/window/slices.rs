@@ -5,6 +5,7 @@
 //! leaves a tombstone, and a restore passes over entries of slices that had been closed.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use millstream_protocol::id::Epoch;
 use millstream_protocol::key_hash::key_hash;
@@ -13,7 +14,7 @@ use super::grid::Grid;
 use super::reached::GivenUp;
 use crate::data::{Data, Key};
 use crate::error::{Error, Result};
-use crate::state::{Buckets, Chunk, Entry, State, Table, TableChunk};
+use crate::state::{Buckets, Chunk, Entry, Shape, State, Table, TableChunk};
 
 /// A table per slice. Tables of closed slices are used again: worth 1.65x (measured).
 pub(super) struct Slices<K, A> {
@@ -201,6 +202,17 @@ impl<K: Key, A: Data> State for Slices<K, A> {
         for place in self.open.values() {
             self.tables[*place].restored();
         }
+    }
+}
+
+/// An accumulator per slice and key, as snapshots keep it.
+pub(super) struct PerSlice<K>(PhantomData<K>);
+
+impl<K: Key> Shape for PerSlice<K> {
+    type Entry<V: Data> = (i64, K, V);
+
+    fn map<V: Data, W: Data>((slice, key, acc): (i64, K, V), to: impl Fn(V) -> W) -> (i64, K, W) {
+        (slice, key, to(acc))
     }
 }
 

@@ -36,7 +36,7 @@ impl Programs {
         self.0.keys().copied()
     }
 
-    /// Builds the dataflow of a job.
+    /// Builds the dataflow of a job. Arguments that the program did not ask for are refused.
     pub fn build(&self, spec: &JobSpec) -> Result<Job> {
         let build = self.find(spec.program.name.as_deref())?;
         let key_groups = spec.key_groups().ok_or_else(|| {
@@ -48,6 +48,7 @@ impl Programs {
             // Whatever fails while a program is built fails again at the next start.
             error.with_kind(millstream_dataflow::Kind::Invalid)
         })?;
+        job.args().refuse_unknown()?;
         Ok(job)
     }
 

@@ -98,10 +98,10 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         let mut states = States::default();
         let state = process.declare(&mut states);
         let handlers = Connected { process, state, marker: std::marker::PhantomData };
-        let (mut schemas, make) = self.operator::<Connected<P, P::State, R>>(id, states, handlers);
-        schemas.push(broadcast_schema::<P::Broadcast>());
+        let (mut types, make) = self.operator::<Connected<P, P::State, R>>(id, states, handlers);
+        types.schemas.push(broadcast_schema::<P::Broadcast>());
         let inputs = vec![self.input(0), other.broadcast().input(1)];
-        self.stream.then_two(inputs, Described::keyed(id, "connect", schemas), make)
+        self.stream.then_two(inputs, Described::keyed(id, "connect", types), make)
     }
 
     /// The same; the second stream returned is its side output.

@@ -7,7 +7,10 @@ use millstream_protocol::plan::StateSchema;
 use super::Ttl;
 use super::store::AnyState;
 use crate::data::{Data, Key};
-use crate::state::{ExpiringList, ExpiringMap, ExpiringValue, Lived, TimerKind, schema_of};
+use crate::state::{
+    ExpiringList, ExpiringMap, ExpiringValue, Lived, LivedPerKey, LivedPerPlace, Migration, Shape,
+    StateTypes, TimerKind, schema_of,
+};
 use crate::stream::Stream;
 use crate::time::Timestamp;
 
@@ -24,13 +27,14 @@ struct Declared<K> {
 /// Where a process function declares its states. A name names the state for the life of the job.
 pub struct States<K> {
     declared: Vec<Declared<K>>,
+    migrations: Vec<Migration>,
     /// For the state declared next.
     ttl: Option<Ttl>,
 }
 
 impl<K> Default for States<K> {
     fn default() -> Self {
-        Self { declared: Vec::new(), ttl: None }
+        Self { declared: Vec::new(), migrations: Vec::new(), ttl: None }
     }
 }
 
@@ -97,15 +101,28 @@ impl<K: Key> States<K> {
         }
     }
 
+    /// Notes what else the state at this place can be made of.
+    fn migrate<S: Shape, Old: Data, New: Data>(
+        &mut self,
+        place: usize,
+        convert: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
+        let declared = self.declared.get(place);
+        let declared = declared.expect("a state migrates where it was declared");
+        let name = &declared.schema.name;
+        self.migrations.push(Migration::new::<S, Old, New>(name, convert));
+    }
+
     /// What the plan says of them, the timers' last.
-    pub(super) fn schemas(&self) -> Vec<StateSchema> {
+    pub(super) fn types(&self) -> StateTypes {
         let timers = StateSchema {
             name: TIMERS.into(),
             kind: TIMERS.into(),
             schema: schema_of::<(K, (TimerKind, Timestamp), ())>(),
         };
         let declared = self.declared.iter().map(|state| state.schema.clone());
-        declared.chain([timers]).collect()
+        let schemas = declared.chain([timers]).collect();
+        StateTypes { schemas, migrations: self.migrations.clone() }
     }
 
     /// Makes the states of one task.
@@ -141,3 +158,51 @@ handle!(
     /// A declared map per key: see [`super::ProcessContext::map`].
     Map<A, B>
 );
+
+impl<V: Data> Value<V> {
+    /// Says how the value is made of what an earlier version of the program stored under this name,
+    /// as [`crate::KeyedStream::migrate`] does. May be called again, for still older types.
+    ///
+    /// ```
+    /// # use millstream_dataflow::operator::process::{States, Value};
+    /// # let mut states = States::<u32>::default();
+    /// # let st = &mut states;
+    /// let last: Value<u64> = st.value("last").migrate(st, |last: u32| u64::from(last));
+    /// ```
+    #[must_use]
+    pub fn migrate<K: Key, Old: Data>(
+        self,
+        states: &mut States<K>,
+        convert: impl Fn(Old) -> V + Send + Sync + 'static,
+    ) -> Self {
+        states.migrate::<LivedPerKey<K>, Old, V>(self.0, convert);
+        self
+    }
+}
+
+impl<V: Data> List<V> {
+    /// The same as [`Value::migrate`], for each item.
+    #[must_use]
+    pub fn migrate<K: Key, Old: Data>(
+        self,
+        states: &mut States<K>,
+        convert: impl Fn(Old) -> V + Send + Sync + 'static,
+    ) -> Self {
+        states.migrate::<LivedPerPlace<K, u64>, Old, V>(self.0, convert);
+        self
+    }
+}
+
+impl<A: Data + Ord, B: Data> Map<A, B> {
+    /// The same as [`Value::migrate`], for the value of each entry. The type `A`, by which entries
+    /// are found, stays.
+    #[must_use]
+    pub fn migrate<K: Key, Old: Data>(
+        self,
+        states: &mut States<K>,
+        convert: impl Fn(Old) -> B + Send + Sync + 'static,
+    ) -> Self {
+        states.migrate::<LivedPerPlace<K, A>, Old, B>(self.0, convert);
+        self
+    }
+}

@@ -122,8 +122,8 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         states: States<K>,
         handlers: H,
     ) -> Stream<H::Out> {
-        let (schemas, make) = self.operator(id, states, handlers);
-        self.then(Described::keyed(id, method, schemas), make)
+        let (types, make) = self.operator(id, states, handlers);
+        self.then(Described::keyed(id, method, types), make)
     }
 }
 

@@ -3,8 +3,6 @@
 
 use std::mem;
 
-use millstream_protocol::plan::StateSchema;
-
 use super::context::{ProcessContext, Timer};
 use super::declare::States;
 use super::store::AnyState;
@@ -14,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::operator::show::show;
 use crate::operator::{Context, Operator, Progress, Saved, TwoInputs};
 use crate::snapshot::RestoredList;
-use crate::state::{State, TimerKind, Timers};
+use crate::state::{State, StateTypes, TimerKind, Timers};
 use crate::stream::{KeyedStream, SelectKeys};
 use crate::task::{Barrier, TaskInfo};
 use crate::time::Timestamp;
@@ -82,10 +80,10 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
         id: &str,
         states: States<K>,
         handlers: H,
-    ) -> (Vec<StateSchema>, impl Fn(&TaskInfo) -> Result<KeyedProcess<K, T, H>> + 'static) {
+    ) -> (StateTypes, impl Fn(&TaskInfo) -> Result<KeyedProcess<K, T, H>> + 'static) {
         states.check(id, &self.stream);
         let keys = self.key.clone_box();
-        let schemas = states.schemas();
+        let types = states.types();
         let make = move |info: &TaskInfo| {
             Ok(KeyedProcess {
                 keys: keys.clone_box(),
@@ -97,7 +95,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
                 info: info.clone(),
             })
         };
-        (schemas, make)
+        (types, make)
     }
 }
 

@@ -109,7 +109,7 @@ impl<T: Data> Stream<T> {
             id: Some(id.to_owned()),
             method: "process",
             keeps: true,
-            states: vec![items],
+            states: vec![items].into(),
             ..Described::default()
         };
         let make = move |_: &_| {
@@ -215,7 +215,7 @@ impl<T: Data> Stream<T> {
             id: Some(id.to_owned()),
             method: "connect",
             keeps: true,
-            states: vec![broadcast_schema::<B>()],
+            states: vec![broadcast_schema::<B>()].into(),
             ..Described::default()
         };
         let inputs = vec![self.input(0), other.broadcast().input(1)];

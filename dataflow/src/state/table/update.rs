@@ -64,13 +64,12 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
-    /// Calls `each` with the key and the value of every key in turn, which `init` makes where there
+    /// Calls `each` with every key in turn (given with their hashes) and its value, which `init` makes where there
     /// is none, the item, and whether the value is new.
     #[inline(always)]
     pub(crate) fn update_all<T>(
         &mut self,
-        hashes: &[u64],
-        keys: &[K],
+        (hashes, keys): (&[u64], &[K]),
         items: impl IntoIterator<Item = T>,
         init: impl Fn(&T) -> V,
         mut each: impl FnMut(&K, &mut V, T, bool),
@@ -100,16 +99,11 @@ impl<K: Key, V: Data> Table<K, V> {
     #[inline(never)]
     fn entry_slow(&mut self, hash: u64, key: &K, init: impl FnOnce() -> V) -> (&mut (K, V), bool) {
         let at = self.segment_of(hash);
-        let (at, index, is_new) = match self.segments[at].find(hash, key) {
-            Some(index) => {
-                self.note_write(at, index);
-                (at, index, false)
-            }
-            None => {
-                let (at, index) = self.insert(at, hash, (key.clone(), init()));
-                (at, index, true)
-            }
-        };
-        (self.segments[at].entry_mut(index), is_new)
+        if let Some(index) = self.segments[at].find(hash, key) {
+            self.note_write(at, index);
+            return (self.segments[at].entry_mut(index), false);
+        }
+        let (at, index) = self.insert(at, hash, (key.clone(), init()));
+        (self.segments[at].entry_mut(index), true)
     }
 }
