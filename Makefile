@@ -19,7 +19,7 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES :=
+FEATURES := millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.
 PEERS_TARGET := $(CACHE)/peers-target
@@ -38,11 +38,15 @@ demo: ## Run a job on real data on this machine, kill a worker, watch it come ba
 	scripts/demo.sh
 
 .PHONY: test
-test: ## Run every test, then those of the crates outside the workspace
-	cargo test --workspace --locked
+test: tools ## Run every test, then those of the crates outside the workspace
+	cargo test --workspace --all-features --locked
 	for dir in $(EXTERNAL_EXAMPLES); do \
 	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
 	done
+
+.PHONY: tools
+tools: ## Install what the tests run against, S3 and Kafka, into the cache directory
+	scripts/tools.sh
 
 .PHONY: check
 check: check-fmt check-tidy check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
@@ -104,8 +108,8 @@ bench: ## Measure against hand-written loops and peers; prints one table of rati
 	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
-soak: ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
-	PROPTEST_CASES=$(SOAK_CASES) cargo test --release --workspace --locked
+soak: tools ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
+	PROPTEST_CASES=$(SOAK_CASES) cargo test --release --workspace --all-features --locked
 
 .PHONY: fmt
 fmt: ## Format the sources

@@ -66,7 +66,7 @@ pub fn leftovers(
         history.manifests().flat_map(|(_, manifest)| manifest.objects()).collect();
     let done = |name: &str| match name.parse() {
         Ok(Name::Part(part)) => part.run < run || (part.run == run && part.epoch < published),
-        Ok(Name::Log(_) | Name::Committed(_) | Name::Hint) | Err(_) => false,
+        Ok(Name::Log(_) | Name::Committed(_) | Name::Hint | Name::Probe) | Err(_) => false,
     };
     let left = parts.iter().filter(|name| !named.contains(name.as_str()) && done(name));
     left.cloned().collect()

@@ -207,6 +207,8 @@ pub enum Name {
     Committed(Seq),
     /// `hint`: where a search for the last entry of the log may start. Never trusted.
     Hint,
+    /// `probe`: empty; whether a store creates it a second time shows if it honours conditions.
+    Probe,
 }
 
 /// The name of a part.
@@ -241,6 +243,7 @@ impl fmt::Display for Name {
             }
             Self::Committed(seq) => write!(f, "committed/{seq}"),
             Self::Hint => f.write_str("hint"),
+            Self::Probe => f.write_str("probe"),
         }
     }
 }
@@ -260,6 +263,7 @@ fn parse(name: &str) -> Option<Name> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts.as_slice() {
         ["hint"] => Some(Name::Hint),
+        ["probe"] => Some(Name::Probe),
         ["committed", seq] => Some(Name::Committed(Seq(seq.parse().ok()?))),
         ["log", entry] => Some(Name::Log(Seq(entry.strip_suffix(".json")?.parse().ok()?))),
         ["parts", run, epoch, rest] => {
@@ -298,6 +302,7 @@ mod tests {
         assert_eq!(Name::Part(part).to_string(), "parts/3/41/0-a0f");
         assert_eq!(Name::Committed(Seq(12)).to_string(), "committed/12");
         assert_eq!(Name::Hint.to_string(), "hint");
+        assert_eq!(Name::Probe.to_string(), "probe");
     }
 
     proptest! {
@@ -307,7 +312,7 @@ mod tests {
         ) {
             let (run, epoch, worker) = (Run(run), Epoch(epoch), WorkerIndex(worker));
             let part = Name::Part(PartName { run, epoch, worker, random });
-            for name in [part, Name::Log(Seq(seq)), Name::Committed(Seq(seq)), Name::Hint] {
+            for name in [part, Name::Log(Seq(seq)), Name::Committed(Seq(seq)), Name::Probe] {
                 prop_assert_eq!(name.to_string().parse::<Name>(), Ok(name));
             }
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::store::Access;
+
 /// Runs streaming jobs.
 ///
 /// Exit codes: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the
@@ -73,6 +75,27 @@ pub(crate) struct Describe {
     pub(crate) dot: bool,
 }
 
+/// How a bucket is reached: for `s3://`, beside what environment and profile say.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bucket {
+    /// The endpoint of an S3-compatible store, as spec.snapshots.endpoint.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// The bucket's region, as spec.snapshots.region.
+    #[arg(long)]
+    region: Option<String>,
+    /// Whether the bucket stands in the path of a request, as spec.snapshots.pathStyle.
+    #[arg(long, value_name = "true|false")]
+    path_style: Option<bool>,
+}
+
+impl Bucket {
+    pub(crate) fn access(self) -> Access {
+        let Self { endpoint, region, path_style } = self;
+        Access { endpoint, region, path_style }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Snapshots {
     /// List the snapshots of a job, newest last.
@@ -82,17 +105,23 @@ pub(crate) enum Snapshots {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        bucket: Bucket,
     },
     /// Show what a snapshot holds.
     Show {
         /// The snapshot: `<store>/<namespace>/<job>/log/<number>.json`, or the job's place for the
         /// newest.
         snapshot: String,
+        #[command(flatten)]
+        bucket: Bucket,
     },
     /// Read everything that a snapshot names, and check it.
     Verify {
         /// The snapshot, or the job's place for the newest.
         snapshot: String,
+        #[command(flatten)]
+        bucket: Bucket,
     },
     /// Remove a job's log, parts and marks. The job must not be running.
     Delete {
@@ -101,6 +130,8 @@ pub(crate) enum Snapshots {
         /// Really.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        bucket: Bucket,
     },
 }
 

@@ -26,7 +26,7 @@ use crate::config::{self, LocalJob};
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Worker, serve};
-use crate::store;
+use crate::store::{self, Access};
 use crate::terminal::{self, say};
 
 /// Runs the command.
@@ -100,7 +100,8 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     for note in &local.notes {
         tracing::info!("{note}");
     }
-    let store = store::open(&local.config.prefix)?;
+    let access = Access::from(&local.job.spec.snapshots);
+    let store = store::open(&local.config.prefix, &access).await?;
     let worker = worker_of(programs, &local, store)?;
     let shown = worker.shown.clone();
     let (session, links) = channel::session(1);

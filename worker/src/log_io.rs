@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt};
 use millstream_dataflow::snapshot::{Put, Store};
 use millstream_dataflow::{Error, Kind, Result};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
@@ -13,6 +14,10 @@ use millstream_protocol::session::{AppendOutcome, Command, Report, Retain};
 use tokio::task::JoinSet;
 
 use crate::host::failure;
+
+/// How many entries of a log are read at once. A bucket takes 10 ms to answer, and a log grows by
+/// an entry per snapshot: a week of one every ten seconds is read in ten seconds.
+const READS_AT_ONCE: usize = 64;
 
 /// Starts what a command asks for; its report comes out of the set.
 pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command: Command) {
@@ -65,13 +70,17 @@ pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command
 /// its mark, so a mark without an entry is damage, never an entry that was written in between.
 pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, Vec<Seq>)> {
     let committed = store.list(Name::COMMITTED, "").await?;
-    let mut entries = Vec::new();
-    for name in store.list(Name::LOG, "").await? {
-        let Ok(Name::Log(seq)) = name.parse() else { continue };
-        if let Some(text) = read_entry(store, seq).await? {
-            entries.push((seq, text));
-        }
-    }
+    let names = store.list(Name::LOG, "").await?;
+    let slots = names.iter().filter_map(|name| match name.parse() {
+        Ok(Name::Log(seq)) => Some(seq),
+        _ => None,
+    });
+    let slots: Vec<Seq> = slots.collect();
+    let reads = slots.into_iter().map(|seq| async move {
+        Ok::<_, Error>(read_entry(store, seq).await?.map(|text| (seq, text)))
+    });
+    let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
+    let entries = reads.try_filter_map(|entry| std::future::ready(Ok(entry))).try_collect().await?;
     let committed = committed.iter().filter_map(|name| match name.parse() {
         Ok(Name::Committed(seq)) => Some(seq),
         _ => None,

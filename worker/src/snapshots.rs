@@ -15,27 +15,47 @@ use crate::cli::Snapshots;
 use crate::config::absolute_store;
 use crate::host::read_part;
 use crate::log_io::read_log;
-use crate::store;
+use crate::store::{self, Access};
 
 /// Runs one of the commands; returns what it prints.
 pub(crate) fn run(command: Snapshots) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Snapshots::List { store, json } => list(&place(&store)?.0, json).await,
-            Snapshots::Show { snapshot } => {
-                let (prefix, seq) = place(&snapshot)?;
-                let (seq, manifest) = find(&prefix, seq).await?;
-                Ok(show(&prefix, seq, &manifest))
+            Snapshots::List { store, json, bucket } => {
+                let job = Job::named(&store, bucket.access()).await?;
+                list(&job, json).await
             }
-            Snapshots::Verify { snapshot } => {
-                let (prefix, seq) = place(&snapshot)?;
-                let (seq, manifest) = find(&prefix, seq).await?;
-                verify(&prefix, seq, &manifest).await
+            Snapshots::Show { snapshot, bucket } => {
+                let job = Job::named(&snapshot, bucket.access()).await?;
+                let (seq, manifest) = find(&job).await?;
+                Ok(show(&job.prefix, seq, &manifest))
             }
-            Snapshots::Delete { store, yes } => delete(&place(&store)?.0, yes).await,
+            Snapshots::Verify { snapshot, bucket } => {
+                let job = Job::named(&snapshot, bucket.access()).await?;
+                let (seq, manifest) = find(&job).await?;
+                verify(&job, seq, &manifest).await
+            }
+            Snapshots::Delete { store, yes, bucket } => {
+                delete(&Job::named(&store, bucket.access()).await?, yes).await
+            }
         }
     })
+}
+
+/// What an address names: a job, the log entry where it names one, and where both lie.
+struct Job {
+    prefix: JobPrefix,
+    seq: Option<Seq>,
+    store: Arc<dyn Store>,
+}
+
+impl Job {
+    async fn named(address: &str, access: Access) -> Result<Self> {
+        let (prefix, seq) = place(address)?;
+        let store = store::open(&prefix, &access).await?;
+        Ok(Self { prefix, seq, store })
+    }
 }
 
 /// The job that an address names, and the log entry where it names one.
@@ -58,26 +78,25 @@ fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
 }
 
 struct Log {
-    store: Arc<dyn Store>,
     manifests: BTreeMap<Seq, Manifest>,
     committed: Vec<Seq>,
 }
 
-async fn read(prefix: &JobPrefix) -> Result<Log> {
-    let store = store::open(prefix)?;
-    let (entries, committed) = read_log(&*store).await?;
+async fn read(Job { prefix, store, .. }: &Job) -> Result<Log> {
+    let (entries, committed) = read_log(&**store).await?;
     if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
     let history = History::read(&entries, &committed)
         .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
     let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
-    Ok(Log { store, manifests, committed })
+    Ok(Log { manifests, committed })
 }
 
-async fn find(prefix: &JobPrefix, seq: Option<Seq>) -> Result<(Seq, Manifest)> {
-    let mut log = read(prefix).await?;
-    let seq = seq.or_else(|| log.manifests.last_key_value().map(|(seq, _)| *seq));
+async fn find(job: &Job) -> Result<(Seq, Manifest)> {
+    let mut log = read(job).await?;
+    let prefix = &job.prefix;
+    let seq = job.seq.or_else(|| log.manifests.last_key_value().map(|(seq, _)| *seq));
     let seq = seq.ok_or_else(|| Error::invalid(format!("{prefix} has no snapshot yet")))?;
     let manifest = log.manifests.remove(&seq).ok_or_else(|| {
         Error::invalid(format!("{} is not a snapshot that is kept", prefix.snapshot_uri(seq)))
@@ -89,8 +108,8 @@ fn time(at: millstream_protocol::time::Timestamp) -> Timestamp {
     Timestamp::from_millis(at.0)
 }
 
-async fn list(prefix: &JobPrefix, json: bool) -> Result<String> {
-    let log = read(prefix).await?;
+async fn list(job: &Job, json: bool) -> Result<String> {
+    let log = read(job).await?;
     if json {
         let text = serde_json::to_string_pretty(&log.manifests);
         return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
@@ -106,7 +125,7 @@ async fn list(prefix: &JobPrefix, json: bool) -> Result<String> {
             manifest.bytes(),
             if log.committed.contains(seq) { "yes" } else { "no" },
             time(manifest.at).to_string(),
-            prefix.snapshot_uri(*seq)
+            job.prefix.snapshot_uri(*seq)
         );
     }
     Ok(out)
@@ -143,22 +162,20 @@ fn show(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> String {
     out
 }
 
-async fn verify(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Result<String> {
-    let log = read(prefix).await?;
+async fn verify(job: &Job, seq: Seq, manifest: &Manifest) -> Result<String> {
     let (mut parts, mut bytes) = (0u64, 0);
     for part in manifest.operators.iter().flat_map(|operator| &operator.parts) {
-        let read = read_part(&*log.store, part, seq).await?;
-        let object = || format!("{}/{}", log.store.describe(), part.object);
+        let read = read_part(&*job.store, part, seq).await?;
+        let object = || format!("{}/{}", job.store.describe(), part.object);
         share::verify(&read).map_err(|error| error.context(object()))?;
         parts += 1;
         bytes += part.length;
     }
-    Ok(format!("{} is whole: {parts} parts, {bytes} bytes\n", prefix.snapshot_uri(seq)))
+    Ok(format!("{} is whole: {parts} parts, {bytes} bytes\n", job.prefix.snapshot_uri(seq)))
 }
 
-async fn delete(prefix: &JobPrefix, yes: bool) -> Result<String> {
+async fn delete(Job { prefix, store, .. }: &Job, yes: bool) -> Result<String> {
     // Not read: a job whose log is damaged must be removable too.
-    let store = store::open(prefix)?;
     let names = store.list("", "").await?;
     if names.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));

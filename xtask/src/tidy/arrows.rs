@@ -18,19 +18,22 @@ struct Crate {
     never: &'static [&'static str],
 }
 
+/// For tests alone.
+const TESTKIT: &str = "millstream-testkit";
+
 const CLIENTS: &[&str] = &["kube", "k8s-openapi", "tonic", "rdkafka", "rocksdb", "hyper"];
 const CLIENTS_AND_RUNTIME: &[&str] =
     &["kube", "k8s-openapi", "tonic", "rdkafka", "rocksdb", "hyper", "tokio", "rand", "jiff"];
 
 /// Optional dependencies (behind a feature, such as the stubs for gRPC) and those of tests alone
 /// are free of `never`.
-const CRATES: [Crate; 9] = [
+const CRATES: [Crate; 10] = [
     Crate { folder: "protocol", may_use: &[], never: CLIENTS_AND_RUNTIME },
     Crate { folder: "coordinator", may_use: &["millstream-protocol"], never: CLIENTS },
     Crate { folder: "dataflow", may_use: &["millstream-protocol"], never: CLIENTS },
     Crate {
         folder: "worker",
-        may_use: &["millstream-protocol", "millstream-coordinator", "millstream-dataflow"],
+        may_use: &["millstream-protocol", "millstream-coordinator", "millstream-dataflow", TESTKIT],
         never: &["kube", "k8s-openapi"],
     },
     Crate {
@@ -56,6 +59,8 @@ const CRATES: [Crate; 9] = [
         may_use: &["millstream-protocol", "millstream-operator", "millstream-worker"],
         never: &[],
     },
+    // Starts others' servers: it knows nothing of ours.
+    Crate { folder: "testkit", may_use: &[], never: &["kube", "k8s-openapi", "rdkafka"] },
     Crate { folder: "xtask", may_use: &["millstream-operator"], never: &[] },
 ];
 
@@ -166,6 +171,9 @@ fn of_crate(file: &File) -> Vec<Finding> {
 
 fn forbidden(rules: &Crate, dependency: &Dependency) -> Option<String> {
     let (folder, name) = (rules.folder, dependency.name.as_str());
+    if name == TESTKIT && !dependency.dev {
+        return Some(format!("{name} is for tests: move it to dev-dependencies"));
+    }
     if name.starts_with("millstream-") {
         let drawn = rules.may_use.contains(&name);
         return (!drawn).then(|| format!("{folder} may not use {name}: arrows.rs draws no arrow"));
@@ -250,6 +258,10 @@ mod tests {
         let message = "operator may not use millstream-dataflow: arrows.rs draws no arrow";
         assert_eq!(found("operator/Cargo.toml", text), [(2, message.to_owned())]);
         assert_eq!(found("other/Cargo.toml", "").len(), 1);
+        let testkit = "millstream-testkit.workspace = true\n";
+        let linked = |section: &str| found("worker/Cargo.toml", &format!("{section}\n{testkit}"));
+        assert_eq!(linked("[dependencies]").len(), 1);
+        assert_eq!(linked("[dev-dependencies]"), []);
     }
 
     #[test]

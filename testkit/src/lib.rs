@@ -1,0 +1,18 @@
+//! Real parts for tests: an S3 endpoint, a Kafka broker, and a proxy with faults.
+//!
+//! Used by the tests of other crates, never linked into the product. Each part runs on loopback,
+//! keeps its files in a folder of its own, and leaves nothing behind, however the test ends.
+//! Invariant: a part that is not installed is a failure that says what to run, never a test that is
+//! left out.
+#![warn(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a part that does not start is a failed test")]
+
+mod kafka;
+mod part;
+mod proxy;
+mod s3;
+mod tools;
+
+pub use kafka::Kafka;
+pub use proxy::{Fault, Proxy, Request};
+pub use s3::{Credentials, S3};

@@ -1,0 +1,105 @@
+//! One request, tried until it succeeds, is refused for good, or has taken too long.
+//!
+//! Receives a request as a closure from the calls in this folder, hands back its answer or
+//! [`Failed`]. Invariant: the only place that repeats a request to a store; the SDK's own retries
+//! are off.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::fault::Fault;
+
+/// How long one request may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For one attempt, answer and body included.
+    pub(super) attempt: Duration,
+    /// For all attempts together with the pauses between them.
+    pub(super) total: Duration,
+}
+
+/// The limits of a store's requests, by size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For what moves little: a log entry, a mark, a listing's page.
+    pub(super) small: Limits,
+    /// For what moves up to a piece.
+    pub(super) bulk: Limits,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            // A store answers in tens of milliseconds. In total less than the half minute after
+            // which the coordinator asks again.
+            small: Limits { attempt: Duration::from_secs(8), total: Duration::from_secs(25) },
+            // 16 MiB in 30 s is 0.6 MB/s, a tenth of a slow line. In total far less than the ten
+            // minutes that a snapshot has by default.
+            bulk: Limits { attempt: Duration::from_secs(30), total: Duration::from_mins(2) },
+        }
+    }
+}
+
+/// The first pause; each is twice the one before. A retry after a lost packet costs no more.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause: a store that comes back is found within that.
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// A request that came to nothing.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The last attempt's fault.
+    pub(super) fault: Fault,
+    /// Whether any attempt may have been carried out by the store.
+    pub(super) unsure: bool,
+    /// How many attempts there were.
+    pub(super) attempts: u32,
+}
+
+/// Tries a request until it succeeds.
+pub(super) async fn repeat<T, F>(
+    limits: Limits,
+    mut request: impl FnMut() -> F + Send,
+) -> Result<T, Failed>
+where
+    F: Future<Output = Result<T, Fault>> + Send,
+{
+    let (mut last, mut unsure, mut attempts) = (None, false, 0);
+    let tries = async {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            attempts += 1;
+            let tried = timeout(limits.attempt, request()).await;
+            let fault = match tried.unwrap_or_else(|_| Err(Fault::late(limits.attempt))) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            if !fault.passes() {
+                return Err(fault);
+            }
+            tracing::debug!("attempt {attempts}: {fault:?}");
+            unsure |= fault.is_unsure();
+            last = Some(fault);
+            rest(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    };
+    let (fault, unsure) = match timeout(limits.total, tries).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(fault)) => (fault, unsure),
+        // It may have been cut off within an attempt.
+        Err(_) => (last.unwrap_or_else(|| Fault::late(limits.total)), true),
+    };
+    Err(Failed { fault, unsure, attempts })
+}
+
+/// Waits between three quarters of the pause and all of it, so that workers which met the same
+/// outage do not come back in step.
+async fn rest(pause: Duration) {
+    let chance = Uuid::new_v4().as_u128() as u8;
+    let pause = pause.mul_f64(1.0 - f64::from(chance) / 1024.0);
+    #[expect(clippy::disallowed_methods, reason = "nothing rings when a store is well again")]
+    tokio::time::sleep(pause).await;
+}
