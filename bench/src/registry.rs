@@ -123,7 +123,10 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Q7,
                 Workload::Q8,
             ],
-            divisor: |_| 1,
+            divisor: |workload| match workload {
+                Workload::Tumbling | Workload::Hop => 4,
+                _ => 1,
+            },
             runs_max: 3,
             how: program(peers.join("renoir-peer")),
         },
@@ -143,7 +146,11 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Tumbling,
                 Workload::Hop,
             ],
-            divisor: |workload| if workload == Workload::Hop { 20 } else { 10 },
+            divisor: |workload| match workload {
+                Workload::Hop => 80,
+                Workload::Sum | Workload::Tumbling => 20,
+                _ => 10,
+            },
             runs_max: 2,
             how: How::Program {
                 program: flink.join("run.sh").into(),

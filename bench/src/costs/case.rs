@@ -54,7 +54,7 @@ pub enum Case {
     Sum5m,
     /// Windows of 10 s over 5 M keys, snapshots every second: 4 M results per window.
     Windows5m,
-    /// Running sum over 10 M records, 100 k keys.
+    /// Running sum over 10 M records, 100 k keys, five times.
     Records10m,
     /// The same over 100 M.
     Records100m,
@@ -133,12 +133,12 @@ impl Case {
             }),
             Self::Windows5m => jobs::firing(&Firing {
                 keys: size.of(5_000_000, 5_000_000, 64_000),
-                records: size.of(60_000_000, 24_000_000, 400_000),
+                records: size.of(120_000_000, 36_000_000, 400_000),
                 window_ms: size.of(10_000, 10_000, 100),
                 interval: interval(size),
             }),
-            Self::Records10m => jobs::records(size.of(10_000_000, 2_000_000, 100_000)),
-            Self::Records100m => jobs::records(size.of(100_000_000, 20_000_000, 400_000)),
+            Self::Records10m => jobs::records(size.of(10_000_000, 2_000_000, 100_000), 5),
+            Self::Records100m => jobs::records(size.of(100_000_000, 20_000_000, 400_000), 1),
             Self::Delta100k => delta(100_000, 10_000, size),
             Self::Delta1m => delta(1_000_000, 10_000, size),
             Self::DeltaAll1m => delta(1_000_000, 1_000_000, size),

@@ -111,12 +111,12 @@ impl Line {
         median(rounds.iter().filter_map(|round| self.value.of(round)))
     }
 
-    /// The worst of the rounds; the largest where nothing is asked.
+    /// The worst of the rounds; `None` where nothing is asked.
     pub fn worst(&self, rounds: &[Round]) -> Option<f64> {
         let values = rounds.iter().filter_map(|round| self.value.of(round));
-        match self.gate {
-            Some(Gate { better: Better::More, .. }) => values.min_by(f64::total_cmp),
-            _ => values.max_by(f64::total_cmp),
+        match self.gate?.better {
+            Better::More => values.min_by(f64::total_cmp),
+            Better::Less => values.max_by(f64::total_cmp),
         }
     }
 
