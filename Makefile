@@ -23,7 +23,7 @@ FEATURES := millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.
 PEERS_TARGET := $(CACHE)/peers-target
-# What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --snapshots --json FILE".
+# What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --cost growth --json FILE".
 BENCH_ARGS ?=
 
 # How many cases a property test draws in `make soak`. The default of proptest is 256.
@@ -101,7 +101,7 @@ $(CARGO_DENY):
 	rm -rf "$(TOOLS)/build"
 
 .PHONY: bench
-bench: ## Measure against hand-written loops and peers; prints one table of ratios (BENCH_ARGS)
+bench: ## Measure against hand-written loops and peers; prints two tables (BENCH_ARGS)
 	CARGO_TARGET_DIR=$(PEERS_TARGET) cargo build --release --locked --manifest-path bench/peers/Cargo.toml
 	if command -v mvn >/dev/null; then mvn -q -B -f bench/peers/flink compile; fi
 	cargo run --release --locked --package millstream-bench -- \

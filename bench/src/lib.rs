@@ -1,15 +1,17 @@
 //! The benchmark: contenders, the runner that interleaves them, and the table.
 //!
-//! [`registry`] lists who takes part; [`runner`] starts each run in a fresh child process and
-//! reads its line of JSON; [`table`] prints medians and ratios. [`hand`] holds the hand-written
-//! loops that ours is measured against. Invariant: a figure is only ever set beside one of the
-//! same run.
+//! [`registry`] lists who takes part; [`runner`] starts each run in a fresh child process and reads
+//! its line of JSON; [`table`] prints medians and ratios. [`hand`] holds the hand-written loops
+//! that ours is measured against. [`costs`] is the second table: what ours costs by itself, in CPU,
+//! stalls and memory. Invariant: a figure is only ever set beside one of the same run.
 
 #![deny(missing_docs)]
 
 pub mod agreed;
+pub mod costs;
 pub mod hand;
 pub mod ours;
 pub mod registry;
 pub mod runner;
 pub mod table;
+pub mod verdict;

@@ -70,7 +70,12 @@ pub const HAND: &str = "hand";
 /// The peer that is the reference where it beats the hand loop.
 pub const TIMELY: &str = "timely";
 
-const IN_PROCESS: &[Workload] = &[
+/// The peer that the Nexmark rows have to beat.
+pub const RENOIR: &str = "renoir";
+/// Makes the Nexmark events and drops them.
+pub const GENERATOR: &str = "generator";
+
+const HAND_WRITTEN: &[Workload] = &[
     Workload::Chain,
     Workload::Shuffle,
     Workload::Sum,
@@ -87,14 +92,14 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
     vec![
         Contender {
             name: OURS,
-            workloads: IN_PROCESS,
+            workloads: &Workload::ALL,
             divisor: |_| 1,
             runs_max: usize::MAX,
             how: How::Here(ours::run),
         },
         Contender {
             name: HAND,
-            workloads: IN_PROCESS,
+            workloads: HAND_WRITTEN,
             divisor: |_| 1,
             runs_max: usize::MAX,
             how: How::Here(hand_loop),
@@ -107,7 +112,7 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
             how: program(peers.join("timely-peer")),
         },
         Contender {
-            name: "renoir",
+            name: RENOIR,
             workloads: &[
                 Workload::Shuffle,
                 Workload::Sum,
@@ -118,12 +123,15 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Q7,
                 Workload::Q8,
             ],
-            divisor: |_| 1,
+            divisor: |workload| match workload {
+                Workload::Tumbling | Workload::Hop => 4,
+                _ => 1,
+            },
             runs_max: 3,
             how: program(peers.join("renoir-peer")),
         },
         Contender {
-            name: "generator",
+            name: GENERATOR,
             workloads: NEXMARK,
             divisor: |_| 1,
             runs_max: usize::MAX,
@@ -138,7 +146,11 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Tumbling,
                 Workload::Hop,
             ],
-            divisor: |workload| if workload == Workload::Hop { 20 } else { 10 },
+            divisor: |workload| match workload {
+                Workload::Hop => 80,
+                Workload::Sum | Workload::Tumbling => 20,
+                _ => 10,
+            },
             runs_max: 2,
             how: How::Program {
                 program: flink.join("run.sh").into(),

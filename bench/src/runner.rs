@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use crate::agreed::Agreed;
 use crate::registry::{Contender, HAND, How, Options};
+use crate::verdict::median;
 
 /// How many times smaller a quick run is. Of the 10 M keys it sees a part only.
 const QUICK_DIVISOR: u64 = 10;
 
 /// The program that is running, even where its file has been replaced by a new build since: all
 /// rounds must run the same code.
-const THIS_PROGRAM: &str = "/proc/self/exe";
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -29,8 +30,31 @@ pub struct Settings {
     pub rounds: usize,
     /// A tenth of the records.
     pub quick: bool,
-    /// Passed on to in-process contenders.
-    pub options: Options,
+    /// When ours takes snapshots.
+    pub snapshots: Snapshots,
+}
+
+/// When ours takes a snapshot every second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Snapshots {
+    /// In the workloads that say so.
+    #[default]
+    AsSaid,
+    /// In all.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl Snapshots {
+    fn options(self, workload: Workload) -> Options {
+        let snapshots = match self {
+            Self::AsSaid => workload.snapshots(),
+            Self::Always => true,
+            Self::Never => false,
+        };
+        Options { snapshots }
+    }
 }
 
 impl Settings {
@@ -86,18 +110,6 @@ impl Row {
     }
 }
 
-/// The median; the mean of the middle two where their number is even.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
-    }
-}
-
 /// Runs everything, and tells `progress` what goes on.
 pub fn run(
     contenders: &[Contender],
@@ -118,6 +130,7 @@ fn row(
         .iter()
         .map(|c| Cell { contender: c.name, outcomes: Vec::new(), trouble: None })
         .collect();
+    let options = settings.snapshots.options(workload);
     let mut agreed = Agreed::default();
     let hand = |records| {
         let has = |c: &&Contender| c.name == HAND && c.workloads.contains(&workload);
@@ -131,7 +144,7 @@ fn row(
                 continue;
             }
             let records = settings.records(workload, (contender.divisor)(workload));
-            let run = child(contender, workload, records, &settings.options)
+            let run = child(contender, workload, records, &options)
                 .and_then(|outcome| agreed.check(&outcome, &hand).map(|()| outcome));
             match run {
                 Ok(outcome) => {
@@ -174,18 +187,25 @@ fn child(
     if matches!(contender.how, How::Here(_)) && options.snapshots {
         command.arg("--snapshots");
     }
-    let output = command.output().with_context(|| format!("start {}", contender.name))?;
+    let line = json_line(command)?;
+    let outcome: Outcome =
+        serde_json::from_str(&line).with_context(|| format!("read its result '{line}'"))?;
+    ensure!(outcome.workload == workload, "it ran {} instead of {workload}", outcome.workload);
+    ensure!(outcome.records_in == records, "it took {} records, not {records}", outcome.records_in);
+    Ok(outcome)
+}
+
+/// Runs a child to its end and returns the last line that it printed as JSON.
+pub(crate) fn json_line(mut command: Command) -> anyhow::Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("start {name}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         bail!("{}: {}", output.status, stderr.lines().last().unwrap_or("no message"));
     }
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let line = stdout.lines().rfind(|l| l.starts_with('{')).context("it printed no result")?;
-    let outcome: Outcome =
-        serde_json::from_str(line).with_context(|| format!("read its result '{line}'"))?;
-    ensure!(outcome.workload == workload, "it ran {} instead of {workload}", outcome.workload);
-    ensure!(outcome.records_in == records, "it took {} records, not {records}", outcome.records_in);
-    Ok(outcome)
+    let line = stdout.lines().rfind(|line| line.starts_with('{'));
+    Ok(line.context("it printed no result")?.to_owned())
 }
 
 #[cfg(test)]
@@ -211,17 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn median_of_few() {
-        assert_eq!(median([].into_iter()), None);
-        assert_eq!(median([3.0, 1.0].into_iter()), Some(2.0));
-        assert_eq!(median([9.0, 1.0, 2.0].into_iter()), Some(2.0));
+    fn a_run_has_an_even_number_of_records() {
+        let snapshots = Snapshots::AsSaid;
+        let settings = Settings { workloads: vec![], rounds: 1, quick: true, snapshots };
+        assert_eq!(settings.records(Workload::Shuffle, 1), 12_000_000);
+        assert_eq!(settings.records(Workload::Shuffle, 7) % 2, 0);
     }
 
     #[test]
-    fn a_run_has_an_even_number_of_records() {
-        let options = Options::default();
-        let settings = Settings { workloads: vec![], rounds: 1, quick: true, options };
-        assert_eq!(settings.records(Workload::Shuffle, 1), 12_000_000);
-        assert_eq!(settings.records(Workload::Shuffle, 7) % 2, 0);
+    fn snapshots_are_taken_where_the_workload_says_so() {
+        let taken = |when: Snapshots, workload| when.options(workload).snapshots;
+        assert!(taken(Snapshots::AsSaid, Workload::Sum));
+        assert!(taken(Snapshots::AsSaid, Workload::Q8));
+        assert!(!taken(Snapshots::AsSaid, Workload::Chain));
+        assert!(taken(Snapshots::Always, Workload::Chain));
+        assert!(!taken(Snapshots::Never, Workload::Sum));
     }
 }

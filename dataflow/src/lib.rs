@@ -28,5 +28,5 @@ pub use batch::{BATCH_RECORDS, Batch};
 pub use data::{Data, Key};
 pub use error::{Context, Error, Kind, Result};
 pub use stream::{Args, Job, JobSettings, KeyedStream, MigratingStream, SourceStream, Stream};
-pub use task::{Barrier, Counters, Doorbell, TaskInfo};
+pub use task::{Barrier, Counters, Doorbell, TaskInfo, probe};
 pub use time::{Timestamp, Watermarks};

@@ -1,28 +1,74 @@
 //! The synthetic stream as a source, the tally as a sink.
+//!
+//! Built into every program here and in [`crate::costs`]. Invariant: an [`Ends`] belongs to one
+//! run, and holds the whole of it once the engine is gone.
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use millstream_bench_stream::record::Mark;
-use millstream_bench_stream::{Part, Rec, Tally};
+use millstream_bench_stream::record::{KEY_CLASSES, Mark};
+use millstream_bench_stream::{Part, Rec, Stopwatch, Tally};
 use millstream_dataflow::sink::{Committer, Prepared, Sink, SinkContext, Writer};
 use millstream_dataflow::source::{Emit, Poll, Reader, Source, SourceContext};
 use millstream_dataflow::{Batch, Result};
 use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::Guarantee;
 
-/// The synthetic stream: a part per task.
+/// What went in and what came out of one run, over all its tasks.
 #[derive(Clone, Debug)]
-pub(super) struct Synthetic {
-    pub(super) records: u64,
-    pub(super) keys: u64,
-    pub(super) parts: usize,
+pub(crate) struct Ends {
+    watch: Stopwatch,
+    emitted: Arc<AtomicU64>,
+    counted: Arc<Mutex<Counted>>,
 }
 
-pub(super) struct PartReader {
+/// What came out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) tally: Tally,
+    /// When the last output was counted, in seconds since the start.
+    pub(crate) last_seconds: f64,
+}
+
+impl Ends {
+    /// The ends of a run that starts now.
+    pub(crate) fn new(watch: Stopwatch) -> Self {
+        Self { watch, emitted: Arc::default(), counted: Arc::default() }
+    }
+
+    /// How many records sources with a time limit have put in.
+    pub(crate) fn emitted(&self) -> u64 {
+        self.emitted.load(Ordering::Relaxed)
+    }
+
+    /// What came out, once the engine is gone.
+    pub(crate) fn counted(&self) -> Counted {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The synthetic stream: a part per task.
+#[derive(Clone, Debug)]
+pub(crate) struct Synthetic {
+    pub(crate) records: u64,
+    pub(crate) keys: u64,
+    pub(crate) parts: usize,
+    /// It also ends so many seconds after the start, and counts what it has put in.
+    pub(crate) until: Option<(f64, Ends)>,
+}
+
+impl Synthetic {
+    fn part(&self, index: usize) -> Part {
+        let make = if self.parts as u64 > KEY_CLASSES { Part::sharing_keys } else { Part::new };
+        make(index, self.parts, self.records, self.keys)
+    }
+}
+
+pub(crate) struct PartReader {
     parts: Vec<(Arc<str>, Part)>,
-    done: usize,
+    until: Option<(f64, Ends)>,
 }
 
 impl Source for Synthetic {
@@ -33,19 +79,24 @@ impl Source for Synthetic {
     fn open(&self, ctx: SourceContext<u64>) -> Result<PartReader> {
         let ids = (0..self.parts).map(|part| (part, format!("part-{part}")));
         let own = ids.filter(|(_, id)| ctx.owns(self, id)).map(|(index, id)| {
-            let mut part = Part::new(index, self.parts, self.records, self.keys);
+            let mut part = self.part(index);
             if let Some((_, position)) = ctx.restored.iter().find(|(known, _)| *known == id) {
                 part.seek(*position);
             }
             (id.into(), part)
         });
-        Ok(PartReader { parts: own.collect(), done: 0 })
+        Ok(PartReader { parts: own.collect(), until: self.until.clone() })
     }
 
     fn owner(&self, split: &str, parallelism: u32) -> u32 {
-        let number = split.trim_start_matches("part-").parse::<u32>();
-        number.unwrap_or(0) % parallelism
+        owner_by_number(split, parallelism)
     }
+}
+
+/// Parts are dealt to the tasks in turn.
+pub(crate) fn owner_by_number(split: &str, parallelism: u32) -> u32 {
+    let number = split.trim_start_matches("part-").parse::<u32>();
+    number.unwrap_or(0) % parallelism
 }
 
 impl Reader for PartReader {
@@ -53,17 +104,27 @@ impl Reader for PartReader {
     type Position = u64;
 
     fn poll(&mut self, emit: &mut Emit<Rec>) -> Result<Poll> {
-        self.done = 0;
+        let until = self.until.as_ref();
+        let is_over = until.is_some_and(|(seconds, ends)| ends.watch.seconds() >= *seconds);
+        let (mut finished, mut emitted) = (0, 0);
         for (id, part) in &mut self.parts {
             let split = emit.split(id);
-            let (records, mark) = part.stretch(emit.room());
-            emit.records(split, records);
+            let mut mark = Mark::End;
+            if !is_over {
+                let (records, end) = part.stretch(emit.room());
+                emitted += records.len() as u64;
+                emit.records(split, records);
+                mark = end;
+            }
             if mark == Mark::End {
-                self.done += 1;
+                finished += 1;
                 emit.is_finished(split);
             }
         }
-        Ok(if self.done == self.parts.len() { Poll::Finished } else { Poll::Ready })
+        if let Some((_, ends)) = until {
+            ends.emitted.fetch_add(emitted, Ordering::Relaxed);
+        }
+        Ok(if finished == self.parts.len() { Poll::Finished } else { Poll::Ready })
     }
 
     fn positions(&self) -> Vec<(Arc<str>, u64)> {
@@ -72,33 +133,34 @@ impl Reader for PartReader {
 }
 
 /// Counts what comes out.
-pub(super) struct TallySink<T, F> {
-    total: Arc<Mutex<Tally>>,
+pub(crate) struct TallySink<T, F> {
+    ends: Ends,
     add: F,
     marker: PhantomData<fn(&T)>,
 }
 
 impl<T, F: Clone> Clone for TallySink<T, F> {
     fn clone(&self) -> Self {
-        Self { total: self.total.clone(), add: self.add.clone(), marker: PhantomData }
+        Self { ends: self.ends.clone(), add: self.add.clone(), marker: PhantomData }
     }
 }
 
 impl<T, F: Fn(&mut Tally, &T)> TallySink<T, F> {
-    pub(super) fn new(total: Arc<Mutex<Tally>>, add: F) -> Self {
-        Self { total, add, marker: PhantomData }
+    pub(crate) fn new(ends: &Ends, add: F) -> Self {
+        Self { ends: ends.clone(), add, marker: PhantomData }
     }
 }
 
-pub(super) struct TallyWriter<T, F> {
+pub(crate) struct TallyWriter<T, F> {
     sink: TallySink<T, F>,
-    tally: Tally,
+    mine: Counted,
 }
 
 impl<T, F> Drop for TallyWriter<T, F> {
     fn drop(&mut self) {
-        let mut total = self.sink.total.lock().unwrap_or_else(PoisonError::into_inner);
-        total.merge(self.tally);
+        let mut all = self.sink.ends.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.tally.merge(self.mine.tally);
+        all.last_seconds = all.last_seconds.max(self.mine.last_seconds);
     }
 }
 
@@ -117,7 +179,7 @@ where
     }
 
     fn open(&self, _: SinkContext) -> Result<(TallyWriter<T, F>, Nothing)> {
-        Ok((TallyWriter { sink: self.clone(), tally: Tally::default() }, Nothing))
+        Ok((TallyWriter { sink: self.clone(), mine: Counted::default() }, Nothing))
     }
 }
 
@@ -131,8 +193,9 @@ where
 
     fn write(&mut self, batch: Batch<T>) -> Result<()> {
         for record in &batch.records {
-            (self.sink.add)(&mut self.tally, record);
+            (self.sink.add)(&mut self.mine.tally, record);
         }
+        self.mine.last_seconds = self.sink.ends.watch.seconds();
         Ok(())
     }
 
@@ -141,7 +204,7 @@ where
     }
 }
 
-pub(super) struct Nothing;
+pub(crate) struct Nothing;
 
 #[async_trait]
 impl Committer for Nothing {

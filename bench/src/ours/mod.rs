@@ -1,10 +1,12 @@
 //! Millstream's side of the table: each workload as a user would write it.
 //!
-//! Started by the runner through the registry; the programs are in [`programs`], the stream and the
-//! tally as a source and a sink in [`ends`].
+//! Started by the runner through the registry; the programs are in [`programs`] and [`nexmark`],
+//! the stream and the tally as a source and a sink in [`ends`]. [`crate::costs`] runs its own
+//! programs the same way.
 
-mod ends;
-mod programs;
-mod run;
+pub(crate) mod ends;
+mod nexmark;
+pub(crate) mod programs;
+pub(crate) mod run;
 
 pub use run::run;

@@ -1,70 +1,71 @@
 //! The workloads as programs.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_bench_stream::workload::{HOP_SIZE_MS, HOP_SLIDE_MS, TUMBLING_MS, chain};
 use millstream_bench_stream::{Rec, THREADS, Tally, Workload};
 use millstream_dataflow::operator::aggregate::Sum;
-use millstream_dataflow::sink::Sink;
 use millstream_dataflow::window::{Hop, Tumbling, Windowed};
 use millstream_dataflow::{Job, Stream, Timestamp, Watermarks};
 
-use super::ends::{Synthetic, TallySink};
+use super::ends::{Ends, Synthetic, TallySink};
+use super::nexmark::{self, Events};
 
-fn add(tally: &mut Tally, record: &Rec) {
+pub(crate) fn add(tally: &mut Tally, record: &Rec) {
     tally.add(record.key, record.at, record.value);
 }
 
-fn add_window(tally: &mut Tally, window: &Windowed<u64, i64>) {
+pub(crate) fn add_window(tally: &mut Tally, window: &Windowed<u64, i64>) {
     tally.add(window.key, window.start.millis(), window.value);
 }
 
-fn ms(millis: i64) -> Duration {
+pub(crate) fn ms(millis: i64) -> Duration {
     Duration::from_millis(millis.unsigned_abs())
 }
 
-/// Builds a workload; false where there is none of that name.
-pub(super) fn build(
-    job: &mut Job,
-    workload: Workload,
-    records: u64,
-    total: Arc<Mutex<Tally>>,
-) -> bool {
-    let keys = workload.keys();
-    let source = job.source("synthetic", Synthetic { records, keys, parts: THREADS });
+/// Builds a workload.
+pub(super) fn build(job: &mut Job, workload: Workload, records: u64, ends: &Ends) {
+    let source = |job: &mut Job| {
+        let keys = workload.keys();
+        job.source("synthetic", Synthetic { records, keys, parts: THREADS, until: None })
+    };
+    let timed = |job: &mut Job| {
+        source(job).event_time(|r| Timestamp(r.at), Watermarks::ascending()).key_by(|r| r.key)
+    };
     match workload {
-        Workload::Chain => chain_program(&source, TallySink::new(total, add)),
+        Workload::Chain => {
+            let mapped = source(job).map(chain::first).filter(chain::keep).map(chain::second);
+            mapped.sink("out", TallySink::new(ends, add));
+        }
         Workload::Shuffle => {
             // A rekeyed identity: each record crosses the exchange and is counted by its key's
             // task.
-            let shuffled = source.key_by(|r| r.key).pass("shuffled");
-            shuffled.sink("out", TallySink::new(total, add));
+            let shuffled = source(job).key_by(|r| r.key).pass("shuffled");
+            shuffled.sink("out", TallySink::new(ends, add));
         }
         Workload::Sum | Workload::SumLarge => {
-            let sums = source.key_by(|r| r.key).scan("sums", 0i64, |sum, r: Rec| {
-                *sum += r.value;
-                Rec { value: *sum, ..r }
-            });
-            sums.sink("out", TallySink::new(total, add));
+            sums(&source(job)).sink("out", TallySink::new(ends, add));
         }
         Workload::Tumbling => {
-            let timed = source.event_time(|r| Timestamp(r.at), Watermarks::ascending());
-            let windows = timed.key_by(|r| r.key).window(Tumbling::of(ms(TUMBLING_MS)));
+            let windows = timed(job).window(Tumbling::of(ms(TUMBLING_MS)));
             let sums = windows.aggregate("sums", |r| r.value, Sum);
-            sums.sink("out", TallySink::new(total, add_window));
+            sums.sink("out", TallySink::new(ends, add_window));
         }
         Workload::Hop => {
-            let timed = source.event_time(|r| Timestamp(r.at), Watermarks::ascending());
-            let hop = Hop::of(ms(HOP_SIZE_MS), ms(HOP_SLIDE_MS));
-            let sums = timed.key_by(|r| r.key).window(hop).aggregate("sums", |r| r.value, Sum);
-            sums.sink("out", TallySink::new(total, add_window));
+            let windows = timed(job).window(Hop::of(ms(HOP_SIZE_MS), ms(HOP_SLIDE_MS)));
+            let sums = windows.aggregate("sums", |r| r.value, Sum);
+            sums.sink("out", TallySink::new(ends, add_window));
         }
-        _ => return false,
+        Workload::Q5 => nexmark::q5(job, Events::of(records), ends),
+        Workload::Q7 => nexmark::q7(job, Events::of(records), ends),
+        Workload::Q8 => nexmark::q8(job, Events::of(records), ends),
     }
-    true
 }
 
-fn chain_program(source: &Stream<Rec>, sink: impl Sink<Item = Rec>) {
-    source.map(chain::first).filter(chain::keep).map(chain::second).sink("out", sink);
+/// A running sum per key, put out for every record.
+pub(crate) fn sums(records: &Stream<Rec>) -> Stream<Rec> {
+    records.key_by(|r| r.key).scan("sums", 0i64, |sum, r: Rec| {
+        *sum += r.value;
+        Rec { value: *sum, ..r }
+    })
 }

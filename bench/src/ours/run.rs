@@ -1,10 +1,14 @@
 //! Runs a program: on the engine alone, or as the whole job with its coordinator and snapshots.
+//!
+//! Called by the registry for the workloads and by [`crate::costs`] for its cases. Invariant: a
+//! process runs one whole job at a time, for that one finds its ends in a static.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{anyhow, bail};
-use millstream_bench_stream::{Outcome, Stopwatch, THREADS, Tally, Workload};
+use anyhow::anyhow;
+use millstream_bench_stream::{Outcome, Stopwatch, THREADS, Workload};
 use millstream_dataflow::clock::SystemClock;
 use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::snapshot::Restore;
@@ -14,39 +18,71 @@ use millstream_protocol::job::{API_VERSION, KIND, Metadata, StreamJob};
 use millstream_protocol::time::GepDuration;
 use millstream_worker::embed::{Embedded, run_embedded};
 use millstream_worker::{FileStore, Program, Programs};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
 
+use super::ends::Ends;
 use super::programs::build;
 use crate::registry::Options;
 
-/// What the sinks of this process have counted. A child process runs one job.
-static TOTAL: Mutex<Option<Arc<Mutex<Tally>>>> = Mutex::new(None);
+/// How often a workload that says so takes a snapshot.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The ends of the whole job that runs in this process.
+static ENDS: Mutex<Option<Ends>> = Mutex::new(None);
 
 /// Runs a workload over so many records.
 pub fn run(workload: Workload, records: u64, options: &Options) -> anyhow::Result<Outcome> {
-    let total = Arc::new(Mutex::new(Tally::default()));
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let watch = Stopwatch::start();
-    let done = if options.snapshots {
-        *TOTAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(total.clone());
-        let folder = std::env::temp_dir().join(format!("millstream-bench-{}", std::process::id()));
-        let done = runtime.block_on(whole_job(workload, records, &folder));
-        let _ = std::fs::remove_dir_all(&folder);
-        done
+    let ends = Ends::new(watch);
+    if options.snapshots {
+        let args = [("workload", workload.to_string()), ("records", records.to_string())];
+        let args = args.map(|(name, value)| (name.to_owned(), value)).into();
+        let whole = Whole { build: program, args, interval: SNAPSHOT_INTERVAL };
+        whole_job(whole, &ends)?;
     } else {
-        let mut job = Job::new(millstream_dataflow::JobSettings::default());
-        if !build(&mut job, workload, records, total.clone()) {
-            bail!("{workload} is not written yet");
-        }
-        runtime.block_on(to_the_end(&job))
-    };
-    done.map_err(|error| anyhow!("{error:?}"))?;
-    let tally = *total.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(watch.stop(workload, records, tally))
+        engine_alone(|job| build(job, workload, records, &ends))?;
+    }
+    let counted = ends.counted();
+    let outcome = watch.stop(workload, records, counted.tally);
+    // Where nothing comes out the end is the end of the job.
+    let seconds = if counted.tally.records > 0 { counted.last_seconds } else { outcome.seconds };
+    Ok(Outcome { seconds, ..outcome })
 }
 
-/// The engine alone.
-async fn to_the_end(job: &Job) -> millstream_dataflow::Result<()> {
+fn program(job: &mut Job) -> millstream_dataflow::Result<()> {
+    let (workload, records) = (job.args().parse("workload")?, job.args().parse("records")?);
+    build(job, workload, records, &own_ends()?);
+    Ok(())
+}
+
+/// What the program of the whole job reads from and writes to.
+pub(crate) fn own_ends() -> millstream_dataflow::Result<Ends> {
+    let ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    ends.ok_or_else(|| Error::bug("the ends of the job are not set"))
+}
+
+/// Runs a program to its end on the engine alone.
+pub(crate) fn engine_alone(build: impl FnOnce(&mut Job)) -> anyhow::Result<()> {
+    let mut job = Job::new(millstream_dataflow::JobSettings::default());
+    build(&mut job);
+    let done = runtime()?.block_on(async {
+        let (engine, mut events) = deploy(&job)?;
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Restored => engine.start(),
+                Event::Ended => return Ok(()),
+                Event::Failed(error) => return Err(error),
+                Event::Share(..) => {}
+            }
+        }
+        Ok(())
+    });
+    done.map_err(|error: Error| anyhow!("{error:?}"))
+}
+
+/// Makes an engine of a program.
+pub(crate) fn deploy(job: &Job) -> millstream_dataflow::Result<(Engine, mpsc::Receiver<Event>)> {
     let deployment = Deployment {
         run: Run(1),
         job: "bench/job".into(),
@@ -55,51 +91,41 @@ async fn to_the_end(job: &Job) -> millstream_dataflow::Result<()> {
         restore: Restore::default(),
         clock: Arc::new(SystemClock::new()),
     };
-    let (engine, mut events) = Engine::deploy(job, deployment)?;
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Restored => engine.start(),
-            Event::Ended => return Ok(()),
-            Event::Failed(error) => return Err(error),
-            Event::Share(..) => {}
-        }
-    }
-    Ok(())
+    Engine::deploy(job, deployment)
 }
 
-fn program(job: &mut Job) -> millstream_dataflow::Result<()> {
-    let workload: Workload = job.args().parse("workload")?;
-    let records = job.args().parse("records")?;
-    let total = TOTAL.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let total = total.ok_or_else(|| Error::bug("the tally is not set"))?;
-    if build(job, workload, records, total) {
-        Ok(())
-    } else {
-        Err(Error::invalid(format!("{workload} is not written yet")))
-    }
+/// What waits for disks and timers beside the engine threads.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
-/// The job as `millstream-worker run` runs it, with a snapshot every second to a local disk.
-async fn whole_job(
-    workload: Workload,
-    records: u64,
-    folder: &Path,
-) -> millstream_dataflow::Result<()> {
+/// A job as `millstream-worker run` runs it, with snapshots to a local disk.
+pub(crate) struct Whole {
+    pub(crate) build: fn(&mut Job) -> millstream_dataflow::Result<()>,
+    pub(crate) args: BTreeMap<String, String>,
+    pub(crate) interval: Duration,
+}
+
+/// Runs a whole job to its end. Returns the epoch of the last snapshot, 0 for none.
+pub(crate) fn whole_job(whole: Whole, ends: &Ends) -> anyhow::Result<u64> {
+    *ENDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends.clone());
+    let folder = TempDir::with_prefix("millstream-bench-")?;
     let mut job = StreamJob {
         api_version: API_VERSION.into(),
         kind: KIND.into(),
         metadata: Metadata { name: "bench".into(), ..Metadata::default() },
         ..StreamJob::default()
     };
-    let args = [("workload", workload.to_string()), ("records", records.to_string())];
-    job.spec.program.args = args.map(|(name, value)| (name.to_owned(), value)).into();
-    job.spec.snapshots.store = format!("file://{}", folder.display());
-    job.spec.snapshots.interval = GepDuration::from_secs(1);
+    job.spec.program.args = whole.args;
+    job.spec.snapshots.store = format!("file://{}", folder.path().display());
+    job.spec.snapshots.interval = GepDuration(whole.interval);
     let embedded = Embedded {
-        programs: Programs::new(&[Program { name: "bench", build: program }]),
+        programs: Programs::new(&[Program { name: "bench", build: whole.build }]),
         job,
         threads: THREADS as u32,
-        store: Arc::new(FileStore::new(folder.to_owned())),
+        store: Arc::new(FileStore::new(folder.path().to_owned())),
     };
-    run_embedded(embedded).await.map(|_| ())
+    let status = runtime()?.block_on(run_embedded(embedded));
+    let status = status.map_err(|error| anyhow!("{error:?}"))?;
+    Ok(status.last_snapshot.map_or(0, |snapshot| snapshot.epoch.0))
 }

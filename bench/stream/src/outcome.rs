@@ -4,11 +4,11 @@
 //! output record is counted; the runner of `millstream-bench` reads it. Invariant: times and memory
 //! are read in the process that did the work.
 
-use std::fs;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::{peak_rss_bytes, process_cpu_seconds};
 use crate::tally::Tally;
 use crate::workload::Workload;
 
@@ -68,7 +68,7 @@ impl Outcome {
 }
 
 /// Measures one run.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     wall: Instant,
     cpu_seconds: f64,
@@ -78,11 +78,21 @@ impl Stopwatch {
     /// Starts now.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     pub fn start() -> Self {
-        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
+        Self { wall: Instant::now(), cpu_seconds: process_cpu_seconds() }
+    }
+
+    /// Wall time so far, in seconds.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub fn seconds(&self) -> f64 {
+        self.wall.elapsed().as_secs_f64()
+    }
+
+    /// User and system time of the whole process so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        process_cpu_seconds() - self.cpu_seconds
     }
 
     /// Stops, and puts the result together.
-    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     pub fn stop(self, workload: Workload, records_in: u64, output: Tally) -> Outcome {
         Outcome {
             workload,
@@ -91,36 +101,11 @@ impl Stopwatch {
             checksum: format!("{:016x}", output.checksum),
             value_sum: output.value_sum,
             agreement: Agreement::Exact,
-            seconds: self.wall.elapsed().as_secs_f64(),
-            cpu_seconds: cpu_seconds() - self.cpu_seconds,
+            seconds: self.seconds(),
+            cpu_seconds: self.cpu_seconds(),
             peak_rss_bytes: peak_rss_bytes(),
         }
     }
-}
-
-/// User and system time of this process so far.
-fn cpu_seconds() -> f64 {
-    // SAFETY: all-zero is a value of this plain C struct, and getrusage writes only into it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    };
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
-}
-
-/// The high-water mark of this process's memory, 0 where the kernel does not say.
-///
-/// Not `ru_maxrss`: that one is inherited from the parent over fork and exec.
-fn peak_rss_bytes() -> u64 {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        })
-        .map_or(0, |kib| kib * 1024)
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ impl Part {
     /// Part `part` of `parts` of a stream of `records` records over `keys` keys.
     pub fn new(part: usize, parts: usize, records: u64, keys: u64) -> Self {
         assert!(KEY_CLASSES.is_multiple_of(parts as u64), "parts must divide {KEY_CLASSES}");
+        Self::sharing_keys(part, parts, records, keys)
+    }
+
+    /// The same for any number of parts: the records of a key may come from several, in any order.
+    pub fn sharing_keys(part: usize, parts: usize, records: u64, keys: u64) -> Self {
         assert!(keys.is_multiple_of(KEY_CLASSES), "keys must be a multiple of {KEY_CLASSES}");
         Self { next: part as u64, step: parts as u64, end: records, keys }
     }

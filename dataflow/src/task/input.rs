@@ -1,6 +1,7 @@
 //! [`InputTask`]: a task that reads from other tasks. Takes events, aligns their marks, drives its
 //! chain.
 
+use super::probe::Work;
 use super::{Control, Node, Stage, Step, Task, TaskEvent, Turn};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -120,7 +121,9 @@ impl InputTask {
             self.head.control().end(step)?;
         }
         if let Some(barrier) = self.align.aligned() {
+            let since = step.meter.now();
             self.head.control().barrier(step, barrier)?;
+            step.meter.spent(Work::Barrier, since);
         }
         Ok(())
     }
@@ -135,6 +138,7 @@ impl Task for InputTask {
         self.settle_marks(step)?;
         let mut events = 0;
         while events < STEP_EVENTS && step.may_go_on() {
+            step.meter.lap();
             let Some((input, event)) = self.receive() else { break };
             events += 1;
             self.handle(step, input, event)?;

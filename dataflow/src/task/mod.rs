@@ -8,6 +8,7 @@ mod doorbell;
 mod info;
 mod input;
 mod node;
+pub mod probe;
 mod source;
 mod stage;
 mod step;

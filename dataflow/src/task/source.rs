@@ -281,6 +281,7 @@ impl<S: Source> Task for SourceTask<S> {
             if !step.may_go_on() || self.finished || step.now < self.poll_at {
                 break;
             }
+            step.meter.lap();
             let more = self.poll_reader(step)?;
             moved |= more;
             if step.may_go_on() {

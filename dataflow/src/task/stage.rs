@@ -7,6 +7,7 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::key_group::KeyGroupRange;
 
 use super::info::count;
+use super::probe::Work;
 use super::{Barrier, BoxNode, Control, Node, Step, TaskInfo};
 use crate::batch::Batch;
 use crate::error::{Error, Kind, Result};
@@ -211,7 +212,9 @@ impl<P: Operator> Control for Stage<P> {
             step.unfinished |= progress == Progress::More;
         }
         if let Some(captures) = self.captures.as_mut().filter(|captures| captures.is_under_way()) {
+            let since = step.meter.now();
             captures.poll(step, self.operator.states());
+            step.meter.spent(Work::Capture, since);
         }
         if advancing { Ok(()) } else { self.both(step, |node, step| node.poll(step)) }
     }

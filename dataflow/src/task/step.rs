@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::probe::Meter;
 use crate::snapshot::Encoder;
 use crate::time::Timestamp;
 
@@ -24,6 +25,7 @@ pub struct Step {
     /// The operator whose code runs now: whom to name when it panics.
     pub(crate) operator: Option<Arc<str>>,
     pub(crate) encoder: Encoder,
+    pub(super) meter: Meter,
 }
 
 impl Step {
@@ -37,6 +39,7 @@ impl Step {
             wake_at: Timestamp::MAX,
             operator: None,
             encoder,
+            meter: Meter::of_process(),
         }
     }
 
@@ -48,6 +51,7 @@ impl Step {
         self.unfinished = false;
         self.capturing = false;
         self.wake_at = Timestamp::MAX;
+        self.meter.begin();
     }
 
     pub(crate) fn wake_by(&mut self, time: Timestamp) {

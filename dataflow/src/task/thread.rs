@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+use super::probe::Work;
 use super::{Doorbell, Step, Task, TaskEvent, TaskInfo, Turn};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -64,6 +65,7 @@ impl Loop {
         if let Err(error) = self.try_run(&mut step, restore, report) {
             report(Report::Failed(error));
         }
+        step.meter.spent(Work::Thread, 0);
     }
 
     fn try_run(
@@ -110,6 +112,7 @@ impl Loop {
                         step.begin(self.clock.now());
                         let Running { task, info } = running;
                         guarded(step, info, |step| task.on_event(step, event))?;
+                        step.meter.lap();
                     }
                 }
                 Ok(Command::Start) => return Err(Error::bug("a thread was started twice")),
@@ -127,6 +130,7 @@ impl Loop {
             step.begin(self.clock.now());
             let Running { task, info } = running;
             let turn = guarded(step, info, |step| task.step(step))?;
+            step.meter.lap();
             moved |= turn.moved;
             wake_at = wake_at.min(turn.wake_at);
             note_time(info, turn, self.clock.monotonic_ns().saturating_sub(before));
