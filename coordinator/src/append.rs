@@ -61,7 +61,7 @@ impl Append {
         let mut append = Self {
             seq,
             nonce,
-            text: entry.to_text(),
+            text: entry.to_text(&ctx.config.prefix, seq),
             worker: ctx.leader(),
             step: Step::Paused { until: ctx.now },
             give_up_at: ctx.now.after(GIVE_UP_AFTER),

@@ -69,7 +69,7 @@ async fn read(prefix: &JobPrefix) -> Result<Log> {
     if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
-    let history = History::read(&entries, &committed)
+    let history = History::read(prefix, &entries, &committed)
         .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
     let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
     Ok(Log { store, manifests, committed })

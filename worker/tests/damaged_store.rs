@@ -239,3 +239,53 @@ fn a_whole_store_verifies_and_a_job_with_a_damaged_log_can_be_removed() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(place.objects("counts").is_empty());
 }
+
+/// Every kind of change, at bytes all over the newest manifest: a bit that flips where text stays
+/// text, and a digit or letter that becomes another one.
+#[test]
+fn no_changed_byte_of_the_newest_manifest_is_restored() {
+    let (place, whole) = stopped();
+    let bytes = &whole[LOG[3]];
+    let job = job(&place);
+    let path = place.path("state/default/counts").join(LOG[3]);
+    let reason = format!("error: {}: entry does not ", uri(&place, LOG[3]));
+    for (turn, at) in (0..bytes.len()).step_by(bytes.len().div_ceil(200)).enumerate() {
+        let mut changed = bytes.clone();
+        changed[at] ^= [1, 2, 4, 16][turn % 4];
+        fs::write(&path, &changed).unwrap();
+        let ran = place.run(&["snapshots", "verify", &job]);
+        assert!(matches!(ran.code, Some(1 | 2)) && ran.out.is_empty(), "{at}: {ran:?}");
+        // Within what stands before the checksum, the reason may be the version that it names.
+        assert!(at < 16 || ran.err.starts_with(&reason), "{at}: {ran:?}");
+        if turn % 40 == 0 {
+            let ran = place.run(RUN);
+            assert_eq!(ran.code, Some(1), "{at}: {ran:?}");
+        }
+    }
+    let mut found = place.objects("counts");
+    found.insert(LOG[3].to_owned(), bytes.clone());
+    assert_eq!(found, whole, "nothing else has changed");
+}
+
+#[test]
+fn an_entry_that_lies_in_another_place_is_named() {
+    let (place, whole) = stopped();
+    place.write(&format!("state/default/counts/{}", LOG[3]), &whole[LOG[1]]);
+    let before = place.objects("counts");
+    let reason = |object: &str, slot: u64, job: &str| {
+        format!(
+            "{object}: entry belongs in slot {slot} of job {job}, and was copied here: bring the \
+             right object back from a backup"
+        )
+    };
+    let other_slot = reason(&uri(&place, LOG[3]), 2, "default/counts");
+    refused(&place, &before, false, &other_slot);
+
+    for (name, bytes) in &whole {
+        place.write(&format!("state/other/counts/{name}"), bytes);
+    }
+    let other = format!("file://{}", place.path("state/other/counts").display());
+    place
+        .run(&["snapshots", "verify", &other])
+        .refused(1, &reason(&format!("{other}/{}", LOG[0]), 1, "default/counts"));
+}
