@@ -289,3 +289,33 @@ fn an_entry_that_lies_in_another_place_is_named() {
         .run(&["snapshots", "verify", &other])
         .refused(1, &reason(&format!("{other}/{}", LOG[0]), 1, "default/counts"));
 }
+
+#[test]
+fn only_a_job_is_removed_and_of_its_place_only_what_is_its_own() {
+    let (place, whole) = stopped();
+    place.write("thesis/chapters/one.txt", "a life's work");
+    place.write("state/default/counts/notes.txt", "mine");
+    place.write("state/default/counts/log/readme.json", "mine");
+    place.write("log/00000000000000000001.json", "{}");
+    for innocent in ["thesis", "thesis/chapters", "state", "state/default", "."] {
+        let ran = place.run(&["snapshots", "delete", &format!("file://{innocent}"), "--yes"]);
+        assert_eq!(ran.code, Some(2), "{innocent}: {ran:?}");
+    }
+    let entry = uri(&place, LOG[3]);
+    let ran = place.run(&["snapshots", "delete", &entry, "--yes"]);
+    assert!(ran.code == Some(2) && ran.err.contains("is one snapshot"), "{ran:?}");
+    assert!(place.path("job.yaml").exists());
+    assert!(place.path("thesis/chapters/one.txt").exists());
+    assert_eq!(place.objects("counts").len(), whole.len() + 2);
+
+    let ran = place.run(&["snapshots", "delete", &job(&place), "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let expected = format!(
+        "removed {} objects of {}/; 2 other files there are left\n",
+        whole.len(),
+        job(&place)
+    );
+    assert_eq!(ran.out, expected);
+    let left: Vec<_> = place.objects("counts").into_keys().collect();
+    assert_eq!(left, ["log/readme.json", "notes.txt"]);
+}
