@@ -135,7 +135,9 @@ impl Append {
             AppendOutcome::Created => return Progress::Done,
             AppendOutcome::Exists(text) => return self.compare(text),
             AppendOutcome::Unknown(_) => self.look(ctx),
-            AppendOutcome::Failed(failure) if failure.kind == ErrorKind::Invalid => {
+            AppendOutcome::Failed(failure)
+                if matches!(failure.kind, ErrorKind::Invalid | ErrorKind::Corrupt) =>
+            {
                 return Progress::GaveUp(failure.clone());
             }
             // An earlier attempt may have succeeded all the same, so nothing but the slot can tell.

@@ -319,3 +319,20 @@ fn only_a_job_is_removed_and_of_its_place_only_what_is_its_own() {
     let left: Vec<_> = place.objects("counts").into_keys().collect();
     assert_eq!(left, ["log/readme.json", "notes.txt"]);
 }
+
+/// The stop takes a snapshot, which has nothing left to stand behind.
+#[test]
+fn a_store_that_is_emptied_under_a_running_job_is_noticed() {
+    let place = Place::new(Path::new(env!("CARGO_BIN_EXE_millstream-worker")), JOB);
+    let state = place.path("state");
+    let empty = || fs::remove_dir_all(&state).unwrap();
+    let ran = place.run_until_then("starts from an empty state", RUN, empty);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let reason = format!(
+        "error: counts: the log's entry 1 is gone: {} was deleted while the job runs; restore the \
+         object, or start the job anew\n",
+        uri(&place, LOG[0])
+    );
+    assert!(ran.err.ends_with(&reason), "{ran:?}");
+    assert!(!place.objects("counts").contains_key(LOG[1]));
+}

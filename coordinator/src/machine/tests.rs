@@ -409,6 +409,11 @@ fn an_append_that_can_never_succeed_ends_the_job() {
     let failure = Failure::new(ErrorKind::Invalid, "not a directory");
     rig.appended(&append, AppendOutcome::Failed(failure.clone()));
     assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
+    let mut rig = Rig::at_barrier(1);
+    let (_, _, append) = rig.append();
+    let failure = Failure::new(ErrorKind::Corrupt, "the entry before it is gone");
+    rig.appended(&append, AppendOutcome::Failed(failure.clone()));
+    assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
 }
 
 #[test]
