@@ -34,11 +34,7 @@ pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
     let kept = history.kept(count);
     let mut retention = Retention::default();
     for (seq, manifest) in history.manifests().filter(|(seq, _)| !kept.contains(seq)) {
-        let tombstone = Tombstone {
-            run: manifest.run,
-            epoch: manifest.epoch,
-            at: now,
-        };
+        let tombstone = Tombstone { run: manifest.run, epoch: manifest.epoch, at: now };
         retention.tombstones.push((seq, Entry::Tombstone(tombstone)));
         retention.delete.extend(manifest.objects().map(str::to_owned));
         if history.is_committed(seq) {

@@ -186,9 +186,8 @@ async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
     }
     if !is_job {
         return Err(Error::invalid(format!(
-            "there is no job at {prefix}: {}{} holds no entry of a log that can be read, so \
+            "there is no job at {prefix}: {prefix}{} holds no entry of a log that can be read, so \
              nothing is removed",
-            prefix,
             Name::LOG
         )));
     }
