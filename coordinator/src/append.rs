@@ -61,7 +61,7 @@ impl Append {
         let mut append = Self {
             seq,
             nonce,
-            text: entry.to_text(),
+            text: entry.to_text(&ctx.config.prefix, seq),
             worker: ctx.leader(),
             step: Step::Paused { until: ctx.now },
             give_up_at: ctx.now.after(GIVE_UP_AFTER),
@@ -135,7 +135,9 @@ impl Append {
             AppendOutcome::Created => return Progress::Done,
             AppendOutcome::Exists(text) => return self.compare(text),
             AppendOutcome::Unknown(_) => self.look(ctx),
-            AppendOutcome::Failed(failure) if failure.kind == ErrorKind::Invalid => {
+            AppendOutcome::Failed(failure)
+                if matches!(failure.kind, ErrorKind::Invalid | ErrorKind::Corrupt) =>
+            {
                 return Progress::GaveUp(failure.clone());
             }
             // An earlier attempt may have succeeded all the same, so nothing but the slot can tell.

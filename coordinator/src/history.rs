@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
 use millstream_protocol::log::{self, Claim, Entry, Manifest};
-use millstream_protocol::path::Name;
+use millstream_protocol::path::{JobPrefix, Name};
 
 /// How many of the last claims keep their base: that of the last one is what a restart needs, that
 /// of the one before is a margin.
@@ -23,16 +23,24 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the log from its bytes. An entry that does not read, a gap, and a mark behind the end
-    /// are `Corrupt`: nothing is guessed. Messages name objects relative to the job's prefix.
-    pub fn read(texts: &[(Seq, String)], committed: &[Seq]) -> Result<Self, Failure> {
+    /// Reads a job's log from its bytes. An entry that does not read or belongs elsewhere, a gap,
+    /// and a mark behind the end are `Corrupt`: nothing is guessed. Messages name objects relative
+    /// to the job's prefix.
+    pub fn read(
+        job: &JobPrefix,
+        texts: &[(Seq, String)],
+        committed: &[Seq],
+    ) -> Result<Self, Failure> {
         let mut history =
             Self { entries: BTreeMap::new(), committed: committed.iter().copied().collect() };
         for (seq, text) in texts {
-            let entry = Entry::parse(text).map_err(|error| {
+            let entry = Entry::parse(text, job, *seq).map_err(|error| {
                 let kind = match error {
-                    log::Error::Newer { .. } => ErrorKind::Invalid,
-                    log::Error::Malformed { .. } => ErrorKind::Corrupt,
+                    log::Error::Newer { .. } | log::Error::Older { .. } => ErrorKind::Invalid,
+                    log::Error::Damaged
+                    | log::Error::Elsewhere { .. }
+                    | log::Error::Malformed { .. }
+                    | log::Error::Incomplete { .. } => ErrorKind::Corrupt,
                 };
                 Failure::new(kind, format!("{}: {error}", Name::Log(*seq)))
             })?;
@@ -156,6 +164,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::testing::entries::{claim, manifest, tombstone};
+    use crate::testing::host::prefix;
 
     #[test]
     fn restorable_follows_the_claims() {
@@ -190,20 +199,21 @@ mod tests {
 
     #[test]
     fn a_gap_and_garbage_are_corrupt_and_named() {
-        let text = claim(1, None).to_text();
-        let gap = [(Seq(1), text.clone()), (Seq(3), text.clone())];
-        let failure = History::read(&gap, &[]).unwrap_err();
+        let job = prefix();
+        let text = |seq| claim(1, None).to_text(&job, Seq(seq));
+        let gap = [(Seq(1), text(1)), (Seq(3), text(3))];
+        let failure = History::read(&job, &gap, &[]).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Corrupt);
         assert!(failure.message.contains("log/00000000000000000002.json is missing"));
-        let garbage = [(Seq(1), text.clone()), (Seq(2), "{".to_owned())];
-        let failure = History::read(&garbage, &[]).unwrap_err();
+        let garbage = [(Seq(1), text(1)), (Seq(2), "{".to_owned())];
+        let failure = History::read(&job, &garbage, &[]).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Corrupt);
         assert!(failure.message.contains("log/00000000000000000002.json"));
-        let failure = History::read(&[(Seq(1), text.clone())], &[Seq(2)]).unwrap_err();
+        let failure = History::read(&job, &[(Seq(1), text(1))], &[Seq(2)]).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Corrupt, "a mark outlives no entry");
         assert!(failure.message.contains("log/00000000000000000002.json is missing"));
         let newer = [(Seq(1), r#"{"version":99}"#.to_owned())];
-        assert_eq!(History::read(&newer, &[]).unwrap_err().kind, ErrorKind::Invalid);
-        assert_eq!(History::read(&[(Seq(1), text)], &[]).unwrap().last(), Seq(1));
+        assert_eq!(History::read(&job, &newer, &[]).unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(History::read(&job, &[(Seq(1), text(1))], &[]).unwrap().last(), Seq(1));
     }
 }

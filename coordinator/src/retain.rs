@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use millstream_protocol::id::{Epoch, Run, Seq};
-use millstream_protocol::log::{Entry, FORMAT_VERSION, Manifest, Tombstone};
+use millstream_protocol::log::{Entry, Manifest, Tombstone};
 use millstream_protocol::path::Name;
 use millstream_protocol::time::Timestamp;
 
@@ -34,12 +34,7 @@ pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
     let kept = history.kept(count);
     let mut retention = Retention::default();
     for (seq, manifest) in history.manifests().filter(|(seq, _)| !kept.contains(seq)) {
-        let tombstone = Tombstone {
-            version: FORMAT_VERSION,
-            run: manifest.run,
-            epoch: manifest.epoch,
-            at: now,
-        };
+        let tombstone = Tombstone { run: manifest.run, epoch: manifest.epoch, at: now };
         retention.tombstones.push((seq, Entry::Tombstone(tombstone)));
         retention.delete.extend(manifest.objects().map(str::to_owned));
         if history.is_committed(seq) {

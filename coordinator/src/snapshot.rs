@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Seq, WorkerIndex};
-use millstream_protocol::log::{Entry, FORMAT_VERSION, Manifest};
+use millstream_protocol::log::{Entry, Manifest};
 use millstream_protocol::session::{Command, Report, Retain};
 use millstream_protocol::share::{Cut, Previous, TaskShare, extend};
 use millstream_protocol::time::{GepDuration, Timestamp};
@@ -181,7 +181,6 @@ impl Snapshot {
         let data = shares.iter().filter_map(|share| share.data.as_ref());
         self.new_bytes = data.map(|data| data.length).sum();
         let manifest = Manifest {
-            version: FORMAT_VERSION,
             nonce: nonce.clone(),
             run: self.run,
             epoch: self.epoch,
@@ -339,10 +338,11 @@ impl Snapshot {
         if retention.is_empty() {
             return Progress::Done;
         }
-        let texts = retention.tombstones.iter().map(|(seq, entry)| (*seq, entry.to_text()));
+        let text = |(seq, entry): &(Seq, Entry)| (*seq, entry.to_text(&ctx.config.prefix, *seq));
+        let tombstones = retention.tombstones.iter().map(text).collect();
         let retain = Retain {
             guard: ctx.reign().last.next(),
-            tombstones: texts.collect(),
+            tombstones,
             delete: retention.delete.iter().cloned().collect(),
         };
         ctx.send(ctx.leader(), Command::Retain(retain));

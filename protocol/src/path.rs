@@ -160,6 +160,11 @@ impl JobPrefix {
         &self.job
     }
 
+    /// `<namespace>/<job>`: which job it is, wherever its store lies.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.job)
+    }
+
     /// The place below the store's root, with a slash at its end: `<namespace>/<job>/`. What a
     /// store that is opened at its root prepends to a [`Name`].
     pub fn within_store(&self) -> String {

@@ -7,6 +7,7 @@ use crate::id::OperatorId;
 
 /// What of a program travels between processes. Every worker builds the same one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The operators, upstream before downstream.
     pub operators: Vec<PlanOperator>,
@@ -16,6 +17,7 @@ pub struct Plan {
 
 /// One node of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlanOperator {
     /// The id that names its state.
     pub id: OperatorId,
@@ -36,6 +38,7 @@ pub struct PlanOperator {
 
 /// A state can be made of what an earlier version of the program stored under its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StateMigration {
     /// The state's name within the operator.
     pub state: String,
@@ -67,6 +70,7 @@ pub enum Guarantee {
 
 /// One edge of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlanEdge {
     /// The operator that sends.
     pub from: OperatorId,
@@ -95,6 +99,7 @@ pub enum EdgeKind {
 /// A declared state: its name within the operator, what kind of state it is, and the shape of what
 /// it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StateSchema {
     /// The name within the operator.
     pub name: String,

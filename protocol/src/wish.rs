@@ -13,7 +13,7 @@ use crate::validate::Problem;
 /// What a start is to begin with, as the log records it. A spec's `restore` becomes one by
 /// [`Wish::of`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "from", rename_all = "camelCase")]
+#[serde(tag = "from", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Wish {
     /// The newest snapshot of the current history.
     #[default]

@@ -16,5 +16,8 @@ struct Files;
 #[doc = include_str!("../../docs/reference/joins.md")]
 struct Joins;
 
+#[doc = include_str!("../../docs/reference/operators.md")]
+struct Operators;
+
 #[doc = include_str!("../../docs/reference/sources.md")]
 struct Sources;

@@ -98,6 +98,9 @@ async fn read_entry(store: &dyn Store, seq: Seq) -> Result<Option<String>> {
 }
 
 async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
+    if let Err(outcome) = follows(store, seq).await {
+        return outcome;
+    }
     match store.create(&Name::Log(seq).to_string(), text.as_bytes()).await {
         Ok(Put::Created) => AppendOutcome::Created,
         Ok(Put::Exists) => match read_entry(store, seq).await {
@@ -111,6 +114,31 @@ async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
             // It is tried again, for minutes: whoever waits must see why.
             tracing::warn!("log entry {seq}: {error}");
             AppendOutcome::Unknown(error.to_string())
+        }
+    }
+}
+
+/// Checks that the entry before this slot is still there: behind a gap, no restart would find what
+/// was appended. A store that is emptied under a running job is noticed by that.
+async fn follows(store: &dyn Store, seq: Seq) -> Result<(), AppendOutcome> {
+    let Some(before) = seq.0.checked_sub(1).filter(|before| *before > 0).map(Seq) else {
+        return Ok(());
+    };
+    let name = Name::Log(before).to_string();
+    match store.read(&name).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(AppendOutcome::Failed(Failure::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the log's entry {before} is gone: {}/{name} was deleted while the job runs; \
+                 restore the object, or start the job anew",
+                store.describe()
+            ),
+        ))),
+        Err(error) if error.kind() == Kind::Invalid => Err(AppendOutcome::Failed(failure(&error))),
+        Err(error) => {
+            tracing::warn!("log entry {before}: {error}");
+            Err(AppendOutcome::Failed(failure(&error)))
         }
     }
 }
@@ -133,5 +161,25 @@ async fn retain_objects(store: &dyn Store, retain: Retain) -> Result<(), Failure
             Err(Failure::new(ErrorKind::Fenced, message))
         }
         Err(error) => Err(failure(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn nothing_is_appended_behind_a_gap() {
+        let store = MemoryStore::default();
+        assert_eq!(append(&store, Seq(1), "one").await, AppendOutcome::Created);
+        assert_eq!(append(&store, Seq(2), "two").await, AppendOutcome::Created);
+        store.delete(&Name::Log(Seq(2)).to_string()).await.unwrap();
+        let AppendOutcome::Failed(failure) = append(&store, Seq(3), "three").await else {
+            panic!("it must fail");
+        };
+        assert_eq!(failure.kind, ErrorKind::Corrupt);
+        assert!(failure.message.starts_with("the log's entry 2 is gone: "), "{failure}");
+        assert_eq!(store.list(Name::LOG, "").await.unwrap().len(), 1);
     }
 }

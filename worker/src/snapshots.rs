@@ -8,8 +8,8 @@ use millstream_coordinator::history::History;
 use millstream_dataflow::snapshot::{Store, share};
 use millstream_dataflow::{Error, Result, Timestamp};
 use millstream_protocol::id::Seq;
-use millstream_protocol::log::Manifest;
-use millstream_protocol::path::JobPrefix;
+use millstream_protocol::log::{Entry, Manifest};
+use millstream_protocol::path::{JobPrefix, Name};
 
 use crate::cli::Snapshots;
 use crate::config::absolute_store;
@@ -87,7 +87,7 @@ async fn read(Job { prefix, store, .. }: &Job) -> Result<Log> {
     if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
-    let history = History::read(&entries, &committed)
+    let history = History::read(prefix, &entries, &committed)
         .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
     let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
     Ok(Log { manifests, committed })
@@ -174,21 +174,65 @@ async fn verify(job: &Job, seq: Seq, manifest: &Manifest) -> Result<String> {
     Ok(format!("{} is whole: {parts} parts, {bytes} bytes\n", job.prefix.snapshot_uri(seq)))
 }
 
-async fn delete(Job { prefix, store, .. }: &Job, yes: bool) -> Result<String> {
-    // Not read: a job whose log is damaged must be removable too.
-    let names = store.list("", "").await?;
-    if names.is_empty() {
-        return Err(Error::invalid(format!("there is no job at {prefix}")));
+/// What is to be removed of a job's place.
+struct Own {
+    names: Vec<String>,
+    /// How many other files lie there.
+    others: usize,
+}
+
+/// Tells the objects of a job from what else lies in its place.
+///
+/// # Errors
+/// Where no entry of a log is there: the place is no job's.
+async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
+    let is_own = |name: &String| name.parse::<Name>().is_ok();
+    let log = store.list(Name::LOG, "").await?;
+    // Not the whole log: a job whose log is damaged must be removable too.
+    let mut is_job = false;
+    for name in log.iter().filter(|name| is_own(name)) {
+        let bytes = store.read(name).await?.unwrap_or_default();
+        if str::from_utf8(&bytes).is_ok_and(Entry::is_any) {
+            is_job = true;
+            break;
+        }
     }
+    if !is_job {
+        return Err(Error::invalid(format!(
+            "there is no job at {prefix}: {prefix}{} holds no entry of a log that can be read, so \
+             nothing is removed",
+            Name::LOG
+        )));
+    }
+    let all = store.list("", "").await?;
+    let (names, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
+    Ok(Own { names, others: others.len() })
+}
+
+async fn delete(Job { prefix, seq, store }: &Job, yes: bool) -> Result<String> {
+    if let Some(seq) = seq {
+        return Err(Error::invalid(format!(
+            "{} is one snapshot, and delete removes a job: name its place, {prefix}",
+            prefix.snapshot_uri(*seq)
+        )));
+    }
+    let Own { names, others } = own(prefix, &**store).await?;
+    let left = match others {
+        0 => String::new(),
+        1 => "; 1 other file there is left".to_owned(),
+        _ => format!("; {others} other files there are left"),
+    };
     if !yes {
         return Err(Error::invalid(format!(
             "this would remove all {} objects of {prefix}, also the log that keeps two runs of \
-             the job apart: make sure that it is not running, and add --yes",
+             the job apart: make sure that it is not running, and add --yes{left}",
             names.len()
         )));
     }
-    for name in &names {
+    // The log goes last: a removal that was broken off can be begun again.
+    let (log, rest): (Vec<_>, Vec<_>) = names.iter().partition(|it| it.starts_with(Name::LOG));
+    for name in rest.into_iter().chain(log) {
         store.delete(name).await?;
     }
-    Ok(format!("removed {} objects of {prefix}\n", names.len()))
+    Ok(format!("removed {} objects of {prefix}{left}\n", names.len()))
 }

@@ -239,3 +239,100 @@ fn a_whole_store_verifies_and_a_job_with_a_damaged_log_can_be_removed() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(place.objects("counts").is_empty());
 }
+
+/// Every kind of change, at bytes all over the newest manifest: a bit that flips where text stays
+/// text, and a digit or letter that becomes another one.
+#[test]
+fn no_changed_byte_of_the_newest_manifest_is_restored() {
+    let (place, whole) = stopped();
+    let bytes = &whole[LOG[3]];
+    let job = job(&place);
+    let path = place.path("state/default/counts").join(LOG[3]);
+    let reason = format!("error: {}: entry does not ", uri(&place, LOG[3]));
+    for (turn, at) in (0..bytes.len()).step_by(bytes.len().div_ceil(200)).enumerate() {
+        let mut changed = bytes.clone();
+        changed[at] ^= [1, 2, 4, 16][turn % 4];
+        fs::write(&path, &changed).unwrap();
+        let ran = place.run(&["snapshots", "verify", &job]);
+        assert!(matches!(ran.code, Some(1 | 2)) && ran.out.is_empty(), "{at}: {ran:?}");
+        // Within what stands before the checksum, the reason may be the version that it names.
+        assert!(at < 16 || ran.err.starts_with(&reason), "{at}: {ran:?}");
+        if turn % 40 == 0 {
+            let ran = place.run(RUN);
+            assert_eq!(ran.code, Some(1), "{at}: {ran:?}");
+        }
+    }
+    let mut found = place.objects("counts");
+    found.insert(LOG[3].to_owned(), bytes.clone());
+    assert_eq!(found, whole, "nothing else has changed");
+}
+
+#[test]
+fn an_entry_that_lies_in_another_place_is_named() {
+    let (place, whole) = stopped();
+    place.write(&format!("state/default/counts/{}", LOG[3]), &whole[LOG[1]]);
+    let before = place.objects("counts");
+    let reason = |object: &str, slot: u64, job: &str| {
+        format!(
+            "{object}: entry belongs in slot {slot} of job {job}, and was copied here: bring the \
+             right object back from a backup"
+        )
+    };
+    let other_slot = reason(&uri(&place, LOG[3]), 2, "default/counts");
+    refused(&place, &before, false, &other_slot);
+
+    for (name, bytes) in &whole {
+        place.write(&format!("state/other/counts/{name}"), bytes);
+    }
+    let other = format!("file://{}", place.path("state/other/counts").display());
+    place
+        .run(&["snapshots", "verify", &other])
+        .refused(1, &reason(&format!("{other}/{}", LOG[0]), 1, "default/counts"));
+}
+
+#[test]
+fn only_a_job_is_removed_and_of_its_place_only_what_is_its_own() {
+    let (place, whole) = stopped();
+    place.write("thesis/chapters/one.txt", "a life's work");
+    place.write("state/default/counts/notes.txt", "mine");
+    place.write("state/default/counts/log/readme.json", "mine");
+    place.write("log/00000000000000000001.json", "{}");
+    for innocent in ["thesis", "thesis/chapters", "state", "state/default", "."] {
+        let ran = place.run(&["snapshots", "delete", &format!("file://{innocent}"), "--yes"]);
+        assert_eq!(ran.code, Some(2), "{innocent}: {ran:?}");
+    }
+    let entry = uri(&place, LOG[3]);
+    let ran = place.run(&["snapshots", "delete", &entry, "--yes"]);
+    assert!(ran.code == Some(2) && ran.err.contains("is one snapshot"), "{ran:?}");
+    assert!(place.path("job.yaml").exists());
+    assert!(place.path("thesis/chapters/one.txt").exists());
+    assert_eq!(place.objects("counts").len(), whole.len() + 2);
+
+    let ran = place.run(&["snapshots", "delete", &job(&place), "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let expected = format!(
+        "removed {} objects of {}/; 2 other files there are left\n",
+        whole.len(),
+        job(&place)
+    );
+    assert_eq!(ran.out, expected);
+    let left: Vec<_> = place.objects("counts").into_keys().collect();
+    assert_eq!(left, ["log/readme.json", "notes.txt"]);
+}
+
+/// The stop takes a snapshot, which has nothing left to stand behind.
+#[test]
+fn a_store_that_is_emptied_under_a_running_job_is_noticed() {
+    let place = Place::new(Path::new(env!("CARGO_BIN_EXE_millstream-worker")), JOB);
+    let state = place.path("state");
+    let empty = || fs::remove_dir_all(&state).unwrap();
+    let ran = place.run_until_then("starts from an empty state", RUN, empty);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let reason = format!(
+        "error: counts: the log's entry 1 is gone: {} was deleted while the job runs; restore the \
+         object, or start the job anew\n",
+        uri(&place, LOG[0])
+    );
+    assert!(ran.err.ends_with(&reason), "{ran:?}");
+    assert!(!place.objects("counts").contains_key(LOG[1]));
+}

@@ -126,7 +126,7 @@ impl Rig {
     fn append(&mut self) -> (Seq, Entry, Command) {
         let (_, command) = self.until(|command| matches!(command, Command::Append { .. }));
         let Command::Append { seq, text, .. } = &command else { unreachable!() };
-        (*seq, Entry::parse(text).unwrap(), command)
+        (*seq, Entry::parse(text, &host::prefix(), *seq).unwrap(), command)
     }
 
     fn appended(&mut self, command: &Command, outcome: AppendOutcome) {
@@ -236,7 +236,7 @@ fn a_log_that_has_lost_entries_is_corrupt() {
 fn a_claim_that_meets_another_reads_everything_again() {
     let mut rig = Rig::attached(1);
     let (seq, _, command) = rig.append();
-    let foreign = claim(5, None).to_text();
+    let foreign = claim(5, None).to_text(&host::prefix(), seq);
     rig.outside.append(seq, &foreign).unwrap();
     rig.appended(&command, AppendOutcome::Exists(foreign));
     let (seq, entry, _) = rig.append();
@@ -393,8 +393,9 @@ fn an_unknown_outcome_is_looked_up_and_the_same_bytes_tried_again() {
 #[test]
 fn a_manifest_that_meets_another_entry_means_fenced() {
     let mut rig = Rig::at_barrier(1);
-    let (_, _, append) = rig.append();
-    rig.appended(&append, AppendOutcome::Exists(claim(9, None).to_text()));
+    let (seq, _, append) = rig.append();
+    let foreign = claim(9, None).to_text(&host::prefix(), seq);
+    rig.appended(&append, AppendOutcome::Exists(foreign));
     assert!(matches!(rig.exit, Some(Outcome::Fenced(_))));
     assert_eq!(rig.names(), ["Stop"], "and nothing else is touched");
     rig.task_fails(Run(1), ErrorKind::User);
@@ -406,6 +407,11 @@ fn an_append_that_can_never_succeed_ends_the_job() {
     let mut rig = Rig::at_barrier(1);
     let (_, _, append) = rig.append();
     let failure = Failure::new(ErrorKind::Invalid, "not a directory");
+    rig.appended(&append, AppendOutcome::Failed(failure.clone()));
+    assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
+    let mut rig = Rig::at_barrier(1);
+    let (_, _, append) = rig.append();
+    let failure = Failure::new(ErrorKind::Corrupt, "the entry before it is gone");
     rig.appended(&append, AppendOutcome::Failed(failure.clone()));
     assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
 }
@@ -453,7 +459,8 @@ fn a_failed_run_starts_again_with_the_next_number() {
 fn a_restart_does_not_take_the_job_back_from_a_later_claim() {
     let mut rig = Rig::running(1);
     let next = rig.outside.log().len() as u64 + 1;
-    rig.outside.append(Seq(next), &claim(2, None).to_text()).unwrap();
+    let foreign = claim(2, None).to_text(&host::prefix(), Seq(next));
+    rig.outside.append(Seq(next), &foreign).unwrap();
     rig.task_fails(Run(1), ErrorKind::Unavailable);
     rig.settle();
     rig.wake();

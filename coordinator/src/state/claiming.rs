@@ -4,7 +4,7 @@
 //! the slot is taken. Invariant: no task of a run is deployed before its claim is in the log.
 
 use millstream_protocol::id::{Seq, Term};
-use millstream_protocol::log::{Claim, Entry, FORMAT_VERSION, Lineage, ProgramMark};
+use millstream_protocol::log::{Claim, Entry, Lineage, ProgramMark};
 use millstream_protocol::session::PROTOCOL_VERSION;
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
@@ -32,7 +32,6 @@ impl Claiming {
         ctx.status.phase = if base.is_some() { Phase::Restoring } else { Phase::Starting };
         let nonce = ctx.nonce();
         let claim = Claim {
-            version: FORMAT_VERSION,
             nonce: nonce.clone(),
             run: ctx.history.highest_run().next(),
             term: Term(1),

@@ -42,7 +42,7 @@ impl Resolving {
             Event::Report(_, Report::Log { request, entries, committed })
                 if *request == self.request =>
             {
-                match History::read(entries, committed) {
+                match History::read(&ctx.config.prefix, entries, committed) {
                     Ok(history) => decide(ctx, history),
                     Err(Failure { kind, message }) => {
                         let message = format!("{}{message}", ctx.config.prefix);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, Term};
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::{
-    Claim, Entry, FORMAT_VERSION, Lineage, Manifest, Nonce, OperatorState, PartRef, Tombstone,
+    Claim, Entry, Lineage, Manifest, Nonce, OperatorState, PartRef, Tombstone,
 };
 use millstream_protocol::plan::{Plan, PlanOperator, Role, StateSchema};
 use millstream_protocol::session::PROTOCOL_VERSION;
@@ -15,7 +15,6 @@ use millstream_protocol::wish::Wish;
 /// A claim of a run.
 pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
     Entry::Claim(Claim {
-        version: FORMAT_VERSION,
         nonce: Nonce(format!("claim-{run}")),
         run: Run(run),
         term: Term(1),
@@ -37,7 +36,6 @@ pub(crate) fn manifest(run: u64, epoch: u64) -> Entry {
 /// A manifest of this plan, without parts.
 pub(crate) fn manifest_of(run: u64, epoch: u64, plan: Plan) -> Entry {
     Entry::Manifest(Manifest {
-        version: FORMAT_VERSION,
         nonce: Nonce(format!("manifest-{epoch}")),
         run: Run(run),
         epoch: Epoch(epoch),
@@ -79,7 +77,7 @@ pub(crate) fn manifest_with(run: u64, epoch: u64, objects: &[&str]) -> Entry {
 /// What is left of a manifest.
 pub(crate) fn tombstone(run: u64, epoch: u64) -> Entry {
     let (run, epoch) = (Run(run), Epoch(epoch));
-    Entry::Tombstone(Tombstone { version: FORMAT_VERSION, run, epoch, at: Timestamp(0) })
+    Entry::Tombstone(Tombstone { run, epoch, at: Timestamp(0) })
 }
 
 /// A plan of operators with one state each: id, kind, schema.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use millstream_protocol::job::{API_VERSION, JobSpec, KIND, Metadata, StreamJob};
+use millstream_protocol::path::JobPrefix;
 use millstream_protocol::session::Command;
 use millstream_protocol::time::GepDuration;
 use millstream_protocol::wish::Wish;
@@ -28,6 +29,11 @@ pub(crate) fn config(workers: u32, seed: u64, wish: Option<Wish>) -> Config {
         spec,
     };
     Config::new(&job, wish, seed).unwrap()
+}
+
+/// Where the model's job lies.
+pub(crate) fn prefix() -> JobPrefix {
+    config(1, 1, None).prefix
 }
 
 /// A world without faults, for workers that are tasks.

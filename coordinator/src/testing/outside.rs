@@ -7,6 +7,7 @@ use millstream_protocol::id::{Epoch, Run, Seq};
 use millstream_protocol::log::{Entry, Lineage, Manifest};
 use serde::{Deserialize, Serialize};
 
+use super::host::prefix;
 use super::worker::{Body, SINK};
 use crate::history::History;
 
@@ -25,6 +26,10 @@ pub(crate) struct Token {
 pub(crate) struct Producer {
     pub(crate) task: u32,
     number: u64,
+}
+
+fn parse(text: &str, seq: Seq) -> Entry {
+    Entry::parse(text, &prefix(), seq).unwrap()
 }
 
 /// The store and the broker.
@@ -71,16 +76,16 @@ impl Outside {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Seq, Entry)> {
-        self.log.iter().map(|(seq, text)| (*seq, Entry::parse(text).unwrap()))
+        self.log.iter().map(|(seq, text)| (*seq, parse(text, *seq)))
     }
 
     pub(crate) fn manifest(&self, seq: Seq) -> Option<Manifest> {
-        Entry::parse(self.log.get(&seq)?).unwrap().as_manifest().cloned()
+        parse(self.log.get(&seq)?, seq).as_manifest().cloned()
     }
 
     fn restorable(&self) -> Option<Seq> {
         let texts: Vec<_> = self.log.iter().map(|(seq, text)| (*seq, text.clone())).collect();
-        History::read(&texts, &[]).unwrap().restorable()
+        History::read(&prefix(), &texts, &[]).unwrap().restorable()
     }
 
     /// Whether nothing is left to run.
@@ -103,7 +108,7 @@ impl Outside {
         }
         let last = self.log.last_key_value().map_or(0, |(seq, _)| seq.0);
         assert_eq!(seq.0, last + 1, "the log has no gap");
-        let entry = Entry::parse(text).unwrap();
+        let entry = parse(text, seq);
         if let Some(manifest) = entry.as_manifest() {
             let highest = self.entries().filter_map(|(_, entry)| entry.epoch()).max();
             assert!(Some(manifest.epoch) > highest, "epochs rise: {} at {seq}", manifest.epoch);
@@ -121,8 +126,8 @@ impl Outside {
     }
 
     pub(crate) fn overwrite(&mut self, seq: Seq, text: &str) {
-        let there = Entry::parse(&self.log[&seq]).unwrap();
-        let entry = Entry::parse(text).unwrap();
+        let there = parse(&self.log[&seq], seq);
+        let entry = parse(text, seq);
         assert!(matches!(entry, Entry::Tombstone(_)), "only tombstones overwrite: {seq}");
         assert_eq!(there.epoch(), entry.epoch(), "a tombstone keeps the epoch: {seq}");
         self.log.insert(seq, text.to_owned());

@@ -69,8 +69,14 @@ impl Place {
 
     /// Runs until a line of standard error holds this text, then stops as Ctrl-C does.
     pub fn run_until(&self, text: &str, args: &[&str]) -> Ran {
+        self.run_until_then(text, args, || ())
+    }
+
+    /// As [`Place::run_until`], and does this before it stops the run.
+    pub fn run_until_then(&self, text: &str, args: &[&str], then: impl FnOnce()) -> Ran {
         let mut running = Running::start(self, args);
         running.wait_for(text);
+        then();
         let pid = running.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         running.end()
