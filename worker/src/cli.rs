@@ -43,7 +43,7 @@ pub(crate) struct Run {
     /// earlier runs stays where it is: an output directory then holds both.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// How to log. With json, every line on standard error is an object; the last has exit_code.
+    /// How to log. With `json`, standard error takes objects only; the last has `exit_code`.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }

@@ -175,7 +175,7 @@ async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Opti
     };
     if status.wait_for(failed).await.is_err() {
         // The coordinator has ended: there is nothing left to stop.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

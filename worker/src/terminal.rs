@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::{Error, Kind, Result};
 use serde_json::{Value, json};
 
@@ -93,7 +94,7 @@ fn say_at(level: &str, line: &str, exit_code: Option<u8>) {
 
 /// The fields are those of the log's own lines; the last line has the exit code too.
 fn json_line(level: &str, message: &str, exit_code: Option<u8>) -> Value {
-    let timestamp = jiff::Timestamp::now().to_string();
+    let timestamp = SystemClock::new().now().to_string();
     let mut line = json!({ "timestamp": timestamp, "level": level, "message": message });
     if let Some(code) = exit_code {
         line["exit_code"] = code.into();

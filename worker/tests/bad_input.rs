@@ -136,7 +136,7 @@ fn days(job: &mut Job) -> Result<()> {
     let days = Collection::of([Date::MIN, jiff::civil::date(2010, 1, 1), Date::MAX]);
     job.source("days", days)
         .event_time(|day| (*day).into(), Watermarks::ascending())
-        .key_by(|day| day.to_string())
+        .key_by(ToString::to_string)
         .window(Tumbling::of(Duration::from_hours(24)))
         .aggregate("per-day", |_| 1i64, (Count, Sum))
         .sink("shown", Print::json());
