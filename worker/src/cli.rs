@@ -41,10 +41,11 @@ pub(crate) struct Run {
     /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
-    /// Start with an empty state, whatever snapshots there are. They are kept.
+    /// Start with an empty state, whatever snapshots there are. They are kept, and output of
+    /// earlier runs stays where it is: an output directory then holds both.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// How to log.
+    /// How to log. With `json`, standard error takes objects only; the last has `exit_code`.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }

@@ -107,9 +107,12 @@ pub(crate) fn local(
     }
     let store = &mut spec.snapshots.store;
     *store = absolute_store(store)?;
-    let threads = threads.or(spec.threads_per_worker).unwrap_or_else(cores);
+    let (field, threads) = match (threads, spec.threads_per_worker) {
+        (Some(threads), _) => ("--threads", threads),
+        (None, threads) => ("spec.threadsPerWorker", threads.unwrap_or_else(cores)),
+    };
     if threads == 0 {
-        return Err(Error::invalid("--threads: write 1 or more"));
+        return Err(Error::invalid(format!("{field}: is 0: write 1 or more")));
     }
     spec.threads_per_worker = Some(threads);
     let wish = fresh.then_some(Wish::Empty { request: None });

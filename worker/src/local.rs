@@ -8,15 +8,17 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_coordinator::channel;
 use millstream_coordinator::driver::{Driver, Handle, Request, WallClock};
 use millstream_coordinator::machine::{Outcome, StopMode};
-use millstream_coordinator::status::Status;
+use millstream_coordinator::status::{Phase, Status};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::job::StreamJob;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
@@ -44,6 +46,12 @@ pub(crate) fn run(programs: Programs, args: cli::Run) -> ExitCode {
 
 fn prepare(args: &cli::Run) -> Result<LocalJob> {
     let job = config::read_job(&args.job, &args.sets)?;
+    if job.spec.suspend {
+        return Err(Error::invalid(
+            "spec.suspend: is true, so that the job is not to run: leave it out, or add \
+             --set spec.suspend=false",
+        ));
+    }
     config::local(job, args.threads, args.fresh, seed())
 }
 
@@ -110,7 +118,8 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
         beside.spawn(serve(link, worker.clone()));
     }
     let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
-    let stop = stop_on_signals(handle.clone())?;
+    let twice = Arc::new(AtomicBool::new(false));
+    let stop = stop_on_signals(handle.clone(), twice.clone())?;
     let view = progress::View::new(&local, shown, handle.status.clone());
     let mut watching = JoinSet::new();
     watching.spawn(stop);
@@ -119,75 +128,120 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     watching.shutdown().await;
     while beside.join_next().await.is_some() {}
     let status = handle.status.borrow().clone();
-    Ok(report(&outcome, &status, &local, args))
+    let end = End { outcome, status, twice: twice.load(Ordering::Relaxed) };
+    Ok(report(&end, &local, args))
 }
 
-/// The first signal stops the job after a snapshot, the second at once.
-fn stop_on_signals(handle: Handle) -> Result<impl Future<Output = ()>> {
+/// How a job ended.
+struct End {
+    outcome: Outcome,
+    status: Status,
+    /// It was told twice to stop.
+    twice: bool,
+}
+
+/// The first signal stops the job after a snapshot, the second at once. Sets `twice` at the second.
+fn stop_on_signals(handle: Handle, twice: Arc<AtomicBool>) -> Result<impl Future<Output = ()>> {
     let listen = |kind: SignalKind| -> Result<Signal> {
         signal(kind).or_kind(Kind::Unavailable, || "cannot listen for signals".to_owned())
     };
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    Ok(async move {
-        for mode in [StopMode::AfterSnapshot, StopMode::AtOnce] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if mode == StopMode::AfterSnapshot {
-                say("stopping after a last snapshot; again to stop at once");
-            }
-            let _ = handle.requests.send(Request::Stop(mode)).await;
+    let mut next = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+    };
+    Ok(async move {
+        next().await;
+        say("stopping after a last snapshot; again to stop at once");
+        let before = handle.status.borrow().snapshot_failure.clone();
+        let _ = handle.requests.send(Request::Stop(StopMode::AfterSnapshot)).await;
+        tokio::select! {
+            () = next() => twice.store(true, Ordering::Relaxed),
+            () = final_snapshot_failed(handle.status.clone(), before) => {}
+        }
+        let _ = handle.requests.send(Request::Stop(StopMode::AtOnce)).await;
     })
 }
 
+/// Waits until a snapshot has failed of a job that has read all its input. The coordinator takes
+/// its final snapshot again for ever, as a job that nobody stops should; of one that stops while it
+/// reads (it is suspending then), it bounds the attempts itself.
+async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Option<String>) {
+    let failed = |now: &Status| {
+        let failure = &now.snapshot_failure;
+        now.phase == Phase::Running && failure.is_some() && *failure != before
+    };
+    if status.wait_for(failed).await.is_err() {
+        // The coordinator has ended: there is nothing left to stop.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Says how the job ended and how to go on; returns the exit code.
-fn report(outcome: &Outcome, status: &Status, local: &LocalJob, args: &cli::Run) -> u8 {
+fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
+    let End { outcome, status, twice } = end;
     let job = &local.job.metadata.name;
     let again = format!("run {}", args.job.display());
     match outcome {
         Outcome::Finished { already: true } => {
-            let place = &local.config.prefix;
-            let output = match &status.finished_with[..] {
-                [] => "its output is complete".to_owned(),
-                differs => format!(
-                    "its output is complete, but of other arguments ({})",
-                    differs.join(", ")
-                ),
-            };
-            say(&format!(
-                "{job} had finished before: {output}. {again} --fresh starts anew. \
-                 Snapshots are in {place}"
-            ));
-            0
+            terminal::end(&finished_before(status, local, &again), 0)
         }
         Outcome::Finished { already: false } => {
             let totals = &status.totals;
-            say(&format!(
+            let line = format!(
                 "{job} finished: {} records in, {} out, {} late{}",
                 totals.records_in,
                 totals.records_out,
                 totals.records_late,
                 progress::failed(", ", totals)
-            ));
-            0
+            );
+            terminal::end(&line, 0)
         }
         Outcome::Suspended { snapshot: true } => {
             let epoch = status.last_snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch.0);
             let failed = progress::failed(", ", &status.totals);
-            say(&format!("{job} stopped after snapshot {epoch}{failed}: {again} resumes from it"));
-            0
+            let line =
+                format!("{job} stopped after snapshot {epoch}{failed}: {again} resumes from it");
+            terminal::end(&line, 0)
         }
         Outcome::Suspended { snapshot: false } => {
-            say(&format!("{job} stopped without a snapshot: {again} resumes from the last one"));
-            terminal::STOPPED_WITHOUT_SNAPSHOT
+            let why = why_no_snapshot(status, *twice);
+            let line =
+                format!("{job} stopped without a snapshot{why}: {again} resumes from the last one");
+            terminal::end(&line, terminal::STOPPED_WITHOUT_SNAPSHOT)
         }
         Outcome::Failed(failure) | Outcome::Fenced(failure) => {
-            say(&format!("error: {job}: {}", failure.message));
-            terminal::code_of(failure.kind)
+            terminal::fail(&format!("{job}: {}", failure.message), terminal::code_of(failure.kind))
         }
+    }
+}
+
+fn finished_before(status: &Status, local: &LocalJob, again: &str) -> String {
+    let job = &local.job.metadata.name;
+    let place = &local.config.prefix;
+    let output = match &status.finished_with[..] {
+        [] => "its output is complete".to_owned(),
+        differs => {
+            format!("its output is complete, but of other arguments ({})", differs.join(", "))
+        }
+    };
+    format!(
+        "{job} had finished before: {output}. {again} --fresh starts anew; the output of this run \
+         stays where it is, so that an output directory then holds both. Snapshots are in {place}"
+    )
+}
+
+/// In brackets, why a job stopped without a snapshot.
+fn why_no_snapshot(status: &Status, twice: bool) -> String {
+    let failure = status.last_failure.as_ref().map(|last| &last.failure.message);
+    match (&status.snapshot_failure, failure) {
+        (Some(reason), _) => format!(" (the last attempt failed: {reason})"),
+        (None, _) if twice => " (at a second signal)".to_owned(),
+        (None, Some(reason)) => format!(" (it was restarting: {reason})"),
+        (None, None) => " (it was starting)".to_owned(),
     }
 }
 

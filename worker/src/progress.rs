@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::LogFormat;
 use crate::config::LocalJob;
 use crate::host::Shown;
-use crate::terminal::say;
+use crate::terminal::{self, say};
 
 /// How often the live line is drawn.
 const LIVE_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +33,9 @@ pub(crate) fn init_log(format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
+    if format == LogFormat::Json {
+        terminal::say_json();
+    }
     // A second start in one process, as tests do, keeps the first one's log.
     let _ = match format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -49,6 +52,8 @@ pub(crate) struct View {
     live: bool,
     phase: Phase,
     restarts: u64,
+    /// The failed snapshot that was told of last.
+    snapshot_failure: Option<String>,
     seen: Option<(u64, u64, u64)>,
 }
 
@@ -59,9 +64,10 @@ impl View {
             shown,
             status,
             clock: SystemClock::new(),
-            live: io::stderr().is_terminal(),
+            live: io::stderr().is_terminal() && !terminal::is_json(),
             phase: Phase::Pending,
             restarts: 0,
+            snapshot_failure: None,
             seen: None,
         }
     }
@@ -90,6 +96,12 @@ impl View {
             if let Some(last) = &status.last_failure {
                 self.line(&format!("{} restarts: {}", self.job, last.failure.message));
             }
+        }
+        if status.snapshot_failure != self.snapshot_failure {
+            if let Some(reason) = &status.snapshot_failure {
+                self.line(&format!("{}: snapshot failed: {reason}", self.job));
+            }
+            self.snapshot_failure.clone_from(&status.snapshot_failure);
         }
         if status.phase == self.phase {
             return;

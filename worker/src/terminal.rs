@@ -3,14 +3,31 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::{Error, Kind, Result};
+use serde_json::{Value, json};
 
 /// Exit codes, as the command line's help says them.
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const INVALID: u8 = 2;
 pub(crate) const FENCED: u8 = 3;
 pub(crate) const STOPPED_WITHOUT_SNAPSHOT: u8 = 4;
+
+/// Whether standard error takes JSON lines only.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From here on, every line on standard error is a JSON object, what a panic says too.
+pub(crate) fn say_json() {
+    JSON.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| say_at("ERROR", &panic.to_string(), None)));
+}
+
+/// Whether standard error takes JSON lines only.
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
 
 /// Prints usage or help.
 pub(crate) fn usage(text: &str, is_error: bool) -> ExitCode {
@@ -25,10 +42,7 @@ pub(crate) fn usage(text: &str, is_error: bool) -> ExitCode {
 pub(crate) fn finish(result: Result<String>) -> ExitCode {
     match result {
         Ok(text) => print(&text),
-        Err(error) => {
-            say(&format!("error: {}", line_of(&error)));
-            ExitCode::from(code_of(error.kind()))
-        }
+        Err(error) => ExitCode::from(fail(&line_of(&error), code_of(error.kind()))),
     }
 }
 
@@ -51,7 +65,41 @@ pub(crate) fn code_of(kind: Kind) -> u8 {
 
 /// Says a line on standard error. A closed one is not worth failing for.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    say_at("INFO", line, None);
+}
+
+/// Says how the process ends; returns its exit code.
+pub(crate) fn end(line: &str, code: u8) -> u8 {
+    say_at(if code == 0 { "INFO" } else { "WARN" }, line, Some(code));
+    code
+}
+
+/// Says why the process fails; returns its exit code.
+pub(crate) fn fail(reason: &str, code: u8) -> u8 {
+    if is_json() {
+        say_at("ERROR", reason, Some(code));
+    } else {
+        say(&format!("error: {reason}"));
+    }
+    code
+}
+
+fn say_at(level: &str, line: &str, exit_code: Option<u8>) {
+    let _ = if is_json() {
+        writeln!(io::stderr(), "{}", json_line(level, line, exit_code))
+    } else {
+        writeln!(io::stderr(), "{line}")
+    };
+}
+
+/// The fields are those of the log's own lines; the last line has the exit code too.
+fn json_line(level: &str, message: &str, exit_code: Option<u8>) -> Value {
+    let timestamp = SystemClock::new().now().to_string();
+    let mut line = json!({ "timestamp": timestamp, "level": level, "message": message });
+    if let Some(code) = exit_code {
+        line["exit_code"] = code.into();
+    }
+    line
 }
 
 fn print(text: &str) -> ExitCode {

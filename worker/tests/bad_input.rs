@@ -11,14 +11,19 @@ mod support;
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use jiff::civil::Date;
 use millstream_worker::connector::collection::Collection;
 use millstream_worker::connector::discard::Discard;
 use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::connector::print::Print;
+use millstream_worker::operator::aggregate::{Count, Sum};
 use millstream_worker::source::OnMalformed;
-use millstream_worker::{Job, Result, programs};
+use millstream_worker::window::Tumbling;
+use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
+use serde_json::{Value, json};
 
 use support::{Place, ROLE, Ran};
 
@@ -119,6 +124,37 @@ fn free(job: &mut Job) -> Result<()> {
     Ok(())
 }
 
+/// Counts more keys than fit into a file where files are limited, and ends.
+fn remember(job: &mut Job) -> Result<()> {
+    let numbers = job.source("numbers", Generator::new(|n| n).records(100_000));
+    numbers.key_by(|n| *n).scan("seen", 0u64, |seen, n| *seen + n).sink("out", Discard::new());
+    Ok(())
+}
+
+/// Counts records by day, the first and the last day that there is among them.
+fn days(job: &mut Job) -> Result<()> {
+    let days = Collection::of([Date::MIN, jiff::civil::date(2010, 1, 1), Date::MAX]);
+    job.source("days", days)
+        .event_time(|day| (*day).into(), Watermarks::ascending())
+        .key_by(ToString::to_string)
+        .window(Tumbling::of(Duration::from_hours(24)))
+        .aggregate("per-day", |_| 1i64, (Count, Sum))
+        .sink("shown", Print::json());
+    Ok(())
+}
+
+/// Has a time for some of its records that no record can have.
+fn no_time(job: &mut Job) -> Result<()> {
+    let times = Collection::of([1, i64::MAX, 2, i64::MIN]);
+    let fate =
+        if job.args().parse_or("skip", false)? { OnMalformed::Skip } else { OnMalformed::Fail };
+    job.source("times", times)
+        .on_malformed(fate)
+        .event_time(|time| Timestamp(*time), Watermarks::ascending())
+        .sink("shown", Print::json());
+    Ok(())
+}
+
 fn job(program: &str, args: &str) -> String {
     format!(
         "
@@ -184,8 +220,8 @@ fn field_of_the_wrong_type() {
 }
 
 fn program_that_is_not_there() {
-    let names = "count, count-wide, free, panicking, panicking-key, pass, print, print-more, \
-                 read, read-rest, twice, write";
+    let names = "count, count-wide, days, free, no-time, panicking, panicking-key, pass, print, \
+                 print-more, read, read-rest, remember, twice, write";
     run(&place("counts", "{}"), &[]).refused(
         2,
         &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
@@ -252,7 +288,8 @@ fn finished_job_with_other_arguments() {
     let ran = run(&place, &["--set", "spec.program.args.in=other.json"]);
     assert_eq!(ran.code, Some(0), "arguments may change while a job goes on: {ran:?}");
     let said = "its output is complete, but of other arguments (argument in is another). run \
-                job.yaml --fresh starts anew";
+                job.yaml --fresh starts anew; the output of this run stays where it is, so that an \
+                output directory then holds both. ";
     assert!(ran.err.contains(said), "{ran:?}");
     assert!(!ran.err.contains("numbers.json"), "values stay out of the log: {ran:?}");
 }
@@ -273,7 +310,12 @@ fn more_threads_than_key_groups() {
     place
         .run(&["run", "job.yaml", "--threads", "5", "--set", "spec.keyGroups=4"])
         .refused(2, reason);
-    place.run(&["run", "job.yaml", "--threads", "0"]).refused(2, "--threads: write 1 or more");
+    place
+        .run(&["run", "job.yaml", "--threads", "0"])
+        .refused(2, "--threads: is 0: write 1 or more");
+    place
+        .run(&["run", "job.yaml", "--set", "spec.threadsPerWorker=0"])
+        .refused(2, "spec.threadsPerWorker: is 0: write 1 or more");
 }
 
 fn data_file_that_is_not_there() {
@@ -318,8 +360,13 @@ fn disk_that_is_full() {
         let binary = env::current_exe().unwrap();
         let ran = place.run_until(reason, &["-c", script, binary.to_str().unwrap()]);
         assert_eq!(ran.code, Some(4), "{ran:?}");
-        let last = "trial stopped without a snapshot: run job.yaml resumes from the last one";
-        assert_eq!(ran.err.lines().last(), Some(last));
+        let last = ran.err.lines().last().unwrap();
+        // Before the first run, the log says what the claim waits for.
+        let claiming = reason.starts_with("log entry");
+        let why = if claiming { "starting" } else { "restarting: " };
+        let first = format!("trial stopped without a snapshot (it was {why}");
+        assert!(last.starts_with(&first) && (claiming || last.contains(reason)), "{ran:?}");
+        assert!(last.ends_with("): run job.yaml resumes from the last one"), "{ran:?}");
     };
     let full = "exec \"$0\" run job.yaml --threads 1 > /dev/full";
     shell("print", full, "operator shown: cannot print: No space left on device");
@@ -328,6 +375,102 @@ fn disk_that_is_full() {
     shell("write", limited, "operator files: cannot write out/.pending/");
     let nothing = "trap '' XFSZ; ulimit -f 0; exec \"$0\" run job.yaml --threads 1";
     shell("count", nothing, "log entry 1: cannot write ");
+}
+
+/// All is read and the last snapshot cannot be written: a signal ends the process nevertheless.
+fn last_snapshot_that_does_not_fit() {
+    let place = Place::new(Path::new("/bin/sh"), &job("remember", "{}"));
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" run job.yaml --threads 1";
+    let binary = env::current_exe().unwrap();
+    let args = ["-c", script, binary.to_str().unwrap()];
+    let ran = place.run_until("trial: snapshot failed: epoch 1: ", &args);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert_eq!(ran.err.matches("snapshot failed: epoch 1: ").count(), 1, "once each: {ran:?}");
+    let last = ran.err.lines().last().unwrap();
+    let first = "trial stopped without a snapshot (the last attempt failed: epoch ";
+    assert!(last.starts_with(first) && last.contains("cannot write "), "{ran:?}");
+}
+
+fn rate_that_is_none() {
+    let stock = Path::new(env!("CARGO_BIN_EXE_millstream-worker"));
+    for (rate, shown) in [("0", "0.0"), ("-1", "-1.0"), ("NaN", "NaN"), ("1e-300", "1e-300")] {
+        let args = format!("{{recordsPerSecond: '{rate}', input: in.csv, output: out}}");
+        let counter =
+            Place::new(stock, &job("counter", &format!("{{recordsPerSecond: '{rate}'}}")));
+        let said = format!("is {shown}: write a number of at least 0.000001");
+        run(&counter, &[])
+            .refused(2, &format!("trial: spec.program.args.recordsPerSecond: {said}"));
+        let strikes = Place::new(stock, &job("bird-strikes", &args));
+        let said = format!("trial: operator strikes: records_per_second: {said}");
+        run(&strikes, &[]).refused(2, &said);
+    }
+}
+
+fn link_that_leads_to_itself() {
+    let place = place("read", "{in: loop.json}");
+    std::os::unix::fs::symlink("loop.json", place.path("loop.json")).unwrap();
+    let reason = "trial: operator files: cannot look at loop.json: Too many levels of symbolic \
+                  links (os error 40): a symbolic link there leads back to itself, remove it";
+    run(&place, &[]).refused(2, reason);
+}
+
+/// The ends of the calendar are dates as others are: neither lost nor the end of the stream.
+fn first_and_last_date() {
+    let ran = run(&place("days", "{}"), &[]);
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 3), "{ran:?}");
+    for day in ["-009999-01-01", "2010-01-01", "9999-12-31"] {
+        assert!(ran.out.contains(day), "{ran:?}");
+    }
+    let last = "trial finished: 3 records in, 3 out, 0 late";
+    assert_eq!(ran.err.lines().last(), Some(last), "{ran:?}");
+}
+
+fn time_that_no_record_can_have() {
+    let ran = run(&place("no-time", "{}"), &[]);
+    let reason = "error: trial: operator times: split-0: event time: the function returned \
+                  Timestamp::MAX, which stands for the end: 9223372036854775807 (to leave such \
+                  records out: on_malformed)";
+    assert_eq!((ran.code, ran.err.lines().last()), (Some(2), Some(reason)), "{ran:?}");
+    let ran = run(&place("no-time", "{skip: 'true'}"), &[]);
+    let last = "trial finished: 2 records in, 2 out, 0 late, 2 records failed";
+    assert_eq!((&*ran.out, ran.err.lines().last()), ("1\n2\n", Some(last)), "{ran:?}");
+}
+
+fn job_file_with_a_mark_or_to_be_suspended() {
+    let place = place("print", "{}");
+    place.write("job.yaml", format!("\u{feff}{}", job("print", "{}").trim_start()));
+    assert_eq!(run(&place, &[]).code, Some(0));
+    let reason = "spec.suspend: is true, so that the job is not to run: leave it out, or add --set \
+                  spec.suspend=false";
+    run(&place, &["--set", "spec.suspend=true"]).refused(2, reason);
+}
+
+/// Every line of standard error is JSON; the last has the exit code and a message with this text.
+#[track_caller]
+fn all_json(ran: &Ran, code: i32, level: &str, message: &str) {
+    let lines: Vec<Value> =
+        ran.err.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().all(|line| line["level"].is_string()), "{ran:?}");
+    let last = lines.last().unwrap();
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    assert_eq!((&last["level"], &last["exit_code"]), (&json!(level), &json!(code)), "{ran:?}");
+    assert!(last["message"].as_str().unwrap().contains(message), "{ran:?}");
+}
+
+fn log_that_is_json() {
+    let finishing = place("print", "{}");
+    let format = &["--log-format", "json"];
+    all_json(&run(&finishing, format), 0, "INFO", "trial finished: 3 records in");
+    all_json(&run(&finishing, format), 0, "INFO", "had finished before");
+    all_json(&run(&place("read", "{}"), format), 2, "ERROR", "needs the argument in");
+    let running = [RUN, format].concat();
+    let ran = place("count", "{}").run_until("starts from an empty state", &running);
+    all_json(&ran, 0, "INFO", "stopped after snapshot 1");
+    let ran = place("panicking", "{}").run_until("trial restarts", &running);
+    all_json(&ran, 4, "WARN", "stopped without a snapshot");
+    assert!(ran.err.contains("panicked at "), "{ran:?}");
+    let nothing = place("print", "{}");
+    all_json(&nothing.run(&["run", "none.yaml", "--log-format", "json"]), 2, "ERROR", "none.yaml");
 }
 
 fn store_that_is_no_directory() {
@@ -416,6 +559,13 @@ const TESTS: &[(&str, fn())] = suite::tests![
     record_that_does_not_decode,
     records_that_are_left_out,
     disk_that_is_full,
+    last_snapshot_that_does_not_fit,
+    rate_that_is_none,
+    link_that_leads_to_itself,
+    first_and_last_date,
+    time_that_no_record_can_have,
+    job_file_with_a_mark_or_to_be_suspended,
+    log_that_is_json,
     store_that_is_no_directory,
     store_of_another_program,
     state_whose_type_changed,
@@ -428,7 +578,9 @@ fn main() -> ExitCode {
         return millstream_worker::main(programs![
             count,
             count_wide,
+            days,
             free,
+            no_time,
             panicking,
             panicking_key,
             pass,
@@ -436,6 +588,7 @@ fn main() -> ExitCode {
             print_more,
             read,
             read_rest,
+            remember,
             twice,
             write
         ]);

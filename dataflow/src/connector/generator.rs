@@ -4,9 +4,22 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::data::Data;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::{Emit, Poll, Reader, Source, SourceContext, owner_by_number};
 use crate::time::Timestamp;
+
+/// The lowest rate that is a rate: a record in eleven days. Below, it is a slip.
+const RATE_MIN: f64 = 1e-6;
+
+/// Refuses a rate at which no record would ever come, or that is no number.
+pub(super) fn check_rate(rate: Option<f64>) -> Result<()> {
+    match rate {
+        Some(rate) if !rate.is_finite() || rate < RATE_MIN => Err(Error::invalid(format!(
+            "records_per_second: is {rate:?}: write a number of at least {RATE_MIN}"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// A source that makes its records: deterministic, so that a replay gives the same ones.
 #[derive(Clone, Debug)]
@@ -40,7 +53,8 @@ where
         Self { splits: splits.max(1), ..self }
     }
 
-    /// Makes at most so many records per second, over all splits.
+    /// Makes at most so many records per second, over all splits: a finite number, 0.000001 or
+    /// more. Another is refused when the source opens.
     #[must_use]
     pub fn records_per_second(self, rate: f64) -> Self {
         Self { records_per_second: Some(rate), ..self }
@@ -89,6 +103,7 @@ where
     type Reader = GeneratorReader<F, T>;
 
     fn open(&self, ctx: SourceContext<u64>) -> Result<GeneratorReader<F, T>> {
+        check_rate(self.records_per_second)?;
         let ids = (0..self.splits).map(|split| (split, format!("split-{split}")));
         let own = ids.filter(|(_, id)| ctx.owns(self, id));
         let splits: Vec<_> = own

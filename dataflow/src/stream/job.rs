@@ -110,6 +110,9 @@ pub struct SourceStream<S: Source> {
 
 impl<S: Source> SourceStream<S> {
     /// Says where a record's event time is found, and how watermarks follow from it.
+    ///
+    /// [`Timestamp::MIN`] and [`Timestamp::MAX`] are the engine's own: a record for which the
+    /// function returns one of them is malformed.
     pub fn event_time(
         self,
         time: impl Fn(&S::Item) -> Timestamp + Clone + Send + 'static,

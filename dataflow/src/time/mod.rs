@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use watermark::Watermarks;
 pub(crate) use watermark::{BadTime, EventTime, SplitClock, TryTime};
 
+/// The beginning of time, as a civil date.
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// ```
@@ -25,9 +28,11 @@ pub(crate) use watermark::{BadTime, EventTime, SplitClock, TryTime};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Before every other time. Records without an event time carry it.
+    /// Before every other time. Records without an event time carry it. No record may name it as
+    /// its event time: one that does is malformed.
     pub const MIN: Self = Self(i64::MIN);
-    /// After every other time: the watermark with which a bounded source ends.
+    /// After every other time: the watermark with which a bounded source ends. No record may name
+    /// it as its event time: one that does is malformed.
     pub const MAX: Self = Self(i64::MAX);
 
     /// The time so many milliseconds after the epoch.
@@ -73,10 +78,10 @@ impl From<jiff::civil::Date> for Timestamp {
 impl From<jiff::civil::DateTime> for Timestamp {
     /// This date and time, read as UTC.
     fn from(time: jiff::civil::DateTime) -> Self {
-        // Every civil date within jiff's range has a UTC time but for the last hours of its last
-        // year.
-        let utc = time.to_zoned(jiff::tz::TimeZone::UTC);
-        utc.map_or(Self::MAX, |zoned| Self(zoned.timestamp().as_millisecond()))
+        // Not by way of a jiff timestamp, which has no place for the first and the last hours of
+        // the civil calendar.
+        let since = time.duration_since(EPOCH);
+        Self(since.as_secs() * 1000 + i64::from(since.subsec_millis()))
     }
 }
 
@@ -108,4 +113,22 @@ impl std::str::FromStr for Timestamp {
 /// A duration as whole milliseconds; at most `i64::MAX` of them.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::{Date, DateTime};
+
+    use super::*;
+
+    #[test]
+    fn every_civil_date_has_a_time_of_its_own() {
+        let last = jiff::civil::datetime(1969, 12, 31, 23, 59, 59, 999_000_000);
+        assert_eq!(Timestamp::from(last), Timestamp(-1));
+        assert_eq!(Timestamp::from(jiff::civil::date(2010, 1, 1)), Timestamp(1_262_304_000_000));
+        let day = 86_400_000;
+        assert_eq!(Timestamp::from(Date::MAX), Timestamp(253_402_214_400_000));
+        assert_eq!(Timestamp::from(DateTime::MAX), Timestamp(253_402_214_400_000 + day - 1));
+        assert_eq!(Timestamp::from(Date::MIN), Timestamp(-377_705_116_800_000));
+    }
 }

@@ -47,6 +47,17 @@ pub(crate) struct BadTime {
     pub(crate) error: String,
 }
 
+/// Why a record cannot have this event time; none where it can.
+fn bad(index: usize, time: Timestamp) -> Option<BadTime> {
+    // The engine takes the one for "no event time", the other for "the stream has ended".
+    let error = match time {
+        Timestamp::MIN => "the function returned Timestamp::MIN, which stands for no event time",
+        Timestamp::MAX => "the function returned Timestamp::MAX, which stands for the end",
+        _ => return None,
+    };
+    Some(BadTime { index, error: error.to_owned() })
+}
+
 /// Reads the event times of a batch: one virtual call for all its records.
 pub(crate) trait EventTime<T>: Send {
     /// Appends a time for each record, whatever it is for those that are returned as bad.
@@ -58,8 +69,15 @@ pub(crate) trait EventTime<T>: Send {
 
 impl<T, F: Fn(&T) -> Timestamp + Clone + Send + 'static> EventTime<T> for F {
     fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime> {
+        let start = into.len();
         into.extend(records.iter().map(self));
-        Vec::new()
+        let times = &into[start..];
+        // One pass that does not stop early, as neither of the two happens.
+        let none = |time: &Timestamp| (*time == Timestamp::MIN) || (*time == Timestamp::MAX);
+        if !times.iter().fold(false, |any, time| any | none(time)) {
+            return Vec::new();
+        }
+        times.iter().enumerate().filter_map(|(index, time)| bad(index, *time)).collect()
     }
 
     fn may_fail(&self) -> bool {
@@ -77,15 +95,21 @@ pub(crate) struct TryTime<F>(pub(crate) F);
 
 impl<T, F: Fn(&T) -> Result<Timestamp> + Clone + Send + 'static> EventTime<T> for TryTime<F> {
     fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime> {
-        let mut bad = Vec::new();
+        let mut found = Vec::new();
         for (index, record) in records.iter().enumerate() {
-            let time = (self.0)(record).unwrap_or_else(|error| {
-                bad.push(BadTime { index, error: error.to_string() });
-                Timestamp::MIN
-            });
+            let time = match (self.0)(record) {
+                Ok(time) => {
+                    found.extend(bad(index, time));
+                    time
+                }
+                Err(error) => {
+                    found.push(BadTime { index, error: error.to_string() });
+                    Timestamp::MIN
+                }
+            };
             into.push(time);
         }
-        bad
+        found
     }
 
     fn may_fail(&self) -> bool {
@@ -128,6 +152,20 @@ impl SplitClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_times_that_the_engine_keeps_to_itself_are_bad() {
+        let records = [1, i64::MAX, 2, i64::MIN];
+        let mut times = Vec::new();
+        let plain = (|n: &i64| Timestamp(*n)).times(&records, &mut times);
+        let tried = TryTime(|n: &i64| Ok(Timestamp(*n))).times(&records, &mut times);
+        for bad in [plain, tried] {
+            assert_eq!(bad.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 3]);
+            assert!(bad[0].error.contains("Timestamp::MAX"), "{}", bad[0].error);
+            assert!(bad[1].error.contains("Timestamp::MIN"), "{}", bad[1].error);
+        }
+        assert_eq!(times.len(), 8, "a time for each record, whatever it is");
+    }
 
     #[test]
     fn the_watermark_trails_the_largest_time_and_never_falls_behind_the_restored_one() {

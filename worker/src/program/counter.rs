@@ -12,6 +12,12 @@ pub(super) fn counter(job: &mut Job) -> Result<()> {
     }
     let records: u64 = job.args().parse_or("records", u64::MAX)?;
     let rate: f64 = job.args().parse_or("recordsPerSecond", 100_000.0)?;
+    // As the generator refuses it, but here the argument has a name.
+    if !rate.is_finite() || rate < 1e-6 {
+        return Err(Error::invalid(format!(
+            "spec.program.args.recordsPerSecond: is {rate:?}: write a number of at least 0.000001"
+        )));
+    }
     let numbers = Generator::new(|n| n).splits(4).records(records).records_per_second(rate);
     job.source("numbers", numbers)
         .key_by(move |n| n % keys)

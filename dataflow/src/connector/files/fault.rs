@@ -5,11 +5,20 @@ use std::path::Path;
 
 use crate::error::{Error, Kind};
 
+/// The number of "too many levels of symbolic links" on Linux.
+const ELOOP: i32 = 40;
+
 /// An error of the file system at a path. A full disk may be emptied and a stale mount come back,
 /// so those are tried again; a path that is wrong, or closed to us, stays so until somebody changes
 /// it.
 pub(super) fn fail(attempt: &str, path: &Path, error: io::Error) -> Error {
     let path = path.display();
+    // Not in `ErrorKind`'s stable part.
+    if error.raw_os_error() == Some(ELOOP) {
+        return Error::invalid(format!(
+            "{attempt} {path}: {error}: a symbolic link there leads back to itself, remove it"
+        ));
+    }
     let kind = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             return Error::unavailable(format!(

@@ -152,6 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_back_to_itself_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("loop.json");
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        for path in [&*link, dir.path(), &dir.path().join("*.json")] {
+            let error = Pattern::new(path.to_str().unwrap()).find().unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{error}");
+            assert!(error.to_string().contains("loop.json: "), "{error}");
+        }
+    }
+
+    #[test]
     fn a_path_that_leads_nowhere_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.json");

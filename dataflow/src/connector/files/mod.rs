@@ -134,7 +134,7 @@ impl<F: Format> Files<F> {
     }
 
     /// Reads at most so many records per second, over all tasks: each task takes the share of its
-    /// files.
+    /// files. A finite number, 0.000001 or more; another is refused when the source opens.
     #[must_use]
     pub fn records_per_second(self, rate: f64) -> Self {
         Self { records_per_second: Some(rate), ..self }

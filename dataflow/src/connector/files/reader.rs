@@ -17,6 +17,7 @@ use super::pace::Pace;
 use super::thread::{Known, MESSAGES, Message, Work};
 use super::{FilePosition, Files};
 use crate::connector::format::{Decoded, End, Ends, Format, Undecoded};
+use crate::connector::generator::check_rate;
 use crate::error::{Context, Error, Kind, Result};
 use crate::source::{self, Emit, Poll, Reader, Source, SourceContext, SplitIndex};
 
@@ -67,9 +68,7 @@ pub struct FilesReader<F: Format> {
 
 impl<F: Format> FilesReader<F> {
     pub(super) fn open(source: &Files<F>, ctx: SourceContext<FilePosition>) -> Result<Self> {
-        if source.records_per_second.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
-            return Err(Error::invalid("records_per_second: the rate must be above zero"));
-        }
+        check_rate(source.records_per_second)?;
         let found = source.pattern.find()?;
         let bounded = source.follow.is_none();
         if found.is_empty() && bounded && !ctx.is_restored {

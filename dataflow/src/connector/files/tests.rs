@@ -281,8 +281,11 @@ fn nothing_to_read_is_an_error_unless_it_is_waited_for() {
         Task::open(&numbers(&dir.path().join("*.json")).follow_every(LOOK), &[]).unwrap();
     append(&dir.path().join("a.json"), "1\n");
     assert_eq!(task.records(1).unwrap(), [1]);
-    let error = refused(&numbers(dir.path()).records_per_second(0.0), &[]);
-    assert!(error.to_string().contains("records_per_second"), "{error}");
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300] {
+        let error = refused(&numbers(dir.path()).records_per_second(rate), &[]);
+        let said = format!("records_per_second: is {rate:?}: write a number of at least 0.000001");
+        assert_eq!(error.to_string(), said);
+    }
 }
 
 #[test]
