@@ -84,6 +84,18 @@ const HAND_WRITTEN: &[Workload] = &[
     Workload::Hop,
 ];
 
+/// All but the chain.
+const OF_RENOIR: &[Workload] = &[
+    Workload::Shuffle,
+    Workload::Sum,
+    Workload::SumLarge,
+    Workload::Tumbling,
+    Workload::Hop,
+    Workload::Q5,
+    Workload::Q7,
+    Workload::Q8,
+];
+
 const NEXMARK: &[Workload] = &[Workload::Q5, Workload::Q7, Workload::Q8];
 
 /// Every contender. `generator` only makes the Nexmark events: nobody can be faster. `peers` is
@@ -113,16 +125,7 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
         },
         Contender {
             name: RENOIR,
-            workloads: &[
-                Workload::Shuffle,
-                Workload::Sum,
-                Workload::SumLarge,
-                Workload::Tumbling,
-                Workload::Hop,
-                Workload::Q5,
-                Workload::Q7,
-                Workload::Q8,
-            ],
+            workloads: OF_RENOIR,
             divisor: |workload| match workload {
                 Workload::Tumbling | Workload::Hop => 4,
                 _ => 1,

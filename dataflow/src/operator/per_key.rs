@@ -1,5 +1,5 @@
-//! [`PerKey`]: the operator behind `scan`, `reduce` and `fold`: a value per key, and a function that
-//! meets it with each record.
+//! [`PerKey`]: the operator behind `scan`, `reduce` and `fold`: a value per key, and a function
+//! that meets it with each record.
 //!
 //! Invariant: one record out for each record in, in its place and with its time.
 

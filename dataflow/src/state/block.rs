@@ -1,10 +1,10 @@
 //! [`Block`]: fourteen entries and the head that finds them, the smallest piece of a
 //! [`super::segment::Segment`].
 //!
-//! The head holds a tag of each entry's hash side by side, so that one comparison says which entries
-//! a key can be, and their ages; entries of 16 bytes and the head fill four cache lines, with
-//! nothing stored per entry but two bytes. Invariant: a slot is initialised exactly where its tag is
-//! not 0.
+//! The head holds a tag of each entry's hash side by side, so that one comparison says which
+//! entries a key can be, and their ages; entries of 16 bytes and the head fill four cache lines,
+//! with nothing stored per entry but two bytes. Invariant: a slot is initialised exactly where its
+//! tag is not 0.
 
 use std::mem::{self, MaybeUninit};
 
@@ -39,8 +39,8 @@ impl<K, V> Default for Block<K, V> {
     }
 }
 
-/// The bits of a hash that tell entries of a block apart: none that place a key in a table, and none
-/// of the uppermost, which are alike among all keys of a task. Never 0.
+/// The bits of a hash that tell entries of a block apart: none that place a key in a table, and
+/// none of the uppermost, which are alike among all keys of a task. Never 0.
 #[inline(always)]
 pub(super) fn tag(hash: u64) -> u8 {
     ((hash >> 32) as u8).max(1)

@@ -1,10 +1,10 @@
-//! The loop that writes to a [`Table`] once per record of a batch: where keyed operators spend their
-//! time.
+//! The loop that writes to a [`Table`] once per record of a batch: where keyed operators spend
+//! their time.
 //!
-//! Two things make it fast. The block of a record is asked for while those before it are at work, so
-//! that cache misses overlap. And an entry that was written to since the last cut is found by one
-//! comparison of tag and age together; all else (a new key, the first write after a cut, an entry
-//! that spilled into a further block) takes the long way.
+//! Two things make it fast. The block of a record is asked for while those before it are at work,
+//! so that cache misses overlap. And an entry that was written to since the last cut is found by
+//! one comparison of tag and age together; all else (a new key, the first write after a cut, an
+//! entry that spilled into a further block) takes the long way.
 
 use super::{Data, Key, Table};
 use crate::state::block::{Block, tag};
@@ -64,8 +64,8 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
-    /// Calls `each` with every key in turn (given with their hashes) and its value, which `init` makes where there
-    /// is none, the item, and whether the value is new.
+    /// Calls `each` with every key in turn (given with their hashes) and its value, which `init`
+    /// makes where there is none, the item, and whether the value is new.
     #[inline(always)]
     pub(crate) fn update_all<T>(
         &mut self,
