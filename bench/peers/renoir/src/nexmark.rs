@@ -2,9 +2,9 @@
 //! sizes and batch size. Changed: output is counted, event time starts at 0 and runs at the rate of
 //! the synthetic stream with its watermarks, so that there are windows to compute.
 //!
-//! Windows start at a key's first record and ties go to whichever came first. The windows of query 7
-//! have no key and so start where they should: its prices must be those of other contenders. Nothing
-//! else is compared.
+//! Windows start at a key's first record and ties go to whichever came first. The windows of query
+//! 7 have no key and so start where they should: its prices must be those of other contenders.
+//! Nothing else is compared.
 
 use millstream_bench_stream::Agreement;
 use millstream_bench_stream::workload::nexmark as nexmark_sizes;
