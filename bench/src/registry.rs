@@ -126,10 +126,7 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
         Contender {
             name: RENOIR,
             workloads: OF_RENOIR,
-            divisor: |workload| match workload {
-                Workload::Tumbling | Workload::Hop => 4,
-                _ => 1,
-            },
+            divisor: of_renoir,
             runs_max: 3,
             how: program(peers.join("renoir-peer")),
         },
@@ -149,11 +146,7 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
                 Workload::Tumbling,
                 Workload::Hop,
             ],
-            divisor: |workload| match workload {
-                Workload::Hop => 80,
-                Workload::Sum | Workload::Tumbling => 20,
-                _ => 10,
-            },
+            divisor: of_flink,
             runs_max: 2,
             how: How::Program {
                 program: flink.join("run.sh").into(),
@@ -162,6 +155,21 @@ pub fn contenders(peers: &Path, flink: &Path) -> Vec<Contender> {
             },
         },
     ]
+}
+
+fn of_renoir(workload: Workload) -> u64 {
+    match workload {
+        Workload::Tumbling | Workload::Hop => 4,
+        _ => 1,
+    }
+}
+
+fn of_flink(workload: Workload) -> u64 {
+    match workload {
+        Workload::Hop => 80,
+        Workload::Sum | Workload::Tumbling => 20,
+        _ => 10,
+    }
 }
 
 fn hand_loop(workload: Workload, records: u64, _: &Options) -> anyhow::Result<Outcome> {

@@ -1,10 +1,10 @@
 //! The second table: what is measured of ours alone, against the run without the feature or a
 //! limit.
 //!
-//! A [`case`] is one run in a child process, told apart by name; it returns [`Figures`]. A
-//! [`mod@line`] computes one value of the figures of its cases, round by round; [`runner`] runs the
-//! cases that the asked lines need, interleaved, and [`table`] prints them. To add a line, add it
-//! to [`line::LINES`]. Invariant: a value that compares two cases takes both from the same round.
+//! A [`case`] is one run in a child process; it returns [`Figures`]. A line of [`line::LINES`]
+//! computes one value of the figures of its cases, round by round; [`runner`] runs the cases that
+//! the asked lines need, interleaved, and [`table`] prints them. Invariant: a value that compares
+//! two cases takes both from the same round.
 
 pub mod case;
 mod channels;
