@@ -16,8 +16,7 @@ use crate::data::Key;
 /// Places per block in an index; a power of two, so the last ones are not used.
 const STRIDE: usize = LANES.next_power_of_two();
 
-/// Blocks of a segment that splits rather than grows: it takes 50 us, and a task may stall for
-/// 1 ms.
+/// Blocks of a segment that splits rather than grows: the most that growth moves at once.
 pub(super) const SEGMENT_BLOCKS: usize = 256;
 
 /// Lower bits of a hash choose its segment, those from here on its block. A constant: a shift by a
@@ -137,7 +136,7 @@ impl<K: Key, V> Segment<K, V> {
 
     /// Whether another entry would make searches long.
     pub(super) fn is_full(&self) -> bool {
-        // At nine tenths one search in twenty goes on to a further block.
+        // Beyond nine tenths too many searches would go on to a further block.
         self.len >= self.blocks.len() * LANES * 29 / 32
     }
 
