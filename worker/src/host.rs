@@ -259,17 +259,18 @@ impl Capture {
     ) -> Result<Vec<TaskShare>> {
         let random = Uuid::new_v4().simple().to_string();
         let name = Name::Part(PartName { run, epoch: self.epoch, worker, random }).to_string();
-        let mut object = Vec::with_capacity(self.shares.iter().map(|it| it.bytes.len()).sum());
+        let (mut pieces, mut offset) = (Vec::new(), 0);
         let mut shares = Vec::with_capacity(self.shares.len());
         for share in self.shares {
             let data = ShareData {
                 object: name.clone(),
-                offset: object.len() as u64,
-                length: share.bytes.len() as u64,
-                crc32c: millstream_dataflow::snapshot::checksum(&share.bytes),
+                offset,
+                length: share.len(),
+                crc32c: share.checksum(),
                 entries: share.entries,
             };
-            object.extend_from_slice(&share.bytes);
+            offset += share.len();
+            pieces.extend(share.pieces);
             let since = share.index.since.filter(|_| share.index.groups.is_some());
             shares.push(TaskShare {
                 operator: share.index.operator.as_str().into(),
@@ -283,7 +284,7 @@ impl Capture {
                 ended: share.facts.ended,
             });
         }
-        match store.create(&name, &object).await? {
+        match store.create_of(&name, pieces).await? {
             Put::Created => Ok(shares),
             Put::Exists => Err(Error::new(Kind::Bug, format!("{name} exists already"))),
         }

@@ -6,8 +6,10 @@ use serde_json::Value;
 /// over.
 ///
 /// # Errors
-/// Where it is not YAML, with line and column.
+/// Where it is not YAML, with line and column; where a mapping has a key twice.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
-    serde_yaml::from_str(text.strip_prefix('\u{feff}').unwrap_or(text))
-        .map_err(|error| error.to_string())
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // A JSON value would silently keep the last of two equal keys; this one refuses them.
+    let strict: Result<serde_yaml::Value, _> = serde_yaml::from_str(text);
+    strict.and_then(|_| serde_yaml::from_str(text)).map_err(|error| error.to_string())
 }

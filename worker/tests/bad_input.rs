@@ -206,6 +206,11 @@ fn unknown_field() {
     run(&place, &[]).refused(2, reason);
 }
 
+fn field_that_is_there_twice() {
+    let reason = "job.yaml: spec.program.args: duplicate entry with key \"a\" at line 6 column 31";
+    run(&place("read", "{a: 1, b: 2, a: 3}"), &[]).refused(2, reason);
+}
+
 fn field_of_the_wrong_type() {
     let place = place("count", "{}");
     place.write("job.yaml", job("count", "{}").replace("1h", "[1]"));
@@ -547,6 +552,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     job_file_that_is_not_there,
     job_file_that_is_not_yaml,
     unknown_field,
+    field_that_is_there_twice,
     field_of_the_wrong_type,
     program_that_is_not_there,
     argument_that_is_missing,

@@ -25,6 +25,7 @@ pub(crate) struct ByKeyGroup<H> {
     /// Computes the key hashes of a batch: one virtual call for all its records.
     hash: H,
     hashes: Vec<u64>,
+    /// The receiver of each record; of two, the places of those of the second.
     chosen: Vec<u16>,
     /// Where the records of each receiver start among `order`, and after the sort, where they end.
     ends: Vec<usize>,
@@ -47,6 +48,9 @@ impl<H> ByKeyGroup<H> {
 
     /// Sorts the places of the records by receiver.
     fn sort(&mut self) {
+        if self.ends.len() == 2 {
+            return self.sort_in_two();
+        }
         self.ends.fill(0);
         self.chosen.clear();
         let (groups, receivers, ends) = (self.groups, &self.receivers, &mut self.ends);
@@ -68,6 +72,26 @@ impl<H> ByKeyGroup<H> {
         }
     }
 
+    /// The same for two receivers. Counts in memory, each of which waits for the one before where
+    /// both are of one receiver, would cost twice as much as counts in registers.
+    fn sort_in_two(&mut self) {
+        let (groups, receivers) = (self.groups, &self.receivers[..]);
+        let records = self.hashes.len();
+        self.order.resize(records, 0);
+        self.chosen.resize(records, 0);
+        let (order, chosen) = (&mut self.order[..records], &mut self.chosen[..records]);
+        let mut second = 0;
+        for (place, &hash) in self.hashes.iter().enumerate() {
+            // Written to both, kept in one: there is no branch that could be guessed wrong.
+            let goes = usize::from(receivers[usize::from(groups.of_hash(hash).0)]);
+            order[place - second] = place as u16;
+            chosen[second] = place as u16;
+            second += goes;
+        }
+        order[records - second..].copy_from_slice(&chosen[..second]);
+        (self.ends[0], self.ends[1]) = (records - second, records);
+    }
+
     /// Moves the records to the batches of their receivers.
     fn scatter<T: Send + 'static>(
         &self,
@@ -81,7 +105,7 @@ impl<H> ByKeyGroup<H> {
         // record is read once. Reading cannot panic; were an allocation to fail, records not yet
         // read would leak, nothing worse.
         unsafe { records.set_len(0) };
-        let source = records.as_ptr();
+        let (source, hashes) = (records.as_ptr(), &self.hashes[..]);
         let mut start = 0;
         for (receiver, &end) in self.ends.iter().enumerate() {
             let places = &self.order[start..end];
@@ -92,7 +116,7 @@ impl<H> ByKeyGroup<H> {
             let into = outlets.room_for(receiver, places.len());
             let read = |&place: &u16| unsafe { ptr::read(source.add(usize::from(place))) };
             into.records.extend(places.iter().map(read));
-            into.hashes.extend(places.iter().map(|&place| self.hashes[usize::from(place)]));
+            into.hashes.extend(places.iter().map(|&place| hashes[usize::from(place)]));
             if !times.is_empty() {
                 into.times.extend(places.iter().map(|&place| times[usize::from(place)]));
             }

@@ -72,7 +72,7 @@ impl<T: Send + 'static> Outlets<T> {
 
     /// Sends a whole batch to one receiver.
     pub(super) fn pass(&mut self, index: usize, batch: Batch<T>) {
-        let capacity = self.batch_records;
+        let capacity = self.capacity();
         let outlet = &mut self.outlets[index];
         outlet.send_batch(capacity);
         outlet.batch = batch;
@@ -81,23 +81,33 @@ impl<T: Send + 'static> Outlets<T> {
 
     /// Makes room for so many records in the batch of a receiver, by sending it if it must.
     pub(super) fn room_for(&mut self, index: usize, records: usize) -> &mut Batch<T> {
+        let capacity = self.capacity();
         let outlet = &mut self.outlets[index];
-        if outlet.batch.len() + records > self.batch_records {
-            outlet.send_batch(self.batch_records);
+        if outlet.batch.len() + records > capacity {
+            outlet.send_batch(capacity);
         }
         &mut outlet.batch
+    }
+
+    /// Room for a share of a full batch behind an almost full one: so that what is sent is full,
+    /// rather than what was there when the next share did not fit any more.
+    fn capacity(&self) -> usize {
+        let share = self.batch_records / self.outlets.len().max(1);
+        self.batch_records + share + share / 4
     }
 
     /// Sends the batch of a receiver if it is full.
     pub(super) fn send_if_full(&mut self, index: usize) {
         if self.outlets[index].batch.len() >= self.batch_records {
-            self.outlets[index].send_batch(self.batch_records);
+            let capacity = self.capacity();
+            self.outlets[index].send_batch(capacity);
         }
     }
 
     fn flush(&mut self) {
+        let capacity = self.capacity();
         for outlet in &mut self.outlets {
-            outlet.send_batch(self.batch_records);
+            outlet.send_batch(capacity);
             outlet.send_watermark();
         }
     }

@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 
 /// Slots looked at per step: some 30 us of work, a thirtieth of what a task may stall.
 const SCAN_SLOTS: usize = 8192;
+/// How long a task that has nothing else to do waits for the encoder, whose queue holds work for
+/// ten times as long.
+const ENCODER_WAIT_MS: i64 = 1;
 /// A restore reads a chain of at most this many shares per operator instance.
 const CHAIN_SHARES_MAX: usize = 32;
 
@@ -142,7 +145,13 @@ impl Captures {
             self.offer_waiting(step);
         }
         self.offer_waiting(step);
-        step.capturing |= self.is_under_way();
+        if self.waiting.is_empty() {
+            step.capturing |= self.current.is_some();
+        } else {
+            // The encoder has more than it can do: to ask at every turn would take the processor
+            // that it needs.
+            step.wake_by(step.now.saturating_add(ENCODER_WAIT_MS));
+        }
     }
 
     fn offer_waiting(&mut self, step: &mut Step) {

@@ -63,10 +63,32 @@ pub struct Share {
     pub index: Index,
     /// How many entries of keyed state.
     pub entries: u64,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+    /// Its bytes, in pieces.
+    pub pieces: Vec<Vec<u8>>,
     /// What else is to know.
     pub facts: ShareFacts,
+}
+
+impl Share {
+    /// How many bytes it has.
+    pub fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Whether it has none: no share that was finished.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The checksum of its bytes: CRC32C.
+    pub fn checksum(&self) -> u32 {
+        self.pieces.iter().fold(0, |sum, piece| crc32c::crc32c_append(sum, piece))
+    }
+
+    /// Its bytes in one piece.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
 }
 
 /// Where nodes put their pieces.
@@ -124,7 +146,7 @@ fn finish_share(finish: Finish, mut states: HashMap<usize, Buckets>) -> Result<S
     for durable in finish.durable {
         durable()?;
     }
-    let mut writer = Writer::new(finish.index.clone());
+    let mut writer = Writer::new(finish.index.clone())?;
     let mut total = 0;
     for (place, name) in finish.states.iter().enumerate() {
         if let Some(buckets) = states.remove(&place) {
@@ -133,6 +155,6 @@ fn finish_share(finish: Finish, mut states: HashMap<usize, Buckets>) -> Result<S
             writer.state(name, entries, buckets.into_groups())?;
         }
     }
-    let bytes = writer.finish()?;
-    Ok(Share { index: finish.index, entries: total, bytes, facts: finish.facts })
+    let pieces = writer.finish()?;
+    Ok(Share { index: finish.index, entries: total, pieces, facts: finish.facts })
 }

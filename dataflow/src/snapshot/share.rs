@@ -16,6 +16,7 @@
 use millstream_protocol::id::{Epoch, KeyGroup};
 use millstream_protocol::key_group::KeyGroupRange;
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Compressor;
 
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
@@ -76,15 +77,20 @@ pub struct Block {
     pub groups: Vec<(KeyGroup, u32)>,
 }
 
-/// Puts a share together.
+/// Puts a share together, out of pieces that nobody has to copy into one: a share of a gigabyte
+/// would be moved several times while it grows.
 pub(crate) struct Writer {
-    bytes: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
+    offset: u64,
+    /// Kept from block to block: making one costs more than compressing a small block.
+    compressor: Compressor<'static>,
     index: Index,
 }
 
 impl Writer {
-    pub(crate) fn new(index: Index) -> Self {
-        Self { bytes: Vec::new(), index }
+    pub(crate) fn new(index: Index) -> Result<Self> {
+        let compressor = Compressor::new(ZSTD_LEVEL)?;
+        Ok(Self { pieces: Vec::new(), offset: 0, compressor, index })
     }
 
     /// Adds a keyed state: the entries of each of its groups, in order.
@@ -98,7 +104,11 @@ impl Writer {
         let (mut raw, mut in_block) = (Vec::new(), Vec::new());
         for (group, bytes) in groups {
             in_block.push((group, bytes.len() as u32));
-            raw.extend(bytes);
+            if raw.is_empty() {
+                raw = bytes;
+            } else {
+                raw.extend(bytes);
+            }
             if raw.len() >= BLOCK_BYTES {
                 state.blocks.push(self.block(&raw, std::mem::take(&mut in_block))?);
                 raw.clear();
@@ -112,24 +122,26 @@ impl Writer {
     }
 
     fn block(&mut self, raw: &[u8], groups: Vec<(KeyGroup, u32)>) -> Result<Block> {
-        let compressed = zstd::bulk::compress(raw, ZSTD_LEVEL)?;
+        let compressed = self.compressor.compress(raw)?;
         let block = Block {
-            offset: self.bytes.len() as u64,
+            offset: self.offset,
             length: compressed.len() as u32,
             crc32c: crc32c::crc32c(&compressed),
             groups,
         };
-        self.bytes.extend(compressed);
+        self.offset += compressed.len() as u64;
+        self.pieces.push(compressed);
         Ok(block)
     }
 
-    pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
-        let index = zstd::bulk::compress(&postcard::to_stdvec(&self.index)?, ZSTD_LEVEL)?;
-        self.bytes.extend(&index);
-        self.bytes.extend((index.len() as u32).to_le_bytes());
-        self.bytes.extend(crc32c::crc32c(&index).to_le_bytes());
-        self.bytes.extend(MAGIC);
-        Ok(self.bytes)
+    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
+        let mut last = self.compressor.compress(&postcard::to_stdvec(&self.index)?)?;
+        let (length, crc32c) = (last.len() as u32, crc32c::crc32c(&last));
+        last.extend(length.to_le_bytes());
+        last.extend(crc32c.to_le_bytes());
+        last.extend(MAGIC);
+        self.pieces.push(last);
+        Ok(self.pieces)
     }
 }
 
@@ -223,10 +235,10 @@ mod tests {
     fn sample() -> Vec<u8> {
         let index =
             Index { operator: "sum".into(), groups: Some(range(0, 720)), ..Index::default() };
-        let mut writer = Writer::new(index);
+        let mut writer = Writer::new(index).unwrap();
         let groups = (0..720).map(|g| (KeyGroup(g), vec![g as u8; 2000]));
         writer.state("value", 720, groups).unwrap();
-        writer.finish().unwrap()
+        writer.finish().unwrap().concat()
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub trait Store: Send + Sync + 'static {
     /// Creates an object unless one of that name exists.
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Put>;
 
+    /// The same for a large object that is in pieces.
+    async fn create_of(&self, name: &str, pieces: Vec<Vec<u8>>) -> Result<Put> {
+        self.create(name, &pieces.concat()).await
+    }
+
     /// Writes an object, over one that exists.
     async fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<()>;
 

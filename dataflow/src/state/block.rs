@@ -1,12 +1,13 @@
-//! [`Block`]: fourteen entries and the head that finds them, the smallest piece of a
-//! [`super::segment::Segment`].
+//! [`Blocks`]: fourteen entries each and the heads that find them: what a
+//! [`super::segment::Segment`] is made of.
 //!
-//! The head holds a tag of each entry's hash side by side, so that one comparison says which
-//! entries a key can be, and their ages; entries of 16 bytes and the head fill four cache lines,
-//! with nothing stored per entry but two bytes. Invariant: a slot is initialised exactly where its
-//! tag is not 0.
+//! A head holds a tag of each entry's hash side by side, so that one comparison says which entries
+//! a key can be, and their ages. Heads lie together, apart from the entries: an eighth of the
+//! memory of entries of 16 bytes, so that they stay in a nearer cache, and a search fetches one
+//! line from afar. Invariant: a slot is initialised exactly where its tag is not 0.
 
 use std::mem::{self, MaybeUninit};
+use std::ptr;
 
 /// Entries of a block. With seven, more searches had to go on to a further block: a third
 /// slower at 50 k keys (measured).
@@ -15,9 +16,9 @@ const ALL: u32 = (1 << LANES) - 1;
 /// An age older than any write that a next capture must hold.
 pub(super) const OLD: u8 = 0;
 
-/// Aligned, so that all tags are loaded at once.
-#[repr(C, align(16))]
-struct Head {
+/// Aligned, so that all tags are loaded at once and a head lies in one cache line.
+#[repr(C, align(32))]
+pub(super) struct Head {
     /// 0 where the lane is free; the last two are no lanes.
     tags: [u8; 16],
     ages: [u8; LANES],
@@ -25,18 +26,30 @@ struct Head {
     spilled: u16,
 }
 
-/// See the module. A lane is a number below [`LANES`].
-#[repr(C)]
-pub(super) struct Block<K, V> {
-    head: Head,
-    slots: [MaybeUninit<(K, V)>; LANES],
+type Slots<K, V> = [MaybeUninit<(K, V)>; LANES];
+
+/// A block. A lane is a number below [`LANES`].
+pub(super) struct Block<'a, K, V> {
+    pub(super) head: &'a Head,
+    slots: &'a Slots<K, V>,
 }
 
-impl<K, V> Default for Block<K, V> {
-    fn default() -> Self {
-        let head = Head { tags: [0; 16], ages: [OLD; LANES], spilled: 0 };
-        Self { head, slots: [const { MaybeUninit::uninit() }; LANES] }
-    }
+/// A block, to write to.
+pub(super) struct BlockMut<'a, K, V> {
+    pub(super) head: &'a mut Head,
+    slots: &'a mut Slots<K, V>,
+}
+
+/// Where blocks begin, for as long as they live.
+pub(super) struct Base<K, V> {
+    heads: *mut Head,
+    slots: *mut Slots<K, V>,
+}
+
+/// A row of blocks.
+pub(super) struct Blocks<K, V> {
+    base: Base<K, V>,
+    len: usize,
 }
 
 /// The bits of a hash that tell entries of a block apart: none that place a key in a table, and
@@ -46,7 +59,9 @@ pub(super) fn tag(hash: u64) -> u8 {
     ((hash >> 32) as u8).max(1)
 }
 
-impl<K, V> Block<K, V> {
+impl Head {
+    const EMPTY: Self = Self { tags: [0; 16], ages: [OLD; LANES], spilled: 0 };
+
     /// The lanes with this tag, a bit each; 0 asks for the free ones.
     #[inline(always)]
     fn lanes(&self, tag: u8) -> u32 {
@@ -56,24 +71,69 @@ impl<K, V> Block<K, V> {
             use std::arch::x86_64::{
                 __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8,
             };
-            let tags = _mm_load_si128(std::ptr::from_ref(&self.head).cast::<__m128i>());
+            let tags = _mm_load_si128(ptr::from_ref(self).cast::<__m128i>());
             let equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8));
             _mm_movemask_epi8(equal) as u32 & ALL
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let tags = self.head.tags[..LANES].iter().enumerate();
+            let tags = self.tags[..LANES].iter().enumerate();
             tags.fold(0, |lanes, (lane, at)| lanes | u32::from(*at == tag) << lane)
         }
     }
 
+    #[inline(always)]
+    fn is_used(&self, lane: usize) -> bool {
+        self.tags[lane] != 0
+    }
+
+    /// The lanes in use.
+    pub(super) fn used(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut lanes = !self.lanes(0) & ALL;
+        std::iter::from_fn(move || {
+            let lane = lanes.trailing_zeros() as usize;
+            lanes &= lanes.wrapping_sub(1);
+            (lane < LANES).then_some(lane)
+        })
+    }
+
+    /// When the entry was last written to, as an age.
+    #[inline(always)]
+    pub(super) fn age(&self, lane: usize) -> u8 {
+        self.ages[lane]
+    }
+
+    /// Sets the age of an entry.
+    #[inline(always)]
+    pub(super) fn set_age(&mut self, lane: usize, age: u8) {
+        self.ages[lane] = age;
+    }
+
+    /// Whether entries that belong here may be in the blocks behind it.
+    #[inline(always)]
+    pub(super) fn has_spilled(&self) -> bool {
+        self.spilled != 0
+    }
+
+    /// An entry that belongs here, or passes on its way, goes to a block behind.
+    pub(super) fn spill(&mut self) {
+        self.spilled = self.spilled.saturating_add(1);
+    }
+
+    /// Such an entry is gone. A count that has reached its bound stays there.
+    pub(super) fn unspill(&mut self) {
+        self.spilled -= u16::from(self.spilled < u16::MAX);
+    }
+}
+
+impl<'a, K, V> Block<'a, K, V> {
     /// The lane of a key with this tag.
     #[inline(always)]
     pub(super) fn find(&self, tag: u8, key: &K) -> Option<usize>
     where
         K: PartialEq,
     {
-        let mut lanes = self.lanes(tag);
+        let mut lanes = self.head.lanes(tag);
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
             // SAFETY: a bit below `LANES`, of a lane whose tag equals one that is not 0, so it is
@@ -86,13 +146,39 @@ impl<K, V> Block<K, V> {
         None
     }
 
+    /// Loads the slot of a tag into the cache, most likely.
+    #[inline(always)]
+    pub(super) fn prefetch_slot(&self, tag: u8) {
+        let lane = self.head.lanes(tag).trailing_zeros() as usize;
+        super::prefetch::read(self.slots.as_ptr().wrapping_add(lane));
+    }
+
+    /// The entry of a lane that is in use.
+    #[inline(always)]
+    pub(super) fn entry(&self, lane: usize) -> &'a (K, V) {
+        assert!(self.head.is_used(lane), "a free lane was read");
+        // SAFETY: its tag is not 0, so it is initialised.
+        unsafe { self.slots[lane].assume_init_ref() }
+    }
+
+    /// The entries.
+    pub(super) fn entries(self) -> impl Iterator<Item = &'a (K, V)> {
+        self.head.used().map(move |lane| self.entry(lane))
+    }
+}
+
+impl<'a, K, V> BlockMut<'a, K, V> {
+    fn read(&self) -> Block<'_, K, V> {
+        Block { head: self.head, slots: self.slots }
+    }
+
     /// The value of a key with this tag, to write to, if it has this age.
     #[inline(always)]
-    pub(super) fn fresh(&mut self, tag: u8, age: u8, key: &K) -> Option<&mut V>
+    pub(super) fn fresh(self, tag: u8, age: u8, key: &K) -> Option<&'a mut V>
     where
         K: PartialEq,
     {
-        let lane = self.find(tag, key)?;
+        let lane = self.read().find(tag, key)?;
         // SAFETY: `find` returns lanes below `LANES` that are in use, so initialised.
         unsafe {
             (*self.head.ages.get_unchecked(lane) == age)
@@ -100,72 +186,18 @@ impl<K, V> Block<K, V> {
         }
     }
 
-    /// Loads the head into the cache.
-    #[inline(always)]
-    pub(super) fn prefetch(&self) {
-        super::prefetch::read(&self.head);
-    }
-
-    /// Loads the slot of a tag into the cache, most likely.
-    #[inline(always)]
-    pub(super) fn prefetch_slot(&self, tag: u8) {
-        let lane = self.lanes(tag).trailing_zeros() as usize;
-        super::prefetch::read_at(self.slots.as_ptr().wrapping_add(lane));
-    }
-
-    #[inline(always)]
-    fn is_used(&self, lane: usize) -> bool {
-        self.head.tags[lane] != 0
-    }
-
-    /// When the entry was last written to, as an age.
-    #[inline(always)]
-    pub(super) fn age(&self, lane: usize) -> u8 {
-        self.head.ages[lane]
-    }
-
-    /// Sets the age of an entry.
-    #[inline(always)]
-    pub(super) fn set_age(&mut self, lane: usize, age: u8) {
-        self.head.ages[lane] = age;
-    }
-
-    /// Whether entries that belong here may be in the blocks behind it.
-    #[inline(always)]
-    pub(super) fn has_spilled(&self) -> bool {
-        self.head.spilled != 0
-    }
-
-    /// An entry that belongs here, or passes on its way, goes to a block behind.
-    pub(super) fn spill(&mut self) {
-        self.head.spilled = self.head.spilled.saturating_add(1);
-    }
-
-    /// Such an entry is gone. A count that has reached its bound stays there.
-    pub(super) fn unspill(&mut self) {
-        self.head.spilled -= u16::from(self.head.spilled < u16::MAX);
-    }
-
     /// The entry of a lane that is in use.
     #[inline(always)]
-    pub(super) fn entry(&self, lane: usize) -> &(K, V) {
-        assert!(self.is_used(lane), "a free lane was read");
-        // SAFETY: its tag is not 0, so it is initialised.
-        unsafe { self.slots[lane].assume_init_ref() }
-    }
-
-    /// The same, to write to.
-    #[inline(always)]
-    pub(super) fn entry_mut(&mut self, lane: usize) -> &mut (K, V) {
-        assert!(self.is_used(lane), "a free lane was written to");
+    pub(super) fn entry(self, lane: usize) -> &'a mut (K, V) {
+        assert!(self.head.is_used(lane), "a free lane was written to");
         // SAFETY: its tag is not 0, so it is initialised.
         unsafe { self.slots[lane].assume_init_mut() }
     }
 
     /// Puts an entry into a free lane, if there is one, and says which.
     #[inline]
-    pub(super) fn put(&mut self, tag: u8, age: u8, entry: (K, V)) -> Result<usize, (K, V)> {
-        let free = self.lanes(0);
+    pub(super) fn put(self, tag: u8, age: u8, entry: (K, V)) -> Result<usize, (K, V)> {
+        let free = self.head.lanes(0);
         if free == 0 {
             return Err(entry);
         }
@@ -177,8 +209,8 @@ impl<K, V> Block<K, V> {
     }
 
     /// Takes an entry out.
-    pub(super) fn take(&mut self, lane: usize) -> Option<(K, V)> {
-        if !self.is_used(lane) {
+    pub(super) fn take(self, lane: usize) -> Option<(K, V)> {
+        if !self.head.is_used(lane) {
             return None;
         }
         self.head.tags[lane] = 0;
@@ -186,31 +218,15 @@ impl<K, V> Block<K, V> {
         Some(unsafe { self.slots[lane].assume_init_read() })
     }
 
-    /// The lanes in use.
-    pub(super) fn used(&self) -> impl Iterator<Item = usize> + use<K, V> {
-        let mut lanes = !self.lanes(0) & ALL;
-        std::iter::from_fn(move || {
-            let lane = lanes.trailing_zeros() as usize;
-            lanes &= lanes.wrapping_sub(1);
-            (lane < LANES).then_some(lane)
-        })
-    }
-
     /// The entries.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &(K, V)> {
-        self.used().map(|lane| self.entry(lane))
-    }
-
-    /// The entries, to write to.
-    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut (K, V)> {
-        let Self { head, slots } = self;
-        let used = head.tags.iter().zip(slots).filter(|(tag, _)| **tag != 0);
+    pub(super) fn entries(self) -> impl Iterator<Item = &'a mut (K, V)> {
+        let used = self.head.tags.iter().zip(self.slots).filter(|(tag, _)| **tag != 0);
         // SAFETY: its tag is not 0, so it is initialised.
         used.map(|(_, slot)| unsafe { slot.assume_init_mut() })
     }
 
     /// Takes all entries out. The caller reads to the end: what it leaves is never dropped.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+    pub(super) fn drain(self) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
         let Self { head, slots } = self;
         head.spilled = 0;
         let tags = mem::take(&mut head.tags);
@@ -220,10 +236,98 @@ impl<K, V> Block<K, V> {
     }
 }
 
-impl<K, V> Drop for Block<K, V> {
+impl<K, V> Clone for Base<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Base<K, V> {}
+
+// SAFETY: it is of use only to who may touch the blocks, see `at` and `at_mut`.
+unsafe impl<K: Send, V: Send> Send for Base<K, V> {}
+
+impl<K, V> Base<K, V> {
+    /// # Safety
+    /// The blocks live as long as the result, there are more than `at` of them, and nobody writes
+    /// to this one meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn at<'a>(self, at: usize) -> Block<'a, K, V> {
+        // SAFETY: the caller's promise.
+        unsafe { Block { head: &*self.heads.add(at), slots: &*self.slots.add(at) } }
+    }
+
+    /// # Safety
+    /// As for [`Self::at`], and nobody reads it either.
+    #[inline(always)]
+    pub(super) unsafe fn at_mut<'a>(self, at: usize) -> BlockMut<'a, K, V> {
+        // SAFETY: the caller's promise.
+        unsafe { BlockMut { head: &mut *self.heads.add(at), slots: &mut *self.slots.add(at) } }
+    }
+
+    /// Loads the head of a block into the cache.
+    #[inline(always)]
+    pub(super) fn prefetch(self, at: usize) {
+        super::prefetch::read(self.heads.wrapping_add(at));
+    }
+}
+
+impl<K, V> Blocks<K, V> {
+    /// So many blocks without entries.
+    pub(super) fn empty(len: usize) -> Self {
+        let heads: Box<[Head]> = (0..len).map(|_| Head::EMPTY).collect();
+        let slots = Box::<[Slots<K, V>]>::new_uninit_slice(len);
+        let base = Base { heads: Box::into_raw(heads).cast(), slots: Box::into_raw(slots).cast() };
+        Self { base, len }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn base(&self) -> Base<K, V> {
+        self.base
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, at: usize) -> Block<'_, K, V> {
+        assert!(at < self.len, "there is no such block");
+        // SAFETY: there is such a block, and it is borrowed through `self`.
+        unsafe { self.base.at(at) }
+    }
+
+    #[inline(always)]
+    pub(super) fn at_mut(&mut self, at: usize) -> BlockMut<'_, K, V> {
+        assert!(at < self.len, "there is no such block");
+        // SAFETY: as above.
+        unsafe { self.base.at_mut(at) }
+    }
+
+    /// All blocks.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Block<'_, K, V>> {
+        (0..self.len).map(|at| self.at(at))
+    }
+
+    /// All blocks, to write to.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = BlockMut<'_, K, V>> {
+        let (base, len) = (self.base, self.len);
+        // SAFETY: there are as many; each is handed out once, for as long as `self` is borrowed.
+        (0..len).map(move |at| unsafe { base.at_mut(at) })
+    }
+}
+
+impl<K, V> Drop for Blocks<K, V> {
     fn drop(&mut self) {
         if mem::needs_drop::<(K, V)>() {
-            self.drain().for_each(drop);
+            self.iter_mut().flat_map(BlockMut::drain).for_each(drop);
+        }
+        let heads = ptr::slice_from_raw_parts_mut(self.base.heads, self.len);
+        let slots = self.base.slots.cast::<MaybeUninit<Slots<K, V>>>();
+        let slots = ptr::slice_from_raw_parts_mut(slots, self.len);
+        // SAFETY: both were boxes of this length, see `empty`, and nobody uses them after this.
+        unsafe {
+            drop(Box::from_raw(heads));
+            drop(Box::from_raw(slots));
         }
     }
 }
@@ -237,39 +341,45 @@ mod tests {
     #[test]
     fn each_entry_is_dropped_once_wherever_it_ends() {
         let counted = Rc::new(());
-        let mut block = Block::default();
+        let mut blocks = Blocks::empty(2);
         for key in 0..LANES {
-            block.put(tag((key as u64) << 33), 3, (key, Rc::clone(&counted))).unwrap();
+            let entry = (key, Rc::clone(&counted));
+            blocks.at_mut(1).put(tag((key as u64) << 33), 3, entry).unwrap();
         }
-        assert!(block.put(tag(0), 3, (9, Rc::clone(&counted))).is_err());
+        assert!(blocks.at_mut(1).put(tag(0), 3, (9, Rc::clone(&counted))).is_err());
         assert_eq!(Rc::strong_count(&counted), LANES + 1);
-        drop(block.take(2));
-        assert!(block.take(2).is_none());
+        drop(blocks.at_mut(1).take(2));
+        assert!(blocks.at_mut(1).take(2).is_none());
         assert_eq!(Rc::strong_count(&counted), LANES);
         let left: Vec<_> = (0..LANES).filter(|key| *key != 2).collect();
-        assert_eq!(block.entries().map(|entry| entry.0).collect::<Vec<_>>(), left);
-        drop(block);
+        let entries = blocks.iter().flat_map(Block::entries);
+        assert_eq!(entries.map(|entry| entry.0).collect::<Vec<_>>(), left);
+        drop(blocks);
         assert_eq!(Rc::strong_count(&counted), 1);
     }
 
     #[test]
     fn the_head_knows_tags_ages_and_spills_apart() {
-        let mut block = Block::default();
+        let mut blocks = Blocks::empty(1);
         let (one, other) = (tag(0xff << 32), tag(7 << 32));
-        block.put(one, 255, (1, ())).unwrap();
-        block.put(other, OLD, (2, ())).unwrap();
-        block.put(other, 1, (3, ())).unwrap();
-        block.spill();
-        let found = |block: &Block<_, _>, key| (block.find(one, &key), block.find(other, &key));
-        assert_eq!(found(&block, 1), (Some(0), None));
-        assert_eq!(found(&block, 3), (None, Some(2)));
-        assert!(block.fresh(other, 1, &3).is_some());
-        assert!(block.fresh(other, 1, &2).is_none());
-        block.set_age(0, OLD);
-        assert_eq!((block.age(0), block.age(1), block.age(2)), (OLD, OLD, 1));
-        assert_eq!((found(&block, 1), block.has_spilled()), ((Some(0), None), true));
-        block.unspill();
-        assert!(!block.has_spilled());
+        blocks.at_mut(0).put(one, 255, (1, ())).unwrap();
+        blocks.at_mut(0).put(other, OLD, (2, ())).unwrap();
+        blocks.at_mut(0).put(other, 1, (3, ())).unwrap();
+        blocks.at_mut(0).head.spill();
+        let found = |blocks: &Blocks<_, _>, key| {
+            (blocks.at(0).find(one, &key), blocks.at(0).find(other, &key))
+        };
+        assert_eq!(found(&blocks, 1), (Some(0), None));
+        assert_eq!(found(&blocks, 3), (None, Some(2)));
+        assert!(blocks.at_mut(0).fresh(other, 1, &3).is_some());
+        assert!(blocks.at_mut(0).fresh(other, 1, &2).is_none());
+        let head = blocks.at_mut(0).head;
+        head.set_age(0, OLD);
+        assert_eq!((head.age(0), head.age(1), head.age(2)), (OLD, OLD, 1));
+        assert!(head.has_spilled());
+        head.unspill();
+        assert!(!head.has_spilled());
+        assert_eq!(found(&blocks, 1), (Some(0), None));
         assert_ne!(tag(0), 0);
     }
 }

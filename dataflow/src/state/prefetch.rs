@@ -1,14 +1,9 @@
 //! Asks the processor to load a place ahead of its use.
 
-/// Hints that the value will be read soon. Does nothing where there is no such instruction.
+/// Hints that the value at an address, valid or not, will be read soon. Does nothing where there is
+/// no such instruction.
 #[inline(always)]
-pub(crate) fn read<T>(place: &T) {
-    read_at(std::ptr::from_ref(place));
-}
-
-/// The same for any address, valid or not.
-#[inline(always)]
-pub(crate) fn read_at<T>(address: *const T) {
+pub(crate) fn read<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing; any address is allowed.
     unsafe {

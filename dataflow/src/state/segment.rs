@@ -1,4 +1,4 @@
-//! [`Segment`]: a stretch of [`Block`]s of a [`super::Table`], probed block by block.
+//! [`Segment`]: a stretch of [`Blocks`] of a [`super::Table`], probed block by block.
 //!
 //! Some bits of a key's hash choose the block where the search for it starts; an entry that
 //! finds it full goes to the next, which leaves a count on the way, so that a search knows where to
@@ -10,7 +10,7 @@ use std::mem;
 
 use millstream_protocol::key_hash::key_hash;
 
-use super::block::{Block, LANES, OLD, tag};
+use super::block::{Block, BlockMut, Blocks, LANES, OLD, tag};
 use crate::data::Key;
 
 /// Places per block in an index; a power of two, so the last ones are not used.
@@ -55,7 +55,7 @@ pub(super) fn hash_again<K: Key>(key: &K) -> u64 {
 
 /// A stretch of blocks that grows alone.
 pub(super) struct Segment<K, V> {
-    pub(super) blocks: Box<[Block<K, V>]>,
+    pub(super) blocks: Blocks<K, V>,
     pub(super) len: usize,
     pub(super) depth: u32,
     /// The newest stamp in it: a scan passes over segments that nobody wrote to.
@@ -66,13 +66,9 @@ pub(super) struct Segment<K, V> {
     pub(super) scanned: u32,
 }
 
-fn empty<K, V>(blocks: usize) -> Box<[Block<K, V>]> {
-    (0..blocks).map(|_| Block::default()).collect()
-}
-
 impl<K: Key, V> Segment<K, V> {
     pub(super) fn new(blocks: usize, depth: u32, floor: u32) -> Self {
-        Self { blocks: empty(blocks), len: 0, depth, newest: 0, floor, scanned: 0 }
+        Self { blocks: Blocks::empty(blocks), len: 0, depth, newest: 0, floor, scanned: 0 }
     }
 
     /// How many blocks it has: a power of two.
@@ -97,11 +93,11 @@ impl<K: Key, V> Segment<K, V> {
     pub(super) fn find(&self, hash: u64, key: &K) -> Option<usize> {
         let (mut at, tag) = (self.home(hash), tag(hash));
         for _ in 0..self.blocks.len() {
-            let block = &self.blocks[at];
+            let block = self.blocks.at(at);
             if let Some(lane) = block.find(tag, key) {
                 return Some(at * STRIDE + lane);
             }
-            if !block.has_spilled() {
+            if !block.head.has_spilled() {
                 return None;
             }
             at = (at + 1) & (self.blocks.len() - 1);
@@ -112,26 +108,25 @@ impl<K: Key, V> Segment<K, V> {
     /// The entry at an index that was found.
     #[inline(always)]
     pub(super) fn entry(&self, index: usize) -> &(K, V) {
-        self.blocks[index / STRIDE].entry(index % STRIDE)
+        self.blocks.at(index / STRIDE).entry(index % STRIDE)
     }
 
     /// The same, to write to.
     #[inline(always)]
     pub(super) fn entry_mut(&mut self, index: usize) -> &mut (K, V) {
-        self.blocks[index / STRIDE].entry_mut(index % STRIDE)
+        self.blocks.at_mut(index / STRIDE).entry(index % STRIDE)
     }
 
     /// The age at an index that was found.
     #[inline(always)]
     pub(super) fn age(&self, index: usize) -> u8 {
-        self.blocks[index / STRIDE].age(index % STRIDE)
+        self.blocks.at(index / STRIDE).head.age(index % STRIDE)
     }
 
     /// The entry at an index that was found, which is written to from here on.
     pub(super) fn renew(&mut self, index: usize, age: u8) -> &(K, V) {
-        let block = &mut self.blocks[index / STRIDE];
-        block.set_age(index % STRIDE, age);
-        block.entry(index % STRIDE)
+        self.blocks.at_mut(index / STRIDE).head.set_age(index % STRIDE, age);
+        self.entry(index)
     }
 
     /// Whether another entry would make searches long.
@@ -146,22 +141,22 @@ impl<K: Key, V> Segment<K, V> {
         self.len += 1;
         let (mut at, tag) = (self.home(hash), tag(hash));
         loop {
-            match self.blocks[at].put(tag, age, entry) {
+            match self.blocks.at_mut(at).put(tag, age, entry) {
                 Ok(lane) => return at * STRIDE + lane,
                 Err(back) => entry = back,
             }
-            self.blocks[at].spill();
+            self.blocks.at_mut(at).head.spill();
             at = (at + 1) & (self.blocks.len() - 1);
         }
     }
 
     /// Takes the entry at an index out, which was found by this hash.
     pub(super) fn take(&mut self, hash: u64, index: usize) -> Option<(K, V)> {
-        let taken = self.blocks[index / STRIDE].take(index % STRIDE)?;
+        let taken = self.blocks.at_mut(index / STRIDE).take(index % STRIDE)?;
         self.len -= 1;
         let mut at = self.home(hash);
         while at != index / STRIDE {
-            self.blocks[at].unspill();
+            self.blocks.at_mut(at).head.unspill();
             at = (at + 1) & (self.blocks.len() - 1);
         }
         Some(taken)
@@ -169,7 +164,7 @@ impl<K: Key, V> Segment<K, V> {
 
     /// Makes it twice as large.
     pub(super) fn double(&mut self) {
-        let larger = empty(self.blocks.len() * 2);
+        let larger = Blocks::empty(self.blocks.len() * 2);
         let old = mem::replace(&mut self.blocks, larger);
         self.len = 0;
         for (age, entry) in entries_of(old) {
@@ -177,16 +172,25 @@ impl<K: Key, V> Segment<K, V> {
         }
     }
 
-    /// Moves the entries whose hashes have this bit set into a new segment of the same size.
+    /// Moves the entries whose hashes have this bit set into a new segment of the same size. The
+    /// others stay where they are, but for those that had found their block full.
     pub(super) fn split(&mut self, bit: u64) -> Self {
         self.depth += 1;
         let (blocks, depth) = (self.blocks.len(), self.depth);
-        let mut other = Self { blocks: empty(blocks), len: 0, depth, ..*self };
-        self.len = 0;
-        for (age, entry) in entries_of(mem::replace(&mut self.blocks, empty(blocks))) {
-            let hash = hash_again(&entry.0);
-            let side = if hash & bit == 0 { &mut *self } else { &mut other };
-            side.insert(hash, age, entry);
+        let mut other = Self { blocks: Blocks::empty(blocks), len: 0, depth, ..*self };
+        for at in 0..blocks {
+            for lane in self.blocks.at(at).head.used() {
+                let index = at * STRIDE + lane;
+                let (age, hash) = (self.age(index), hash_again(&self.entry(index).0));
+                let goes = hash & bit != 0;
+                if !goes && self.home(hash) == at {
+                    continue;
+                }
+                if let Some(entry) = self.take(hash, index) {
+                    let side = if goes { &mut other } else { &mut *self };
+                    side.insert(hash, age, entry);
+                }
+            }
         }
         other
     }
@@ -198,13 +202,14 @@ impl<K: Key, V> Segment<K, V> {
 
     /// The entries, to write to.
     pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut (K, V)> {
-        self.blocks.iter_mut().flat_map(Block::entries_mut)
+        self.blocks.iter_mut().flat_map(BlockMut::entries)
     }
 
     /// The entries with their stamps, as seen from a generation.
     pub(super) fn stamped(&self, now: u32) -> impl Iterator<Item = (u32, &(K, V))> {
         self.blocks.iter().flat_map(move |block| {
-            block.used().map(move |lane| (stamp_of(block.age(lane), now), block.entry(lane)))
+            let lanes = block.head.used();
+            lanes.map(move |lane| (stamp_of(block.head.age(lane), now), block.entry(lane)))
         })
     }
 
@@ -213,22 +218,23 @@ impl<K: Key, V> Segment<K, V> {
         let used = if self.len == 0 { 0 } else { self.blocks.len() };
         self.len = 0;
         self.newest = 0;
-        self.blocks[..used].iter_mut().flat_map(Block::drain)
+        self.blocks.iter_mut().take(used).flat_map(BlockMut::drain)
     }
 
     /// Makes entries [`OLD`] that were last written to in a generation up to `old`; the others were
     /// then written to in `young`, if one is given. Ages are seen from `now`.
     pub(super) fn forget(&mut self, now: u32, old: u32, young: Option<u32>) {
-        for block in &mut self.blocks {
-            for lane in block.used() {
-                let age = block.age(lane);
+        for block in self.blocks.iter_mut() {
+            let head = block.head;
+            for lane in head.used() {
+                let age = head.age(lane);
                 if age == OLD {
                     continue;
                 }
                 if stamp_of(age, now) <= old {
-                    block.set_age(lane, OLD);
+                    head.set_age(lane, OLD);
                 } else if let Some(young) = young {
-                    block.set_age(lane, age_of(young));
+                    head.set_age(lane, age_of(young));
                     self.newest = self.newest.max(young);
                 }
             }
@@ -238,11 +244,10 @@ impl<K: Key, V> Segment<K, V> {
 }
 
 /// The entries of blocks, with their ages.
-fn entries_of<K, V>(blocks: Box<[Block<K, V>]>) -> impl Iterator<Item = (u8, (K, V))> {
-    blocks.into_iter().flat_map(|mut block| {
-        (0..LANES).filter_map(move |lane| {
-            let age = block.age(lane);
-            block.take(lane).map(|entry| (age, entry))
-        })
+fn entries_of<K, V>(mut blocks: Blocks<K, V>) -> impl Iterator<Item = (u8, (K, V))> {
+    (0..blocks.len() * LANES).filter_map(move |at| {
+        let (block, lane) = (at / LANES, at % LANES);
+        let age = blocks.at(block).head.age(lane);
+        blocks.at_mut(block).take(lane).map(|entry| (age, entry))
     })
 }

@@ -16,7 +16,7 @@ use std::mem;
 
 use millstream_protocol::id::Epoch;
 
-use super::block::{LANES, OLD};
+use super::block::{Base, LANES, OLD};
 use super::chunk::TableChunk;
 use super::segment::{AGES, SEGMENT_BLOCKS, Segment, age_of, hash_again, stamp_of};
 use crate::data::{Data, Key};
@@ -42,6 +42,8 @@ pub(crate) struct Table<K, V> {
     /// A power of two of places; each holds the number of a segment there is.
     directory: Vec<u32>,
     directory_mask: usize,
+    /// Where the blocks of each place's segment begin: a step less for each search.
+    bases: Vec<Base<K, V>>,
     segments: Vec<Segment<K, V>>,
     len: usize,
     generation: u32,
@@ -60,10 +62,12 @@ pub(crate) struct Table<K, V> {
 
 impl<K: Key, V: Data> Default for Table<K, V> {
     fn default() -> Self {
+        let segments = vec![Segment::new(SEGMENT_BLOCKS_MIN, 0, RESTORED + 1)];
         Self {
             directory: vec![0],
             directory_mask: 0,
-            segments: vec![Segment::new(SEGMENT_BLOCKS_MIN, 0, RESTORED + 1)],
+            bases: vec![segments[0].blocks.base()],
+            segments,
             len: 0,
             generation: RESTORED + 1,
             age: age_of(RESTORED + 1),
@@ -165,6 +169,7 @@ impl<K: Key, V: Data> Table<K, V> {
             if segment.block_count() < SEGMENT_BLOCKS || segment.depth >= DEPTH_MAX {
                 segment.double();
                 self.mask = segment.home_mask();
+                self.bases_of(at);
             } else {
                 self.split(at, hash);
             }
@@ -175,6 +180,7 @@ impl<K: Key, V: Data> Table<K, V> {
         let depth = self.segments[at].depth;
         if 1 << depth == self.directory.len() {
             self.directory.extend_from_within(..);
+            self.bases.extend_from_within(..);
             self.directory_mask = self.directory.len() - 1;
         }
         let bit = 1 << depth;
@@ -182,8 +188,18 @@ impl<K: Key, V: Data> Table<K, V> {
         let path = hash & (bit - 1) | bit;
         for place in (path as usize..self.directory.len()).step_by(1 << other.depth) {
             self.directory[place] = self.segments.len() as u32;
+            self.bases[place] = other.blocks.base();
         }
         self.segments.push(other);
+    }
+
+    /// Takes down where the blocks of a segment are that has grown.
+    fn bases_of(&mut self, at: usize) {
+        for (segment, base) in self.directory.iter().zip(&mut self.bases) {
+            if *segment as usize == at {
+                *base = self.segments[at].blocks.base();
+            }
+        }
     }
 
     /// Takes a key out.

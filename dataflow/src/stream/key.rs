@@ -24,12 +24,17 @@ impl<K: Key, T, F: Fn(&T) -> K + Clone + Send + 'static> SelectKeys<K, T> for By
     }
 
     fn hashes(&self, records: &[T], into: &mut Vec<u64>) -> Result<()> {
-        into.reserve(records.len());
-        for record in records {
+        let mut failed = None;
+        // A loop that does not stop early: with a length known ahead, it checks no capacity.
+        into.extend(records.iter().map(|record| {
             let hash = key_hash(&(self.0)(record));
-            into.push(hash.map_err(|error| crate::Error::new(Kind::Invalid, error.to_string()))?);
-        }
-        Ok(())
+            hash.unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                0
+            })
+        }));
+        let failed = failed.map(|error| crate::Error::new(Kind::Invalid, error.to_string()));
+        failed.map_or(Ok(()), Err)
     }
 
     fn clone_box(&self) -> Box<dyn SelectKeys<K, T>> {

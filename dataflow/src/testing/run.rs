@@ -230,7 +230,7 @@ impl Parts {
         let mut restore = Restore::new(self.epoch, self.plan.clone());
         for (share, groups) in &self.shares {
             for groups in groups {
-                restore.add(RestoredPart::new(share.bytes.clone(), *groups)?);
+                restore.add(RestoredPart::new(share.to_bytes(), *groups)?);
             }
         }
         Ok(restore)

@@ -72,8 +72,9 @@ impl<T, F: Fn(&T) -> Timestamp + Clone + Send + 'static> EventTime<T> for F {
         let start = into.len();
         into.extend(records.iter().map(self));
         let times = &into[start..];
-        // One pass that does not stop early, as neither of the two happens.
-        let none = |time: &Timestamp| (*time == Timestamp::MIN) || (*time == Timestamp::MAX);
+        // One pass that does not stop early, as neither of the two happens: they are neighbours
+        // where numbers wrap around.
+        let none = |time: &Timestamp| time.0.wrapping_sub(i64::MAX) as u64 <= 1;
         if !times.iter().fold(false, |any, time| any | none(time)) {
             return Vec::new();
         }

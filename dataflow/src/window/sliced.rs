@@ -87,10 +87,15 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
     /// Where all records of a batch go, if that is one slice that was not used yet: nearly always,
     /// and what follows is a third faster for it.
     fn one_place(&mut self, batch: &Batch<T>) -> Option<usize> {
-        let (first, rest) = batch.times.split_first()?;
-        let both = rest.iter().fold((*first, *first), |(a, b), time| (a.min(*time), b.max(*time)));
-        let near = self.find(both.0, *batch.hashes.first()?);
-        (both.1.0 < near.to && near.place < TOUCHED).then_some(near.place as usize)
+        let near = self.find(*batch.times.first()?, *batch.hashes.first()?);
+        if near.place >= TOUCHED {
+            return None;
+        }
+        // One comparison per record and no branch.
+        let width = near.to.wrapping_sub(near.from) as u64;
+        let is_outside = |time: &Timestamp| time.0.wrapping_sub(near.from) as u64 >= width;
+        let any_outside = batch.times.iter().fold(false, |any, time| any | is_outside(time));
+        (!any_outside).then_some(near.place as usize)
     }
 
     fn add_all(&mut self, place: usize, batch: Batch<T>, keys: &[K]) {

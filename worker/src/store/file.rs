@@ -32,14 +32,14 @@ impl FileStore {
         self.root.join(name)
     }
 
-    /// Writes the bytes to a file of its own, and brings them to disk.
-    fn write_temporary(&self, bytes: &[u8]) -> io::Result<PathBuf> {
+    /// Writes the pieces to a file of its own, and brings them to disk.
+    fn write_temporary(&self, pieces: &[Vec<u8>]) -> io::Result<PathBuf> {
         let folder = self.root.join(TEMPORARY);
         fs::create_dir_all(&folder)?;
         let path = folder.join(Uuid::new_v4().to_string());
         let written =
             OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
-                file.write_all(bytes)?;
+                pieces.iter().try_for_each(|piece| file.write_all(piece))?;
                 file.sync_all()
             });
         if let Err(error) = written {
@@ -49,12 +49,12 @@ impl FileStore {
         Ok(path)
     }
 
-    fn create_now(&self, name: &str, bytes: &[u8]) -> io::Result<Put> {
+    fn create_now(&self, name: &str, pieces: &[Vec<u8>]) -> io::Result<Put> {
         let path = self.path(name);
         if path.exists() {
             return Ok(Put::Exists);
         }
-        let temporary = self.write_temporary(bytes)?;
+        let temporary = self.write_temporary(pieces)?;
         let linked = make_parent(&path).and_then(|()| fs::hard_link(&temporary, &path));
         let _ = fs::remove_file(&temporary);
         match linked {
@@ -64,9 +64,9 @@ impl FileStore {
         }
     }
 
-    fn overwrite_now(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn overwrite_now(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         let path = self.path(name);
-        let temporary = self.write_temporary(bytes)?;
+        let temporary = self.write_temporary(&[bytes])?;
         make_parent(&path)?;
         fs::rename(&temporary, &path)?;
         sync_folder(&path)
@@ -146,13 +146,17 @@ fn collect(root: &Path, folder: &str, names: &mut Vec<String>) -> io::Result<()>
 #[async_trait]
 impl Store for FileStore {
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Put> {
-        let (object, bytes) = (name.to_owned(), bytes.to_vec());
-        self.run("write", name, move |store| store.create_now(&object, &bytes)).await
+        self.create_of(name, vec![bytes.to_vec()]).await
+    }
+
+    async fn create_of(&self, name: &str, pieces: Vec<Vec<u8>>) -> Result<Put> {
+        let object = name.to_owned();
+        self.run("write", name, move |store| store.create_now(&object, &pieces)).await
     }
 
     async fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (object, bytes) = (name.to_owned(), bytes.to_vec());
-        self.run("write", name, move |store| store.overwrite_now(&object, &bytes)).await
+        self.run("write", name, move |store| store.overwrite_now(&object, bytes)).await
     }
 
     async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -10,6 +10,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use super::fail;
+use super::head::{Head, head_bytes};
 use crate::connector::format::{
     Block, Cut, CutError, Cutter, Decoded, End, Ends, Format, first_record, newlines,
 };
@@ -50,10 +51,19 @@ impl Place {
     }
 }
 
+/// Where to go on in a file, and how to know it again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resume {
+    pub(super) place: Place,
+    /// The checksum of its [`Head`] before the place.
+    pub(super) head: u32,
+}
+
 /// What came of reading on.
 pub(super) enum Next<T> {
-    /// Records, and where the block that they are from begins and ends.
-    Records { decoded: Decoded<T>, start: Place, end: Place },
+    /// Records, where the block that they are from begins and ends, and the head of the file where
+    /// more is known of it than before.
+    Records { decoded: Decoded<T>, start: Place, end: Place, head: Option<Head> },
     /// Nothing more.
     End,
 }
@@ -64,18 +74,21 @@ pub(super) struct OpenFile<F> {
     input: Box<dyn Read + Send>,
     cutter: Cutter,
     place: Place,
+    head: Head,
+    /// The head was not told of since it changed.
+    head_is_new: bool,
     /// What its end means: a compressed file never grows.
     ends: Ends,
     ended: bool,
 }
 
 impl<F: Format> OpenFile<F> {
-    /// Opens a file and goes to the place. None if it is too short to begin with: its header is not
-    /// complete.
+    /// Opens a file and goes to where it was read to, if it is still that file. None if it is too
+    /// short to begin with: its header is not complete.
     pub(super) fn open(
         path: &Path,
         format: &F,
-        place: Option<Place>,
+        resume: Option<Resume>,
         ends: Ends,
     ) -> Result<Option<Self>> {
         let compression = Compression::of(path);
@@ -93,21 +106,32 @@ impl<F: Format> OpenFile<F> {
             })?;
             behind_header = place_behind(behind_header, &header);
         }
-        let place = place.unwrap_or(behind_header);
-        let input = if compression == Compression::None {
+        let place = resume.map_or(behind_header, |resume| resume.place);
+        let (input, head) = if compression == Compression::None {
             plain_at(path, place.offset)?
         } else {
             let mut input = decompressed(path, compression)?;
-            skip(path, &mut *input, place.offset)?;
-            input
+            let head = read_head(path, &mut *input, place.offset)?;
+            skip(path, &mut *input, place.offset, head.len() as u64)?;
+            (input, head)
         };
+        if let Some(Resume { head: expected, .. }) = resume {
+            check_head(path, &head, place.offset, expected)?;
+        }
         let cutter = Cutter::new(format.framing());
-        Ok(Some(Self { format, input, cutter, place, ends, ended: false }))
+        let file =
+            Self { format, input, cutter, place, head, head_is_new: true, ends, ended: false };
+        Ok(Some(file))
     }
 
     /// Where it has come.
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+
+    /// Where to go on, should it be opened again.
+    pub(super) fn resume(&self) -> Resume {
+        Resume { place: self.place, head: self.head.sum(self.place.offset).unwrap_or_default() }
     }
 
     /// Whether its end was its end for good.
@@ -132,6 +156,8 @@ impl<F: Format> OpenFile<F> {
         let bytes = self.cutter.block();
         let start = self.place;
         self.place = place_behind(start, bytes);
+        self.head_is_new |= self.head.extend(start.offset, bytes);
+        let head = std::mem::take(&mut self.head_is_new).then(|| self.head.clone());
         let mark = if start.offset == 0 { bytes.len() - without_mark(bytes).len() } else { 0 };
         let mut decoded = Decoded::new();
         let block = Block { bytes: &bytes[mark..], line: start.lines + 1 };
@@ -139,7 +165,7 @@ impl<F: Format> OpenFile<F> {
         if mark > 0 {
             decoded.ends.iter_mut().for_each(|end| end.bytes += mark as u32);
         }
-        Ok(Next::Records { decoded, start, end: self.place })
+        Ok(Next::Records { decoded, start, end: self.place, head })
     }
 }
 
@@ -169,20 +195,43 @@ fn decompressed(path: &Path, compression: Compression) -> Result<Box<dyn Read + 
     })
 }
 
-fn plain_at(path: &Path, offset: u64) -> Result<Box<dyn Read + Send>> {
+fn plain_at(path: &Path, offset: u64) -> Result<(Box<dyn Read + Send>, Head)> {
     let mut file = open(path)?;
     let meta = file.metadata().map_err(|error| fail("cannot look at", path, error))?;
     if meta.len() < offset {
         return Err(too_short(path, offset, meta.len()));
     }
+    let head = read_head(path, &mut file, offset)?;
     file.seek(SeekFrom::Start(offset)).map_err(|error| fail("cannot read", path, error))?;
-    Ok(Box::new(file))
+    Ok((Box::new(file), head))
 }
 
-/// Reads over what was read before the restore.
-fn skip(path: &Path, input: &mut dyn Read, bytes: u64) -> Result<()> {
-    let skipped = io::copy(&mut input.take(bytes), &mut io::sink());
-    let skipped = skipped.map_err(|error| fail("cannot decompress", path, error))?;
+fn read_head(path: &Path, input: &mut dyn Read, offset: u64) -> Result<Head> {
+    Head::read(input, offset).map_err(|error| fail("cannot read", path, error))
+}
+
+/// Fails if a file that was read up to an offset begins otherwise now.
+pub(super) fn check_head(path: &Path, head: &Head, offset: u64, expected: u32) -> Result<()> {
+    if head.sum(offset) == Some(expected) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{} was replaced: {offset} bytes of it were read, and its first {} differ now; give new \
+         content a new name, and restore the file to go on",
+        path.display(),
+        head_bytes(offset)
+    )))
+}
+
+/// The head of an uncompressed file before an offset.
+pub(super) fn head_of(path: &Path, offset: u64) -> Result<Head> {
+    read_head(path, &mut open(path)?, offset)
+}
+
+/// Reads over what was read before the restore, of which the first bytes are behind already.
+fn skip(path: &Path, input: &mut dyn Read, bytes: u64, behind: u64) -> Result<()> {
+    let skipped = io::copy(&mut input.take(bytes - behind), &mut io::sink());
+    let skipped = skipped.map_err(|error| fail("cannot decompress", path, error))? + behind;
     if skipped < bytes { Err(too_short(path, bytes, skipped)) } else { Ok(()) }
 }
 
@@ -224,8 +273,8 @@ mod tests {
         parts.iter().flat_map(|part| zstd::encode_all(part.as_bytes(), 1).unwrap()).collect()
     }
 
-    fn read<F: Format>(path: &Path, format: F, place: Option<Place>) -> Result<Vec<F::Record>> {
-        let mut file = OpenFile::open(path, &format, place, Ends::ForGood)?.unwrap();
+    fn read<F: Format>(path: &Path, format: F, resume: Option<Resume>) -> Result<Vec<F::Record>> {
+        let mut file = OpenFile::open(path, &format, resume, Ends::ForGood)?.unwrap();
         let mut records = Vec::new();
         while let Next::Records { decoded, .. } = file.next(path)? {
             assert_eq!(decoded.malformed, []);
@@ -247,12 +296,20 @@ mod tests {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(read(&path, Json::<u32>::new(), None).unwrap(), [1, 20, 3, 4], "{name}");
-            let place = Some(Place { offset: 5, lines: 2 });
-            assert_eq!(read(&path, Json::<u32>::new(), place).unwrap(), [3, 4], "{name}");
-            let place = Some(Place { offset: 9, lines: 2 });
-            let error = read(&path, Json::<u32>::new(), place).unwrap_err();
-            assert_eq!(error.kind(), Kind::Invalid);
-            assert!(error.to_string().contains("9 bytes of it were read"), "{error}");
+            let at = |offset, head: &[u8]| {
+                let place = Place { offset, lines: 2 };
+                Some(Resume { place, head: crc32c::crc32c(head) })
+            };
+            let rest = read(&path, Json::<u32>::new(), at(5, b"1\n20\n")).unwrap();
+            assert_eq!(rest, [3, 4], "{name}");
+            for (resume, expected) in [
+                (at(9, b"1\n20\n3\n4"), "9 bytes of it were read, and it holds 8 now"),
+                (at(5, b"1\n30\n"), "was replaced: 5 bytes of it were read, and its first 5"),
+            ] {
+                let error = read(&path, Json::<u32>::new(), resume).unwrap_err();
+                assert_eq!(error.kind(), Kind::Invalid);
+                assert!(error.to_string().contains(expected), "{error}");
+            }
         }
     }
 
@@ -296,6 +353,7 @@ mod tests {
         let Next::Records { decoded, end, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
+        assert_eq!(file.resume().head, crc32c::crc32c(b"a\n"));
         assert_eq!((decoded.records, end.offset, end.lines), (vec!["a".to_owned()], 2, 1));
         assert!(matches!(file.next(&path).unwrap(), Next::End));
         assert_eq!(file.place().offset, 2);

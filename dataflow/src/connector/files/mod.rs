@@ -6,6 +6,7 @@
 
 mod fault;
 mod find;
+mod head;
 mod input;
 mod pace;
 mod reader;
@@ -67,6 +68,9 @@ pub struct FilePosition {
     pub lines: u64,
     /// All that the file held when it was last looked at has been read.
     pub complete: bool,
+    /// CRC32C of the first bytes before `offset`, up to 1024: a file that was replaced since is
+    /// not taken for the one that was read.
+    pub head: u32,
 }
 
 impl Files<Lines> {
@@ -114,7 +118,8 @@ impl<F: Format> Files<F> {
     /// Goes on when all is read: waits for files to grow and for new ones, without end.
     ///
     /// A new file is read from its beginning. A file is known by its path: one that is renamed is a
-    /// new one, and one that becomes shorter fails the job. A line is read once its newline is
+    /// new one, and one that becomes shorter, or begins with other bytes than were read, fails the
+    /// job. A line is read once its newline is
     /// there. A compressed file must be complete when it appears: write it elsewhere, then rename
     /// it.
     ///

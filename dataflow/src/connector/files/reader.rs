@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
+use super::head::Head;
 use super::input::Place;
 use super::pace::Pace;
 use super::thread::{Known, MESSAGES, Message, Work};
@@ -25,9 +26,23 @@ use crate::source::{self, Emit, Poll, Reader, Source, SourceContext, SplitIndex}
 struct File {
     id: Arc<str>,
     position: FilePosition,
+    /// None until a block of it was read since the restore: the position stands as restored.
+    head: Option<Head>,
     gone: bool,
     /// For messages.
     path: PathBuf,
+}
+
+impl File {
+    fn come_to(&mut self, Place { offset, lines }: Place, complete: bool) {
+        self.position = FilePosition { offset, lines, complete, ..self.position };
+    }
+
+    /// The position as a snapshot keeps it.
+    fn kept(&self) -> FilePosition {
+        let head = self.head.as_ref().and_then(|head| head.sum(self.position.offset));
+        FilePosition { head: head.unwrap_or(self.position.head), ..self.position }
+    }
 }
 
 /// A block whose records are on their way out.
@@ -88,7 +103,7 @@ impl<F: Format> FilesReader<F> {
             };
             let mut position = position.unwrap_or_default();
             position.complete = file.is_at_end();
-            files.push(File { id: file.id.clone(), position, gone: false, path });
+            files.push(File { id: file.id.clone(), position, head: None, gone: false, path });
             known.push(file);
         }
         if let Some((id, position)) = restored.iter().find(|(_, position)| !position.complete) {
@@ -160,21 +175,23 @@ impl<F: Format> FilesReader<F> {
         match message {
             Message::Found(id, path) => {
                 let position = FilePosition::default();
-                self.files.push(File { id, position, gone: false, path });
+                self.files.push(File { id, position, head: None, gone: false, path });
                 self.name_splits(emit);
             }
             Message::Again(file) => {
                 let file = &mut self.files[file];
-                (file.position, file.gone) = (FilePosition::default(), false);
+                (file.position, file.head, file.gone) = (FilePosition::default(), None, false);
             }
-            Message::Records { file, decoded, start, end } => {
-                self.files[file].position = position(start, false);
+            Message::Records { file, decoded, start, end, head } => {
+                let known = &mut self.files[file];
+                known.head = head.or(known.head.take());
+                known.come_to(start, false);
                 let Decoded { records, ends, malformed } = decoded;
                 let (records, malformed) = (records.into_iter(), malformed.into_iter().peekable());
                 self.current = Some(Current { file, records, ends, malformed, start, end });
             }
             Message::End { file, place, ends } => {
-                self.files[file].position = position(place, true);
+                self.files[file].come_to(place, true);
                 say_end(emit, self.splits[file], ends == Ends::ForGood);
             }
             Message::Gone(file) => {
@@ -210,7 +227,7 @@ impl<F: Format> FilesReader<F> {
             Some(last) => current.start.behind(current.ends[last]),
             None => current.start,
         };
-        file.position = position(place, false);
+        file.come_to(place, false);
         if is_done {
             self.current = None;
         }
@@ -226,10 +243,6 @@ impl<F: Format> FilesReader<F> {
         });
         Error::user(format!("panicked while decoding: {}", text.unwrap_or("no message")))
     }
-}
-
-fn position(place: Place, complete: bool) -> FilePosition {
-    FilePosition { offset: place.offset, lines: place.lines, complete }
 }
 
 fn say_end<T>(emit: &mut Emit<T>, split: SplitIndex, for_good: bool) {
@@ -278,7 +291,7 @@ impl<F: Format> Reader for FilesReader<F> {
 
     fn positions(&self) -> Vec<(Arc<str>, FilePosition)> {
         let live = self.files.iter().filter(|file| !file.gone);
-        live.map(|file| (file.id.clone(), file.position)).collect()
+        live.map(|file| (file.id.clone(), file.kept())).collect()
     }
 }
 

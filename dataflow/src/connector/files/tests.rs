@@ -262,9 +262,51 @@ fn a_restored_file_that_is_shorter_or_gone_is_named() {
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("a is no longer among the files"), "{error}");
     // What was read to its end may go.
-    let complete = FilePosition { offset: 10, lines: 2, complete: true };
+    let complete = FilePosition { offset: 10, lines: 2, complete: true, head: 0 };
     let read = Task::open(&source, &[("a".to_owned(), complete)]).unwrap().all().unwrap();
     assert_eq!(read.len(), 2000);
+}
+
+#[test]
+fn a_restored_file_with_other_content_is_not_taken_for_the_one_that_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    for (read, is_complete) in [(1000, false), (2000, true)] {
+        fs::write(&path, lines(0..2000)).unwrap();
+        let mut task = Task::open(&numbers(&path), &[]).unwrap();
+        task.records(read).unwrap();
+        if is_complete {
+            task.until(|task| task.last == Poll::Finished).unwrap();
+        }
+        let restored = task.positions();
+        assert_eq!(restored[0].1.complete, is_complete);
+        fs::write(&path, lines(1..3000)).unwrap();
+        let error = refused(&numbers(&path), &restored);
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("a.log was replaced"), "{error}");
+        // The same content, with more behind it, is the same file. What it says of its position
+        // before the first record is what the snapshot said.
+        fs::write(&path, lines(0..3000)).unwrap();
+        let mut task = Task::open(&numbers(&path), &restored).unwrap();
+        let known =
+            |positions: &[(String, FilePosition)]| (positions[0].1.offset, positions[0].1.head);
+        assert_eq!(known(&task.positions()), known(&restored));
+        let rest = task.all().unwrap();
+        assert_eq!(rest[0] as usize + rest.len(), 3000);
+    }
+}
+
+#[test]
+fn a_followed_file_that_begins_otherwise_fails_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    fs::write(&path, "1\n2\n").unwrap();
+    let mut task = Task::open(&numbers(&path).follow_every(LOOK), &[]).unwrap();
+    assert_eq!(task.records(2).unwrap(), [1, 2]);
+    task.until(|task| task.reader.positions()[0].1.complete).unwrap();
+    fs::write(&path, "3\n4\n5\n").unwrap();
+    let error = task.until(|_| false).unwrap_err();
+    assert!(error.to_string().contains("a.log was replaced: 4 bytes of it were read"), "{error}");
 }
 
 #[test]

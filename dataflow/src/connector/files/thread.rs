@@ -15,7 +15,8 @@ use std::time::Duration;
 use super::FilePosition;
 use super::fail;
 use super::find::{Found, Pattern};
-use super::input::{Compression, Next, OpenFile, Place, too_short};
+use super::head::Head;
+use super::input::{Compression, Next, OpenFile, Place, Resume, check_head, head_of, too_short};
 use crate::connector::format::{Decoded, Ends, Format};
 use crate::error::{Error, Result};
 use crate::task::Doorbell;
@@ -36,8 +37,8 @@ pub(super) enum Message<T> {
     Found(Arc<str>, PathBuf),
     /// A file that was gone is there again, with new content.
     Again(usize),
-    /// Records, and where their block begins and ends.
-    Records { file: usize, decoded: Decoded<T>, start: Place, end: Place },
+    /// Records, where their block begins and ends, and the head of their file if it is news.
+    Records { file: usize, decoded: Decoded<T>, start: Place, end: Place, head: Option<Head> },
     /// All is read that the file holds, up to this place; for good?
     End { file: usize, place: Place, ends: Ends },
     /// A file that was read is gone.
@@ -68,7 +69,7 @@ pub(super) struct Known {
     pub(super) id: Arc<str>,
     path: PathBuf,
     /// Where to go on; None is the beginning, a header included.
-    place: Option<Place>,
+    resume: Option<Resume>,
     /// Its length when it was last opened.
     seen_bytes: u64,
     state: State,
@@ -77,18 +78,20 @@ pub(super) struct Known {
 impl Known {
     /// A file that is read from its beginning.
     pub(super) fn new(id: &str, path: PathBuf) -> Self {
-        Self { id: id.into(), path, place: None, seen_bytes: 0, state: State::Waiting }
+        Self { id: id.into(), path, resume: None, seen_bytes: 0, state: State::Waiting }
     }
 
     /// A file that is read on from a position.
     pub(super) fn restored(id: &str, path: PathBuf, position: FilePosition) -> Result<Self> {
         let mut known = Self::new(id, path);
-        let FilePosition { offset, lines, complete } = position;
-        known.place = (offset > 0).then_some(Place { offset, lines });
+        let FilePosition { offset, lines, complete, head } = position;
+        let place = Place { offset, lines };
+        known.resume = (offset > 0).then_some(Resume { place, head });
         if Compression::of(&known.path) == Compression::None {
             if known.bytes()? < offset {
                 return Err(too_short(&known.path, offset, known.bytes()?));
             }
+            check_head(&known.path, &head_of(&known.path, offset)?, offset, head)?;
             if complete && known.bytes()? == offset {
                 known.state = State::AtEnd;
                 known.seen_bytes = offset;
@@ -235,7 +238,7 @@ impl<F: Format> Reading<F> {
             let ends = if self.work.follow.is_some() { Ends::ForNow } else { Ends::ForGood };
             let known = &mut self.work.files[file];
             known.seen_bytes = known.bytes()?;
-            match OpenFile::open(&known.path, &self.work.format, known.place, ends)? {
+            match OpenFile::open(&known.path, &self.work.format, known.resume, ends)? {
                 Some(open) => {
                     known.state = State::Open;
                     self.open.push_back((file, open));
@@ -251,15 +254,15 @@ impl<F: Format> Reading<F> {
         let Some((file, mut open)) = self.open.pop_front() else { return Ok(()) };
         let known = &mut self.work.files[file];
         match open.next(&known.path)? {
-            Next::Records { decoded, start, end } => {
-                known.place = Some(end);
-                self.send(Message::Records { file, decoded, start, end })?;
+            Next::Records { decoded, start, end, head } => {
+                known.resume = Some(open.resume());
+                self.send(Message::Records { file, decoded, start, end, head })?;
                 self.open.push_back((file, open));
             }
             Next::End => {
                 let (place, ends) = (open.place(), open.ends());
                 known.check_length(place.offset)?;
-                known.place = Some(place);
+                known.resume = Some(open.resume());
                 known.state = if ends == Ends::ForGood { State::Done } else { State::AtEnd };
                 self.send(Message::End { file, place, ends })?;
             }
@@ -292,7 +295,7 @@ impl<F: Format> Reading<F> {
     /// Looks at a known file that is there.
     fn look_at(&mut self, file: usize) -> Result<(), Halt> {
         let known = &mut self.work.files[file];
-        let read = known.place.map_or(0, |place| place.offset);
+        let read = known.resume.map_or(0, |resume| resume.place.offset);
         match known.state {
             State::AtEnd => {
                 let bytes = known.bytes()?;
@@ -304,7 +307,7 @@ impl<F: Format> Reading<F> {
                 }
             }
             State::Gone => {
-                known.place = None;
+                known.resume = None;
                 self.send(Message::Again(file))?;
             }
             State::Waiting | State::Open | State::Done => return Ok(()),

@@ -7,7 +7,7 @@
 //! entry that spilled into a further block) takes the long way.
 
 use super::{Data, Key, Table};
-use crate::state::block::{Block, tag};
+use crate::state::block::{Base, Block, BlockMut, LANES, tag};
 use crate::state::segment::{SEGMENT_BLOCKS, home};
 
 /// Records whose blocks are asked for ahead of their use.
@@ -19,35 +19,42 @@ const SLOTS_AHEAD: usize = 12;
 const LARGE_BYTES: usize = 4 << 20;
 
 impl<K: Key, V: Data> Table<K, V> {
+    /// Where the blocks of the segment of a hash begin, and which of them the search starts in.
+    #[inline(always)]
+    fn place(&self, hash: u64) -> (Base<K, V>, usize) {
+        // SAFETY: there are as many as places in the directory, a power of two, one more than the
+        // mask says.
+        let base = unsafe { *self.bases.get_unchecked(hash as usize & self.directory_mask) };
+        (base, home(hash, self.mask))
+    }
+
     /// The block where the search for a hash starts.
     #[inline(always)]
-    fn home(&self, hash: u64) -> &Block<K, V> {
-        let at = self.segment_of(hash);
-        // SAFETY: `segment_of` returns a segment there is, and `mask` is below the number of blocks
-        // of each.
-        unsafe { self.segments.get_unchecked(at).blocks.get_unchecked(home(hash, self.mask)) }
+    fn home(&self, hash: u64) -> Block<'_, K, V> {
+        let (base, at) = self.place(hash);
+        // SAFETY: `bases` follows the segments wherever they get other blocks; `mask` is below the
+        // number of blocks of each; they are borrowed through `self`.
+        unsafe { base.at(at) }
     }
 
     #[inline(always)]
-    fn home_mut(&mut self, hash: u64) -> &mut Block<K, V> {
-        let at = self.segment_of(hash);
+    fn home_mut(&mut self, hash: u64) -> BlockMut<'_, K, V> {
+        let (base, at) = self.place(hash);
         // SAFETY: as above.
-        unsafe {
-            let segment = self.segments.get_unchecked_mut(at);
-            segment.blocks.get_unchecked_mut(home(hash, self.mask))
-        }
+        unsafe { base.at_mut(at) }
     }
 
     /// Loads the head of the block of a hash into the cache.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.home(hash).prefetch();
+        let (base, at) = self.place(hash);
+        base.prefetch(at);
     }
 
     /// Whether it is larger than the caches near a core.
     #[inline]
     fn is_large(&self) -> bool {
-        self.segments.len() > LARGE_BYTES / (SEGMENT_BLOCKS * size_of::<Block<K, V>>())
+        self.segments.len() > LARGE_BYTES / (SEGMENT_BLOCKS * LANES * size_of::<(K, V)>())
     }
 
     /// The value of a key, to write to; made by `init` where there is none.

@@ -42,6 +42,7 @@ impl Committer for FileCommitter {
     async fn recover(&self, epoch: Epoch, pending: Vec<FilePending>) -> Result<()> {
         let names = self.names.clone();
         blocking(move || {
+            look_at_notes(&names, epoch)?;
             pending.iter().try_for_each(publish)?;
             clear(&names, epoch)
         })
@@ -127,22 +128,48 @@ fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
     }
 }
 
+/// Fails if snapshots were committed here that the history which goes on at `epoch` does not know:
+/// whoever put an old store back would find the results since then twice.
+fn look_at_notes(names: &Names, epoch: Epoch) -> Result<()> {
+    for name in names_waiting(names)?.iter().filter(|name| names.is_note(name)) {
+        let path = names.waiting().join(name);
+        let Some(newest) = noted(&path)?.filter(|newest| *newest > epoch) else { continue };
+        let directory = names.directory().display();
+        if epoch > Epoch(0) {
+            return Err(Error::invalid(format!(
+                "{directory} holds results up to snapshot {newest}, and the job goes on at \
+                 snapshot {epoch}: results since then would be there twice. Was an old store put \
+                 back, or an older snapshot restored? To go on all the same, remove those results \
+                 and {}",
+                path.display()
+            )));
+        }
+        tracing::warn!(
+            "{directory} holds results of this job up to snapshot {newest}, and the job begins \
+             anew: results will be there twice unless the directory is emptied"
+        );
+    }
+    Ok(())
+}
+
+fn names_waiting(names: &Names) -> Result<Vec<String>> {
+    let waiting = names.waiting();
+    let listed = std::fs::read_dir(waiting).and_then(|entries| {
+        let all = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        all.filter_map(std::io::Result::transpose).collect()
+    });
+    listed.map_err(|error: std::io::Error| fail("cannot list", waiting, error))
+}
+
 /// Removes what lower runs left and no snapshot names: what the snapshot named has been moved. A
 /// history that begins anew, at epoch 0, counts from 1: what is noted of an earlier one says
 /// nothing of it.
 fn clear(names: &Names, epoch: Epoch) -> Result<()> {
-    let waiting = names.waiting();
-    let entries =
-        std::fs::read_dir(waiting).map_err(|error| fail("cannot list", waiting, error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| fail("cannot list", waiting, error))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let is_note = epoch == Epoch(0) && names.is_note(name);
-        if !(is_note || names.is_left_over(name)) {
-            continue;
+    for name in names_waiting(names)? {
+        let is_note = epoch == Epoch(0) && names.is_note(&name);
+        if is_note || names.is_left_over(&name) {
+            remove(&names.waiting().join(name))?;
         }
-        remove(&entry.path())?;
     }
     Ok(())
 }

@@ -56,6 +56,11 @@ impl Names {
         })
     }
 
+    /// Where files appear.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the files of this sink wait.
     pub(super) fn waiting(&self) -> &Path {
         &self.waiting

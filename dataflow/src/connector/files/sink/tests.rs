@@ -151,6 +151,28 @@ fn whoever_reads_the_files_may_take_them_away() {
 }
 
 #[test]
+fn an_older_history_does_not_go_on_beside_newer_results() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = json(dir.path());
+    let mut task = Task::open(&sink, "out", 1, 0, 1);
+    for (epoch, record) in [(1, 1), (2, 2)] {
+        task.write(vec![record]);
+        let pending = task.prepare(epoch).unwrap();
+        task.commit(&pending).unwrap();
+    }
+    let recover =
+        |epoch| run(Task::open(&sink, "out", 2, 0, 1).committer.recover(Epoch(epoch), vec![]));
+    recover(2).unwrap();
+    let error = recover(1).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    let expected = "holds results up to snapshot 2, and the job goes on at snapshot 1";
+    assert!(error.to_string().contains(expected), "{error}");
+    // One that begins anew is told, and counts from there.
+    recover(0).unwrap();
+    recover(1).unwrap();
+}
+
+#[test]
 fn sinks_that_share_a_directory_leave_each_other_alone() {
     let dir = tempfile::tempdir().unwrap();
     let sink = json(dir.path());
