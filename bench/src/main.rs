@@ -89,6 +89,8 @@ struct Run {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    // As the product does first.
+    millstream_worker::embed::keep_memory();
     let cli = Cli::parse();
     let all = contenders(&cli.peers, &cli.flink);
     match cli.command {

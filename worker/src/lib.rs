@@ -12,6 +12,7 @@ mod docs;
 mod host;
 mod local;
 mod log_io;
+mod memory;
 mod program;
 mod progress;
 mod session;
@@ -29,15 +30,13 @@ pub use millstream_protocol::plan::{Guarantee, StateSchema};
 pub use crate::program::{Build, Program, Programs, program_of};
 pub use crate::store::{FileStore, MemoryStore};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The whole program of a user's binary: reads the command line and does what it says.
 ///
 /// Returns the exit code: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its
 /// arguments or the command line are wrong; 3 a newer run owns the job; 4 stopped without a
 /// snapshot.
 pub fn main(programs: &[Program]) -> ExitCode {
+    memory::keep();
     let programs = Programs::new(programs);
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
@@ -57,6 +56,7 @@ pub fn main(programs: &[Program]) -> ExitCode {
 /// What benchmarks and tests drive without a command line.
 pub mod embed {
     pub use crate::local::{Embedded, run_embedded};
+    pub use crate::memory::keep as keep_memory;
 }
 
 /// The programs of the stock binary.

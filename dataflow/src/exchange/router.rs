@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use millstream_protocol::id::Epoch;
 
-use super::channel::{Event, Sender};
+use super::channel::{Event, RING_EVENTS, Sender};
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::Result;
 use crate::snapshot::Restore;
@@ -18,6 +18,9 @@ use crate::time::Timestamp;
 
 /// Memory that one task may buffer for one edge, over all receivers, before batches become smaller.
 const EDGE_BUFFER_BYTES: usize = 4 << 20;
+/// Batches that a channel may hold: its ring full of them, one being filled, one in the receiver's
+/// hands.
+const CHANNEL_BATCHES: usize = RING_EVENTS + 2;
 /// Fewer records than this per batch cost more in handling than they save in memory.
 const BATCH_RECORDS_MIN: usize = 64;
 /// A batch stays under this many bytes, so that large records do not sit for long.
@@ -143,7 +146,8 @@ pub(crate) struct Router<T, P> {
 impl<T: Send + 'static, P: Partition<T>> Router<T, P> {
     pub(crate) fn new(partition: P, senders: Vec<Sender>, linger_ms: i64) -> Self {
         let record_bytes = size_of::<T>().max(1) + size_of::<Timestamp>() + size_of::<u64>();
-        let fair = EDGE_BUFFER_BYTES / (senders.len().max(1) * record_bytes * 4);
+        let held = senders.len().max(1) * CHANNEL_BATCHES;
+        let fair = EDGE_BUFFER_BYTES / (held * record_bytes);
         let batch_records =
             fair.min(BATCH_BYTES / record_bytes * 2).clamp(BATCH_RECORDS_MIN, BATCH_RECORDS);
         let outlets = senders

@@ -89,7 +89,8 @@ impl Captures {
             || states.iter().any(|state| !state.can_delta())
     }
 
-    /// The cut: states raise their generation, and the rest of the share is written down.
+    /// The cut: states raise their generation, and the rest of the share is written down. That is
+    /// all the data path waits for.
     pub(crate) fn begin(&mut self, step: &mut Step, mut states: Vec<&mut dyn State>, cut: Cut) {
         let full = self.must_be_full(&states);
         for state in &mut states {
@@ -117,7 +118,8 @@ impl Captures {
         let finish = Finish { index, states: states_named, durable, facts: cut.facts };
         self.in_flight = Some((cut.epoch, full, 0));
         self.current = Some(Current { key, next_state: 0, finish: Some(Box::new(finish)) });
-        self.poll(step, states);
+        // The first slice is taken in the next step: the barrier does not wait for it.
+        step.capturing = true;
     }
 
     /// Takes a slice of the capture, if one is under way and the encoder keeps up.

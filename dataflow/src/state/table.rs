@@ -340,6 +340,8 @@ impl<K: Key, V: Data> Table<K, V> {
             capture.next_removed += chunk.removed.len();
             *budget -= chunk.removed.len();
         }
+        // Room for all at once: memory that is taken anew may have to be cleared first.
+        chunk.entries.reserve((*budget).min(self.len));
         while *budget > 0 && capture.next_segment < self.segments.len() {
             let segment = &mut self.segments[capture.next_segment];
             capture.next_segment += 1;

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// The cut of a snapshot in a task that reads from others: all that stands between the last
-    /// record before the barrier and the first one behind it. Holds the first slice of the capture.
+    /// record before the barrier and the first one behind it.
     Barrier,
-    /// A later slice of a capture.
+    /// A slice of a capture.
     Capture,
     /// From one point at which a task could take input, or gave its thread back, to the next. Holds
     /// whatever was done between them: a batch, timers, a slice of a capture, growth of a table.
