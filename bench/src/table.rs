@@ -33,14 +33,15 @@ fn ratio_to(row: &Row, to: To) -> Option<f64> {
     row.ratio(OURS, to)
 }
 
-/// How the row stands.
+/// How the row stands. The target counts first: where ours and the peer that the floor is taken from
+/// are both bound by the generator, who of them is ahead says nothing.
 pub fn verdict(row: &Row) -> Verdict {
     let Gate { floor, target } = row.workload.gate();
     let (to_floor, to_target) = (ratio_to(row, floor.to), ratio_to(row, target.to));
-    if to_floor.is_some_and(|ratio| ratio < floor.ratio) {
-        Verdict::Below
-    } else if to_target.is_some_and(|ratio| ratio >= target.ratio) {
+    if to_target.is_some_and(|ratio| ratio >= target.ratio) {
         Verdict::Target
+    } else if to_floor.is_some_and(|ratio| ratio < floor.ratio) {
+        Verdict::Below
     } else if to_floor.is_some() {
         Verdict::Floor
     } else {
@@ -193,6 +194,7 @@ mod tests {
         assert_eq!(of(3.0, 4.0, 5.0), Verdict::Below);
         assert_eq!(of(4.2, 4.0, 5.0), Verdict::Floor);
         assert_eq!(of(4.6, 4.0, 5.0), Verdict::Target);
+        assert_eq!(of(4.6, 4.7, 5.0), Verdict::Target);
         let without_renoir = row_of(Workload::Q5, &[(OURS, 4.6), (GENERATOR, 5.0)]);
         assert_eq!(verdict(&without_renoir), Verdict::Target);
     }

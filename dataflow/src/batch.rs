@@ -6,6 +6,21 @@ use crate::time::Timestamp;
 /// (measured).
 pub const BATCH_RECORDS: usize = 1024;
 
+/// A batch of large records holds fewer, so that they stay in a cache from one operator to the next.
+const BATCH_BYTES: usize = 64 << 10;
+/// Fewer records than this per batch cost more in handling than they save.
+const BATCH_RECORDS_MIN: usize = 64;
+
+/// How many records of a type a batch holds when a source fills it.
+pub(crate) const fn batch_records<T>() -> usize {
+    let bytes = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+    match BATCH_BYTES / bytes {
+        few if few < BATCH_RECORDS_MIN => BATCH_RECORDS_MIN,
+        many if many > BATCH_RECORDS => BATCH_RECORDS,
+        some => some,
+    }
+}
+
 /// Records with their event times and, behind `key_by`, their key hashes.
 ///
 /// `times` is empty where the stream has no event time, `hashes` where it is not keyed; else each

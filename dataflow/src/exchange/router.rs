@@ -17,7 +17,7 @@ use crate::task::{Barrier, Control, Node, Step};
 use crate::time::Timestamp;
 
 /// Memory that one task may buffer for one edge, over all receivers, before batches become smaller.
-const EDGE_BUFFER_BYTES: usize = 4 << 20;
+const EDGE_BUFFER_BYTES: usize = 3 << 20;
 /// Batches that a channel may hold: its ring full of them, one being filled, one in the receiver's
 /// hands.
 const CHANNEL_BATCHES: usize = RING_EVENTS + 2;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Malformed, OnMalformed, Place};
-use crate::batch::BATCH_RECORDS;
+use crate::batch::batch_records;
 use crate::error::{Error, Result};
 use crate::time::{BadTime, Timestamp};
 
@@ -76,7 +76,7 @@ impl<T> Emit<T> {
 
     /// How many more records this poll should emit; malformed ones count.
     pub fn room(&self) -> usize {
-        BATCH_RECORDS.saturating_sub(self.records.len() + self.failed as usize)
+        batch_records::<T>().saturating_sub(self.records.len() + self.failed as usize)
     }
 
     /// Processing time.
@@ -88,7 +88,7 @@ impl<T> Emit<T> {
     #[inline]
     pub fn record(&mut self, split: SplitIndex, record: T) {
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(batch_records::<T>());
         }
         self.records.push(record);
         match self.stretches.last_mut() {
@@ -101,7 +101,7 @@ impl<T> Emit<T> {
     pub fn records(&mut self, split: SplitIndex, records: impl IntoIterator<Item = T>) {
         let before = self.records.len();
         if self.records.capacity() == 0 {
-            self.records.reserve(BATCH_RECORDS);
+            self.records.reserve(batch_records::<T>());
         }
         self.records.extend(records);
         let records = self.records.len() - before;
