@@ -33,8 +33,8 @@ fn ratio_to(row: &Row, to: To) -> Option<f64> {
     row.ratio(OURS, to)
 }
 
-/// How the row stands. The target counts first: where ours and the peer that the floor is taken from
-/// are both bound by the generator, who of them is ahead says nothing.
+/// How the row stands. The target counts first: where ours and the peer that the floor is taken
+/// from are both bound by the generator, who of them is ahead says nothing.
 pub fn verdict(row: &Row) -> Verdict {
     let Gate { floor, target } = row.workload.gate();
     let (to_floor, to_target) = (ratio_to(row, floor.to), ratio_to(row, target.to));

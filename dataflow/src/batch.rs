@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 /// (measured).
 pub const BATCH_RECORDS: usize = 1024;
 
-/// A batch of large records holds fewer, so that they stay in a cache from one operator to the next.
+/// A batch of large records holds fewer, so that they stay in a cache from operator to operator.
 const BATCH_BYTES: usize = 64 << 10;
 /// Fewer records than this per batch cost more in handling than they save.
 const BATCH_RECORDS_MIN: usize = 64;

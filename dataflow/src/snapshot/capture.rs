@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use millstream_protocol::id::Epoch;
+use millstream_protocol::id::{Epoch, TaskIndex};
 use millstream_protocol::key_group::KeyGroupRange;
 
 use super::encoder::{Durable, Finish, Piece, ShareFacts, ShareKey};
@@ -21,6 +21,12 @@ const SCAN_SLOTS: usize = 8192;
 const ENCODER_WAIT_MS: i64 = 1;
 /// A restore reads a chain of at most this many shares per operator instance.
 const CHAIN_SHARES_MAX: usize = 32;
+
+/// How many shares the chain of a task has at most. Not the same for all: tasks that began together
+/// would write all their state in the same snapshot.
+fn chain_shares(task: TaskIndex) -> usize {
+    CHAIN_SHARES_MAX - task.0 as usize % (CHAIN_SHARES_MAX / 2)
+}
 
 /// What of an operator instance goes into a share besides its keyed states.
 #[derive(Default)]
@@ -84,7 +90,7 @@ impl Captures {
     fn must_be_full(&self, states: &[&mut dyn State]) -> bool {
         let live: usize = states.iter().map(|state| state.len()).sum();
         self.base.is_none()
-            || self.chain_shares >= CHAIN_SHARES_MAX
+            || self.chain_shares >= chain_shares(self.info.task)
             || self.chain_entries > 2 * live + SCAN_SLOTS
             || states.iter().any(|state| !state.can_delta())
     }
@@ -194,5 +200,17 @@ impl Captures {
         for state in states {
             state.settled(epoch, published);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_write_all_their_state_in_different_snapshots() {
+        let bounds: Vec<usize> = (0..17).map(|task| chain_shares(TaskIndex(task))).collect();
+        assert_eq!((bounds[0], bounds[15], bounds[16]), (CHAIN_SHARES_MAX, 17, CHAIN_SHARES_MAX));
+        assert!(bounds.windows(2).take(15).all(|pair| pair[0] == pair[1] + 1));
     }
 }
