@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
-use millstream_protocol::log::{Lineage, Nonce};
+use millstream_protocol::log::{Entry, Lineage, Nonce};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Command, Facts, Hello, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::time::Timestamp;
@@ -230,8 +230,15 @@ impl Context {
         State::Restarting { until }
     }
 
+    /// Notes an entry of our own that is now in the log.
+    pub(crate) fn own(&mut self, seq: Seq, entry: Entry) {
+        self.seen = self.seen.max(seq);
+        self.reign().last = seq;
+        self.history.insert(seq, entry);
+    }
+
     /// Gives the run in force up. Its tasks may use the backoff to let go.
-    fn drop_tasks(&mut self) {
+    pub(crate) fn drop_tasks(&mut self) {
         if let Some(Reign { run, .. }) = self.reign.take() {
             self.drop_up_to(run);
         }

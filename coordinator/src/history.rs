@@ -10,6 +10,7 @@ use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
 use millstream_protocol::log::{self, Claim, Entry, Manifest};
 use millstream_protocol::path::{JobPrefix, Name};
+use millstream_protocol::wish::Wish;
 
 /// How many of the last claims keep their base: that of the last one is what a restart needs, that
 /// of the one before is a margin.
@@ -122,21 +123,43 @@ impl History {
         self.entries.values().filter_map(Entry::epoch).max().unwrap_or_default()
     }
 
-    /// What a start with no wish begins from: the newest manifest after the last claim that raised
-    /// the run, else that claim's base. None: from nothing.
+    /// What a start with no wish begins from: the newest manifest after the last claim in force
+    /// that raised the run, else that claim's base. None: from nothing.
     pub fn restorable(&self) -> Option<Seq> {
-        let (mut run, mut restorable) = (Run(0), None);
-        for (seq, entry) in &self.entries {
-            match entry {
-                Entry::Claim(claim) if claim.run > run => {
-                    run = claim.run;
-                    restorable = claim.base;
-                }
-                Entry::Manifest(_) => restorable = Some(*seq),
-                Entry::Claim(_) | Entry::Tombstone(_) => {}
-            }
-        }
-        restorable
+        let (seq, claim) = self.in_force().next_back()?;
+        let behind = self.entries.range(seq..);
+        let manifest = behind.rev().find(|(_, entry)| entry.as_manifest().is_some());
+        manifest.map(|(seq, _)| *seq).or(claim.base)
+    }
+
+    /// The claims that raised the run and are part of the job's history, oldest first: those
+    /// without a wish, and those with one whose run began. One whose run never did, because its
+    /// tasks could not be made, changes nothing.
+    pub fn in_force(&self) -> impl DoubleEndedIterator<Item = (Seq, &Claim)> {
+        let mut run = Run(0);
+        let raising = self.claims().filter(move |(_, claim)| {
+            let raises = claim.run > run;
+            run = run.max(claim.run);
+            raises
+        });
+        let raising: Vec<_> = raising.collect();
+        raising
+            .into_iter()
+            .filter(|(seq, claim)| claim.wish == Wish::Latest || self.began(*seq, claim.run))
+    }
+
+    /// Whether what a start with no wish begins from is not marked as committed. Also where it has
+    /// no output of its own, its sinks can only be recovered by what stands outside, which the next
+    /// history replaces.
+    pub fn is_unmarked(&self) -> bool {
+        self.restorable().is_some_and(|seq| !self.is_committed(seq))
+    }
+
+    /// Whether the run of a claim has come to its start: nobody but its coordinator writes the
+    /// entries behind the claim, up to the next claim.
+    fn began(&self, claim: Seq, run: Run) -> bool {
+        let mut behind = self.entries.range(claim.next()..).map(|(_, entry)| entry);
+        behind.any(|entry| entry.run() == run && entry.as_claim().is_none())
     }
 
     /// The highest parallelism that each sink had in any claim.
@@ -163,7 +186,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::entries::{claim, manifest, tombstone};
+    use crate::testing::entries::{began, claim, manifest, tombstone, wished};
     use crate::testing::host::prefix;
 
     #[test]
@@ -183,6 +206,25 @@ mod tests {
         assert_eq!(history.restorable(), None, "a wish went back to nothing");
         history.insert(Seq(7), claim(3, Some(2)));
         assert_eq!(history.restorable(), None, "a takeover changes nothing");
+    }
+
+    #[test]
+    fn a_wish_counts_when_its_run_has_begun() {
+        let mut history = History::default();
+        history.insert(Seq(1), claim(1, None));
+        history.insert(Seq(2), manifest(1, 1));
+        history.insert(Seq(3), wished(2));
+        history.insert(Seq(4), wished(3));
+        let lineage = |history: &History| history.in_force().last().unwrap().1.lineage.0.clone();
+        assert_eq!((history.restorable(), &*lineage(&history)), (Some(Seq(2)), "l"));
+        history.insert(Seq(5), began(3));
+        assert_eq!((history.restorable(), &*lineage(&history)), (None, "l3"));
+        history.insert(Seq(6), claim(4, None));
+        history.insert(Seq(7), wished(5));
+        history.insert(Seq(8), manifest(5, 2));
+        assert_eq!(history.restorable(), Some(Seq(8)), "what has a snapshot has begun");
+        history.insert(Seq(8), tombstone(5, 2));
+        assert_eq!(history.in_force().count(), 4, "also where the snapshot is overwritten");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn refuse(kind: ErrorKind, message: String) -> Decision {
 
 fn latest(history: &History, facts: Facts<'_>) -> Decision {
     let Some(seq) = history.restorable() else {
-        let last = history.claims().next_back();
+        let last = history.in_force().next_back();
         return Decision::Fresh { lineage: last.map(|(_, claim)| claim.lineage.clone()) };
     };
     let committed = history.is_committed(seq);

@@ -232,10 +232,8 @@ impl Snapshot {
             new_bytes: self.new_bytes,
         });
         let pending = manifest.pending_commits;
-        ctx.history.insert(seq, Entry::Manifest(manifest));
-        ctx.seen = ctx.seen.max(seq);
-        let reign = ctx.reign();
-        (reign.last, reign.parent) = (seq, Some(seq));
+        ctx.own(seq, Entry::Manifest(manifest));
+        ctx.reign().parent = Some(seq);
         ctx.send_all(&Command::Published { run, epoch });
         if !pending {
             return self.mark(ctx, seq);

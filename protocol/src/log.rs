@@ -1,4 +1,4 @@
-//! A job's log: claims, manifests and what is left of old manifests.
+//! A job's log: claims, what began of them, manifests and what is left of old manifests.
 //!
 //! Received from: the coordinator, which decides every entry, and the store, which has kept them.
 //! Handed to: the stores as bytes, and to the coordinator and the engine as facts about state.
@@ -39,6 +39,8 @@ pub enum Entry {
     Claim(Claim),
     /// A set of parts is a snapshot.
     Manifest(Manifest),
+    /// The run of a claim that a wish had asked for begins.
+    Began(Began),
     /// Here was a manifest, which retention has overwritten. The slot stays taken.
     Tombstone(Tombstone),
 }
@@ -67,6 +69,20 @@ pub struct Claim {
     /// Which program runs; none in claims from before this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramMark>,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// The run of a claim that a wish had asked for begins: all its tasks are there, and none has
+/// started. From here on the wish has been acted upon. A claim with a wish and without this entry
+/// behind it changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Began {
+    /// Tells this entry from every other.
+    pub nonce: Nonce,
+    /// The run of the claim.
+    pub run: Run,
     /// When it was made.
     pub at: Timestamp,
 }
@@ -191,10 +207,20 @@ pub struct PartRef {
 }
 
 impl Entry {
+    /// The run whose coordinator wrote it; of a tombstone, that of the manifest that was there.
+    pub fn run(&self) -> Run {
+        match self {
+            Self::Claim(claim) => claim.run,
+            Self::Manifest(manifest) => manifest.run,
+            Self::Began(began) => began.run,
+            Self::Tombstone(tombstone) => tombstone.run,
+        }
+    }
+
     /// The epoch of a manifest, also of one that was overwritten.
     pub fn epoch(&self) -> Option<Epoch> {
         match self {
-            Self::Claim(_) => None,
+            Self::Claim(_) | Self::Began(_) => None,
             Self::Manifest(manifest) => Some(manifest.epoch),
             Self::Tombstone(tombstone) => Some(tombstone.epoch),
         }
@@ -204,7 +230,7 @@ impl Entry {
     pub fn as_manifest(&self) -> Option<&Manifest> {
         match self {
             Self::Manifest(manifest) => Some(manifest),
-            Self::Claim(_) | Self::Tombstone(_) => None,
+            Self::Claim(_) | Self::Began(_) | Self::Tombstone(_) => None,
         }
     }
 
@@ -212,7 +238,7 @@ impl Entry {
     pub fn as_claim(&self) -> Option<&Claim> {
         match self {
             Self::Claim(claim) => Some(claim),
-            Self::Manifest(_) | Self::Tombstone(_) => None,
+            Self::Manifest(_) | Self::Began(_) | Self::Tombstone(_) => None,
         }
     }
 }
@@ -286,8 +312,13 @@ pub(crate) mod tests {
             at: Timestamp(3),
         };
         let tombstone = Tombstone { run: Run(1), epoch: Epoch(3), at: Timestamp(9) };
-        let entries =
-            [Entry::Claim(claim), Entry::Manifest(manifest()), Entry::Tombstone(tombstone)];
+        let began = Began { nonce: Nonce("n2".into()), run: Run(1), at: Timestamp(4) };
+        let entries = [
+            Entry::Claim(claim),
+            Entry::Began(began),
+            Entry::Manifest(manifest()),
+            Entry::Tombstone(tombstone),
+        ];
         for entry in entries {
             let text = entry.to_text(&prefix("counts"), Seq(7));
             assert_eq!(Entry::parse(&text, &prefix("counts"), Seq(7)).unwrap(), entry);

@@ -147,10 +147,7 @@ fn a_log_entry_that_does_not_read_is_named() {
     for entry in LOG {
         let (place, _) = stopped();
         let before = damage(&place, entry, flip(|_| 0));
-        let reason = format!(
-            "{}: entry does not read as a claim, manifest or tombstone: ",
-            uri(&place, entry)
-        );
+        let reason = format!("{}: entry does not read as one of a job's log: ", uri(&place, entry));
         let ran = place.run(RUN);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.err.starts_with(&format!("error: counts: {reason}")), "{ran:?}");

@@ -574,11 +574,81 @@ fn a_wish_with_a_request_acts_once_per_log() {
     let first = entry.as_claim().unwrap().clone();
     assert_eq!(first.base, None);
     rig.carry_out(W0, append);
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
     let mut rig = Rig::new(1, wish, rig.outside);
     rig.attach();
     let (_, entry, _) = rig.append();
     let second = entry.as_claim().unwrap();
     assert_eq!((second.wish, &second.lineage), (Wish::Latest, &first.lineage));
+}
+
+/// A rig whose wish to begin anew is in the log, and whose tasks cannot be made.
+fn wished_in_vain(wish: Wish) -> Rig {
+    let mut rig = Rig::new(1, Some(wish), suspended());
+    rig.attach();
+    let (_, deploy) = rig.until(|command| matches!(command, Command::Deploy(_)));
+    let Command::Deploy(deploy) = deploy else { unreachable!() };
+    assert_eq!(deploy.restore, None);
+    rig.task_fails(deploy.run, ErrorKind::Invalid);
+    assert!(matches!(rig.exit, Some(Outcome::Failed(_))));
+    rig
+}
+
+#[test]
+fn a_wish_whose_run_never_began_changes_nothing() {
+    for request in [None, Some(1)] {
+        let wish = Wish::Empty { request };
+        let rig = wished_in_vain(wish);
+        let mut rig = Rig::new(1, None, rig.outside);
+        rig.attach();
+        let (_, entry, _) = rig.append();
+        let claim = entry.as_claim().unwrap();
+        assert_eq!((claim.base, claim.run), (Some(Seq(3)), Run(3)), "it goes on as before");
+        let rig = wished_in_vain(wish);
+        let mut rig = Rig::new(1, Some(wish), rig.outside);
+        rig.attach();
+        let (_, entry, _) = rig.append();
+        let claim = entry.as_claim().unwrap();
+        assert_eq!((claim.base, claim.wish), (None, wish), "it is still to be acted upon");
+    }
+}
+
+#[test]
+fn a_wished_run_starts_when_the_log_says_that_it_began() {
+    let mut rig = Rig::new(1, Some(Wish::Empty { request: None }), suspended());
+    rig.attach();
+    let (_, _, claim) = rig.append();
+    rig.carry_out(W0, claim);
+    let (seq, entry, began) = rig.append();
+    assert!(matches!(&entry, Entry::Began(began) if began.run == Run(2)), "{entry:?}");
+    assert_eq!((rig.names(), rig.phase()), (vec![], Phase::Starting));
+    let foreign = claim_text(seq);
+    rig.appended(&began, AppendOutcome::Exists(foreign));
+    assert!(matches!(rig.exit, Some(Outcome::Fenced(_))), "somebody else has the job");
+}
+
+fn claim_text(seq: Seq) -> String {
+    claim(5, None).to_text(&host::prefix(), seq)
+}
+
+#[test]
+fn output_that_is_not_yet_visible_becomes_so_before_a_wish_is_acted_upon() {
+    let mut rig = Rig::at_barrier(1);
+    rig.until(|command| matches!(command, Command::Commit { .. }));
+    let mut rig = Rig::new(1, Some(Wish::Empty { request: None }), rig.outside);
+    rig.attach();
+    let (_, entry, claim) = rig.append();
+    assert_eq!(entry.as_claim().map(|it| (it.base, it.wish)), Some((Some(Seq(2)), Wish::Latest)));
+    rig.carry_out(W0, claim);
+    let (_, entry, claim) = rig.append();
+    assert_eq!(rig.outside.outputs(), 1, "the sink has recovered it");
+    assert!(rig.outside.committed().contains(&Seq(2)));
+    let wished = entry.as_claim().unwrap();
+    assert_eq!((wished.base, wished.run), (None, Run(3)));
+    rig.carry_out(W0, claim);
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().restarts), (Phase::Running, 0));
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! Bringing the tasks of a run into being: old tasks away, state restored, sinks recovered.
 //!
-//! Received from: [`super::Claiming`]. Handed to: [`Running`], or the end, where nothing is left to
-//! run. Invariants: no task is deployed while one of an earlier run may still reach a sink; none
-//! starts before all sinks are recovered and the base is marked as committed.
+//! Received from: [`super::Claiming`]. Handed to: [`Running`]; or the end, where nothing is left to
+//! run; or [`super::waiting`], where the output of the base was all that was to be completed before
+//! a wish is acted upon. Invariants: no task is deployed while one of an earlier run may still
+//! reach a sink; none starts before all sinks are recovered and the base is marked as committed;
+//! none of a run that a wish asked for before the log says that it began.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Run, Seq, WorkerIndex};
+use millstream_protocol::log::{Began, Entry};
 use millstream_protocol::session::{Command, Deploy, Report, Restore};
 use millstream_protocol::time::Timestamp;
+use millstream_protocol::wish::Wish;
 
-use super::{Running, State};
+use super::{Running, State, resolving, waiting};
+use crate::append::{Append, Progress};
 use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
 use crate::machine::{Event, Outcome};
 use crate::status::Restored;
@@ -40,6 +45,8 @@ enum Step {
     Building { missing: BTreeSet<WorkerIndex>, until: Timestamp },
     /// The recovered base is being marked as committed.
     Marking { seq: Seq, again: Timestamp, until: Timestamp },
+    /// The log is told that the run begins.
+    Beginning { append: Append, began: Began },
 }
 
 impl Deploying {
@@ -64,10 +71,26 @@ impl Deploying {
             Step::Clearing { again, until } | Step::Marking { again, until, .. } => {
                 *again.min(until)
             }
+            Step::Beginning { append, .. } => append.wake_at(),
         }
     }
 
     pub(super) fn on(mut self: Box<Self>, ctx: &mut Context, event: &Event) -> State {
+        if let Step::Beginning { append, began } = &mut self.step {
+            return match append.on(ctx, event) {
+                Progress::Going => State::Deploying(self),
+                Progress::GaveUp(failure) => ctx.fail(failure),
+                Progress::Taken => {
+                    let message = format!("another coordinator wrote log entry {}", append.seq);
+                    ctx.fail(Failure::new(ErrorKind::Fenced, message))
+                }
+                Progress::Done => {
+                    let (seq, began) = (append.seq, began.clone());
+                    ctx.own(seq, Entry::Began(began));
+                    self.start(ctx)
+                }
+            };
+        }
         match (event, &mut self.step) {
             (
                 Event::Report(worker, Report::Deployed { run, .. }),
@@ -81,7 +104,7 @@ impl Deploying {
             ) if written == seq => {
                 if result.is_ok() {
                     ctx.history.commit(*seq);
-                    return self.start(ctx);
+                    return self.begin(ctx);
                 }
                 *again = ctx.now.after(STORE_RETRY_PAUSE);
             }
@@ -93,6 +116,7 @@ impl Deploying {
     fn go_on(mut self, ctx: &mut Context) -> State {
         let late = |message: String| Failure::new(ErrorKind::Unavailable, message);
         match &mut self.step {
+            Step::Beginning { .. } => {}
             Step::Clearing { again, until } => {
                 let busy = ctx.indexes().find(|w| ctx.workers[w.0 as usize].dropping.is_some());
                 let Some(busy) = busy else { return self.build(ctx) };
@@ -155,8 +179,28 @@ impl Deploying {
                 self.step = Step::Marking { seq, again, until: ctx.now.after(MARK_TIMEOUT) };
                 State::Deploying(Box::new(self))
             }
-            Some(_) | None => self.start(ctx),
+            Some(_) | None => self.begin(ctx),
         }
+    }
+
+    /// What a wish asked for counts from here on: whatever failed before has changed nothing.
+    fn begin(mut self, ctx: &mut Context) -> State {
+        let due = resolving::due(ctx, &ctx.history);
+        if due == Wish::Latest {
+            return self.start(ctx);
+        }
+        let (run, last) = (ctx.reign().run, ctx.reign().last);
+        let wished = ctx.history.entry(last).and_then(Entry::as_claim).map(|claim| claim.wish);
+        if wished != Some(due) {
+            // The output of the base is visible, which is all that this run was for.
+            ctx.drop_tasks();
+            return waiting::enter(ctx);
+        }
+        let began = Began { nonce: ctx.nonce(), run, at: ctx.now };
+        let (nonce, entry) = (began.nonce.clone(), Entry::Began(began.clone()));
+        let append = Append::start(ctx, last.next(), nonce, &entry);
+        self.step = Step::Beginning { append, began };
+        State::Deploying(Box::new(self))
     }
 
     fn start(self, ctx: &mut Context) -> State {

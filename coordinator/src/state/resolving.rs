@@ -78,7 +78,10 @@ fn decide(ctx: &mut Context, history: History) -> State {
     if let Some(failure) = fenced(ctx, &history) {
         return ctx.fail(failure);
     }
-    let wish = wish(ctx, &history);
+    let due = due(ctx, &history);
+    // What was promised to become visible does so before a wish turns away from it.
+    let owes = due != Wish::Latest && history.is_unmarked();
+    let wish = if owes { Wish::Latest } else { due };
     let facts = Facts {
         wish,
         plan: &ctx.facts().plan,
@@ -94,6 +97,13 @@ fn decide(ctx: &mut Context, history: History) -> State {
         Decision::Finished { differs, .. } => {
             ctx.status.finished_with = differs;
             ctx.end(Outcome::Finished { already: true })
+        }
+        Decision::Refuse(Failure { kind, message }) if owes => {
+            let message = format!(
+                "output of the newest snapshot is not yet visible, and must be before the job can \
+                 begin from something else: {message}"
+            );
+            ctx.fail(Failure::new(kind, message))
         }
         Decision::Refuse(failure) => ctx.fail(failure),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
@@ -114,14 +124,13 @@ fn fenced(ctx: &Context, history: &History) -> Option<Failure> {
 }
 
 /// The wish that is still to be acted upon: one with a request acts once per log, one without once
-/// per coordinator. A claim of ours whose answer was lost counts.
-fn wish(ctx: &Context, history: &History) -> Wish {
+/// per coordinator. A claim whose run never began does not count.
+pub(super) fn due(ctx: &Context, history: &History) -> Wish {
     let wish = ctx.config.wish;
+    let mut claims = history.in_force().map(|(_, claim)| claim);
     let acted = match wish.request() {
-        Some(request) => history.claims().any(|(_, claim)| claim.wish.request() == Some(request)),
-        None => history
-            .claims()
-            .any(|(_, claim)| claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)),
+        Some(request) => claims.any(|claim| claim.wish.request() == Some(request)),
+        None => claims.any(|claim| claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)),
     };
     if acted { Wish::Latest } else { wish }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, Term};
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::{
-    Claim, Entry, Lineage, Manifest, Nonce, OperatorState, PartRef, Tombstone,
+    Began, Claim, Entry, Lineage, Manifest, Nonce, OperatorState, PartRef, Tombstone,
 };
 use millstream_protocol::plan::{Plan, PlanOperator, Role, StateSchema};
 use millstream_protocol::session::PROTOCOL_VERSION;
@@ -26,6 +26,22 @@ pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
         program: None,
         at: Timestamp(0),
     })
+}
+
+/// A claim of a run that is to begin anew.
+pub(crate) fn wished(run: u64) -> Entry {
+    let mut entry = claim(run, None);
+    if let Entry::Claim(claim) = &mut entry {
+        claim.wish = Wish::Empty { request: None };
+        claim.lineage = Lineage(format!("l{run}"));
+    }
+    entry
+}
+
+/// A run that a wish had asked for begins.
+pub(crate) fn began(run: u64) -> Entry {
+    let nonce = Nonce(format!("began-{run}"));
+    Entry::Began(Began { nonce, run: Run(run), at: Timestamp(0) })
 }
 
 /// A manifest without state.

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_protocol::id::{Epoch, Run, Seq};
-use millstream_protocol::log::{Entry, Lineage, Manifest};
+use millstream_protocol::log::{Claim, Entry, Lineage, Manifest};
+use millstream_protocol::wish::Wish;
 use serde::{Deserialize, Serialize};
 
 use super::host::prefix;
@@ -46,6 +47,9 @@ pub(crate) struct Outside {
     /// Every manifest that ever was in the log, by epoch: what its parent's epoch was.
     parents: BTreeMap<Epoch, Option<Epoch>>,
     started: Run,
+    /// The newest snapshot of the history that began last: what a start without a wish goes on
+    /// from.
+    newest: Option<Seq>,
 }
 
 impl Outside {
@@ -121,8 +125,37 @@ impl Outside {
                 assert!(self.objects.contains_key(object), "{seq} names {object}, which is gone");
             }
         }
+        self.follow(seq, &entry);
         self.log.insert(seq, text.to_owned());
         Ok(())
+    }
+
+    /// Keeps the newest snapshot in mind, and checks that a start without a wish goes on from it.
+    fn follow(&mut self, seq: Seq, entry: &Entry) {
+        match entry {
+            Entry::Claim(claim) if claim.wish == Wish::Latest => {
+                assert_eq!(claim.base, self.newest, "{seq} is older than the log, or newer");
+            }
+            Entry::Claim(_) => {
+                let visible = self.newest.is_none_or(|newest| self.committed.contains(&newest));
+                assert!(visible, "{seq} turns away from output that may not be visible");
+            }
+            Entry::Began(began) => {
+                self.newest = self.claim(began.run).expect("a claim comes first").base;
+            }
+            Entry::Manifest(_) => self.newest = Some(seq),
+            Entry::Tombstone(_) => unreachable!("a tombstone takes a slot that is there"),
+        }
+    }
+
+    fn claim(&self, run: Run) -> Option<Claim> {
+        let claims = self.entries().filter_map(|(_, entry)| entry.as_claim().cloned());
+        claims.filter(|claim| claim.run == run).last()
+    }
+
+    /// Whether a wish asked for this run.
+    pub(crate) fn is_wished(&self, run: Run) -> bool {
+        self.claim(run).is_some_and(|claim| claim.wish != Wish::Latest)
     }
 
     pub(crate) fn overwrite(&mut self, seq: Seq, text: &str) {
@@ -173,6 +206,9 @@ impl Outside {
     }
 
     pub(crate) fn start(&mut self, run: Run) {
+        let began = |(_, entry): (_, Entry)| matches!(entry, Entry::Began(it) if it.run == run);
+        let began = !self.is_wished(run) || self.entries().any(began);
+        assert!(began, "run {run} starts and the log does not say so");
         self.started = self.started.max(run);
     }
 

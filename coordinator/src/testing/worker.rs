@@ -222,6 +222,9 @@ impl FakeWorker {
         if chance.hits(30) {
             return failed(ErrorKind::Unavailable, "the broker does not answer");
         }
+        if outside.is_wished(run) && chance.hits(200) {
+            return failed(ErrorKind::Invalid, "there is no such input");
+        }
         let workers = deploy.threads.len() as u32;
         let own = |task: &u32| *task % workers == self.index.0;
         let restore = deploy.restore.as_ref();

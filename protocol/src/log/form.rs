@@ -1,4 +1,4 @@
-//! The bytes of a log entry: `{"version":2,"checksum":"<16 hex digits>","job":..,"slot":..,
+//! The bytes of a log entry: `{"version":3,"checksum":"<16 hex digits>","job":..,"slot":..,
 //! "entry":..}`.
 //!
 //! Received from: [`Entry`], and the store. Handed to: the store, and the coordinator as an
@@ -6,15 +6,18 @@
 //! than its own: the checksum covers every byte behind it, and those before it have one form only.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Entry, Manifest};
 use crate::id::{OperatorId, Seq};
 use crate::path::JobPrefix;
 
-/// Version of the form of log entries. A reader refuses every other one: also a field more is a new
+/// Version of the form of log entries. A reader refuses newer ones: also a field more is a new
 /// version, since a reader refuses fields that it does not know.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The version before, which had no [`Began`](super::Began): it is read too.
+const FORMAT_VERSION_BEFORE: u32 = 2;
 
 /// Hexadecimal digits of a checksum.
 const CHECKSUM_DIGITS: usize = 16;
@@ -56,7 +59,7 @@ pub enum Error {
         slot: Seq,
     },
     /// They are no entry at all.
-    #[error("entry does not read as a claim, manifest or tombstone: {source}")]
+    #[error("entry does not read as one of a job's log: {source}")]
     Malformed {
         /// Where and why.
         #[from]
@@ -86,7 +89,7 @@ impl Entry {
         let placed = Placed { job: job.id(), slot, entry: self };
         let placed = serde_json::to_string(&placed).expect("an entry has string keys only");
         let rest = &placed[1..];
-        format!("{}{}\",{rest}", head(), checksum(rest))
+        format!("{}{}\",{rest}", head(FORMAT_VERSION), checksum(FORMAT_VERSION, rest))
     }
 
     /// Reads an entry back from where it lies.
@@ -112,22 +115,26 @@ impl Entry {
 }
 
 /// What stands before the checksum.
-fn head() -> String {
-    format!(r#"{{"version":{FORMAT_VERSION},"checksum":""#)
+fn head(version: u32) -> String {
+    format!(r#"{{"version":{version},"checksum":""#)
 }
 
-fn checksum(rest: &str) -> String {
-    format!("{:0CHECKSUM_DIGITS$x}", xxh3_64(rest.as_bytes()))
+/// The checksum covers the version too, so that no other one can be read into an entry.
+fn checksum(version: u32, rest: &str) -> String {
+    let seed = if version == FORMAT_VERSION_BEFORE { 0 } else { version.into() };
+    format!("{:0CHECKSUM_DIGITS$x}", xxh3_64_with_seed(rest.as_bytes(), seed))
 }
 
 fn placed(text: &str) -> Result<Placed<Entry>, Error> {
-    let Some(behind) = text.strip_prefix(&head()) else {
+    let ours = [FORMAT_VERSION, FORMAT_VERSION_BEFORE].into_iter();
+    let head = ours.filter_map(|version| Some((version, text.strip_prefix(&head(version))?)));
+    let Some((version, behind)) = head.last() else {
         return Err(other_version(text));
     };
     let parts = behind.split_at_checked(CHECKSUM_DIGITS);
     let rest = parts.and_then(|(sum, rest)| Some((sum, rest.strip_prefix("\",")?)));
     match rest {
-        Some((sum, rest)) if sum == checksum(rest) => {
+        Some((sum, rest)) if sum == checksum(version, rest) => {
             Ok(serde_json::from_str(&format!("{{{rest}"))?)
         }
         Some(_) | None => Err(Error::Damaged),
@@ -142,7 +149,7 @@ fn other_version(text: &str) -> Error {
     }
     match serde_json::from_str(text) {
         Err(source) => Error::Malformed { source },
-        Ok(Head { version: FORMAT_VERSION }) => Error::Damaged,
+        Ok(Head { version: FORMAT_VERSION | FORMAT_VERSION_BEFORE }) => Error::Damaged,
         Ok(Head { version: found }) if found > FORMAT_VERSION => Error::Newer { found },
         Ok(Head { version: found }) => Error::Older { found },
     }
@@ -175,16 +182,16 @@ mod tests {
     /// With a checksum that fits, as a program with a mistake in it would write.
     fn rewritten(from: &str, to: &str) -> String {
         let old = text();
-        let rest = &old[head().len() + CHECKSUM_DIGITS + 2..];
+        let rest = &old[head(FORMAT_VERSION).len() + CHECKSUM_DIGITS + 2..];
         assert!(rest.contains(from), "{rest}");
         let rest = rest.replace(from, to);
-        format!("{}{}\",{rest}", head(), checksum(&rest))
+        format!("{}{}\",{rest}", head(FORMAT_VERSION), checksum(FORMAT_VERSION, &rest))
     }
 
     #[test]
     fn the_words_in_the_log_are_these() {
         for word in [
-            r#"{"version":2,"checksum":""#,
+            r#"{"version":3,"checksum":""#,
             r#""job":"default/counts","slot":7,"entry":{"#,
             r#""kind":"manifest""#,
             r#""final":true"#,
@@ -229,13 +236,21 @@ mod tests {
             assert!(matches!(parse(bad), Err(Error::Malformed { .. })), "{bad}");
             assert!(!Entry::is_any(bad));
         }
-        let newer = r#"{"version":3,"kind":"something"}"#;
-        assert!(matches!(parse(newer), Err(Error::Newer { found: 3 })));
+        let newer = r#"{"version":4,"kind":"something"}"#;
+        assert!(matches!(parse(newer), Err(Error::Newer { found: 4 })));
         let older = r#"{"kind":"claim","version":1}"#;
         assert!(matches!(parse(older), Err(Error::Older { found: 1 })));
         assert!(Entry::is_any(newer) && Entry::is_any(older));
-        let spaced = text().replacen("\":2", "\": 2", 1);
+        let spaced = text().replacen("\":3", "\": 3", 1);
         assert!(matches!(parse(&spaced), Err(Error::Damaged)), "one form only");
+    }
+
+    #[test]
+    fn the_version_before_is_read_too() {
+        let text = text();
+        let rest = &text[head(FORMAT_VERSION).len() + CHECKSUM_DIGITS + 2..];
+        let before = format!("{}{}\",{rest}", head(2), checksum(2, rest));
+        assert_eq!(parse(&before).unwrap(), parse(&text).unwrap());
     }
 
     #[test]
