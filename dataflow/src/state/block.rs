@@ -46,6 +46,12 @@ pub(super) struct Base<K, V> {
     slots: *mut Slots<K, V>,
 }
 
+/// What a look at a block's head has found: the lanes that a key with this tag can be in.
+pub(super) struct Look<K, V> {
+    block: Base<K, V>,
+    lanes: u32,
+}
+
 /// A row of blocks.
 pub(super) struct Blocks<K, V> {
     base: Base<K, V>,
@@ -146,13 +152,6 @@ impl<'a, K, V> Block<'a, K, V> {
         None
     }
 
-    /// Loads the slot of a tag into the cache, most likely.
-    #[inline(always)]
-    pub(super) fn prefetch_slot(&self, tag: u8) {
-        let lane = self.head.lanes(tag).trailing_zeros() as usize;
-        super::prefetch::read(self.slots.as_ptr().wrapping_add(lane));
-    }
-
     /// The entry of a lane that is in use.
     #[inline(always)]
     pub(super) fn entry(&self, lane: usize) -> &'a (K, V) {
@@ -192,6 +191,27 @@ impl<'a, K, V> BlockMut<'a, K, V> {
         assert!(self.head.is_used(lane), "a free lane was written to");
         // SAFETY: its tag is not 0, so it is initialised.
         unsafe { self.slots[lane].assume_init_mut() }
+    }
+
+    /// Whether no key with this tag belongs here.
+    #[inline(always)]
+    pub(super) fn is_absent(&self, tag: u8) -> bool {
+        self.head.lanes(tag) == 0 && !self.head.has_spilled()
+    }
+
+    /// Whether a lane is free.
+    #[inline(always)]
+    pub(super) fn has_room(&self) -> bool {
+        self.head.lanes(0) != 0
+    }
+
+    /// Puts an entry into a free lane, of which there must be one.
+    #[inline(always)]
+    pub(super) fn put_in_room(self, tag: u8, age: u8, entry: (K, V)) -> &'a mut (K, V) {
+        let lane = self.head.lanes(0).trailing_zeros() as usize;
+        self.head.tags[lane] = tag;
+        self.head.ages[lane] = age;
+        self.slots[lane].write(entry)
     }
 
     /// Puts an entry into a free lane, if there is one, and says which.
@@ -265,10 +285,70 @@ impl<K, V> Base<K, V> {
         unsafe { BlockMut { head: &mut *self.heads.add(at), slots: &mut *self.slots.add(at) } }
     }
 
+    /// # Safety
+    /// As for [`Self::at`], while it looks.
+    #[inline(always)]
+    pub(super) unsafe fn look(self, at: usize, tag: u8) -> Look<K, V> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let block = Self { heads: self.heads.add(at), slots: self.slots.add(at) };
+            Look { block, lanes: (*block.heads).lanes(tag) }
+        }
+    }
+
     /// Loads the head of a block into the cache.
     #[inline(always)]
     pub(super) fn prefetch(self, at: usize) {
         super::prefetch::read(self.heads.wrapping_add(at));
+    }
+}
+
+impl<K, V> Clone for Look<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Look<K, V> {}
+
+impl<K, V> Look<K, V> {
+    /// Nothing was looked at, and nothing found.
+    pub(super) const NONE: Self =
+        Self { block: Base { heads: ptr::null_mut(), slots: ptr::null_mut() }, lanes: 0 };
+
+    /// Loads the slot into the cache, most likely.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        let slots = self.block.slots.cast::<(K, V)>();
+        super::prefetch::read(slots.wrapping_add(self.lanes.trailing_zeros() as usize));
+    }
+
+    /// The value of a key with the tag that was looked for, to write to, if it has this age.
+    ///
+    /// # Safety
+    /// The block still lives, no entry has been taken out of it since the look, and nobody uses it
+    /// for as long as the result lives.
+    #[inline(always)]
+    pub(super) unsafe fn fresh<'a>(self, age: u8, key: &K) -> Option<&'a mut V>
+    where
+        K: PartialEq + 'a,
+        V: 'a,
+    {
+        let mut lanes = self.lanes;
+        while lanes != 0 {
+            let lane = lanes.trailing_zeros() as usize;
+            // SAFETY: the caller's promise; the lane is below `LANES` and was in use, so it is
+            // initialised.
+            unsafe {
+                let entry = (*self.block.slots).get_unchecked_mut(lane).assume_init_mut();
+                if entry.0 == *key {
+                    let is_fresh = *(*self.block.heads).ages.get_unchecked(lane) == age;
+                    return is_fresh.then_some(&mut entry.1);
+                }
+            }
+            lanes &= lanes - 1;
+        }
+        None
     }
 }
 

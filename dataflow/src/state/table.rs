@@ -54,6 +54,8 @@ pub(crate) struct Table<K, V> {
     capture: Option<Capture<K, V>>,
     /// One less than the blocks of each segment where a search may start.
     mask: usize,
+    /// How often a segment has grown: where entries stood before then says nothing any more.
+    grown: u32,
     /// Captured, and not known to be published yet.
     in_flight: Option<(Epoch, u32)>,
     /// Keys removed since the base, with the generation of the removal, in order.
@@ -74,6 +76,7 @@ impl<K: Key, V: Data> Default for Table<K, V> {
             base: 0,
             capture: None,
             mask: SEGMENT_BLOCKS_MIN - 1,
+            grown: 0,
             in_flight: None,
             removed: Vec::new(),
         }
@@ -166,6 +169,7 @@ impl<K: Key, V: Data> Table<K, V> {
             if !segment.is_full() {
                 return at;
             }
+            self.grown = self.grown.wrapping_add(1);
             if segment.block_count() < SEGMENT_BLOCKS || segment.depth >= DEPTH_MAX {
                 segment.double();
                 self.mask = segment.home_mask();

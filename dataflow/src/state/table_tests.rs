@@ -27,7 +27,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0u32..3000, any::<u64>()).prop_map(|(k, v)| Op::Put(k, v)),
         4 => (0u32..3000).prop_map(Op::Add),
-        1 => prop::collection::vec(0u32..5000, 0..100).prop_map(Op::AddAll),
+        1 => prop::collection::vec(0u32..5000, 0..600).prop_map(Op::AddAll),
         4 => (0u32..3000).prop_map(Op::Remove),
         1 => any::<bool>().prop_map(|full| Op::Begin { full }),
         3 => (1usize..400).prop_map(Op::Scan),

@@ -1,22 +1,23 @@
 //! The loop that writes to a [`Table`] once per record of a batch: where keyed operators spend
 //! their time.
 //!
-//! Two things make it fast. The block of a record is asked for while those before it are at work,
-//! so that cache misses overlap. And an entry that was written to since the last cut is found by
-//! one comparison of tag and age together; all else (a new key, the first write after a cut, an
-//! entry that spilled into a further block) takes the long way.
+//! Two things make it fast. The head of a record's block is asked for, then looked at, which tells
+//! the slot to ask for, and both while records before it are at work: so cache misses overlap, and
+//! no branch that was guessed wrong on the way stops them. And the common case, an entry that was
+//! written to since the last cut, costs little more than that; all else (a new key, the first write
+//! after a cut, an entry that spilled into a further block) takes the long way.
 
 use super::{Data, Key, Table};
-use crate::state::block::{Base, Block, BlockMut, LANES, tag};
-use crate::state::segment::{SEGMENT_BLOCKS, home};
+use crate::state::block::{Base, BlockMut, Look, tag};
+use crate::state::segment::home;
 
-/// Records whose blocks are asked for ahead of their use.
+/// Records whose heads are asked for ahead of the look at them.
 const HEADS_AHEAD: usize = 24;
-/// Records whose heads have come by now and tell where the entry is, if the table is large: that
-/// the processor itself cannot look so far ahead costs half the rate there.
-const SLOTS_AHEAD: usize = 12;
-/// From this size on a table is large.
-const LARGE_BYTES: usize = 4 << 20;
+/// Records that are looked for ahead of their use: their heads have come by now, and the processor
+/// itself cannot look so far ahead.
+const LOOKS_AHEAD: usize = 12;
+/// Looks that are kept: more than [`LOOKS_AHEAD`], a power of two.
+const LOOKS: usize = 16;
 
 impl<K: Key, V: Data> Table<K, V> {
     /// Where the blocks of the segment of a hash begin, and which of them the search starts in.
@@ -30,17 +31,10 @@ impl<K: Key, V: Data> Table<K, V> {
 
     /// The block where the search for a hash starts.
     #[inline(always)]
-    fn home(&self, hash: u64) -> Block<'_, K, V> {
+    fn home_mut(&mut self, hash: u64) -> BlockMut<'_, K, V> {
         let (base, at) = self.place(hash);
         // SAFETY: `bases` follows the segments wherever they get other blocks; `mask` is below the
         // number of blocks of each; they are borrowed through `self`.
-        unsafe { base.at(at) }
-    }
-
-    #[inline(always)]
-    fn home_mut(&mut self, hash: u64) -> BlockMut<'_, K, V> {
-        let (base, at) = self.place(hash);
-        // SAFETY: as above.
         unsafe { base.at_mut(at) }
     }
 
@@ -49,12 +43,6 @@ impl<K: Key, V: Data> Table<K, V> {
     pub(crate) fn prefetch(&self, hash: u64) {
         let (base, at) = self.place(hash);
         base.prefetch(at);
-    }
-
-    /// Whether it is larger than the caches near a core.
-    #[inline]
-    fn is_large(&self) -> bool {
-        self.segments.len() > LARGE_BYTES / (SEGMENT_BLOCKS * LANES * size_of::<(K, V)>())
     }
 
     /// The value of a key, to write to; made by `init` where there is none.
@@ -81,19 +69,31 @@ impl<K: Key, V: Data> Table<K, V> {
         init: impl Fn(&T) -> V,
         mut each: impl FnMut(&K, &mut V, T, bool),
     ) {
-        let is_large = self.is_large();
-        for hash in hashes.iter().take(HEADS_AHEAD) {
-            self.prefetch(*hash);
+        let age = self.age;
+        let mut looks = [Look::NONE; LOOKS];
+        // What a look found stays good until a segment grows: what is added meanwhile it does not
+        // know, and the long way does.
+        let mut grown = self.grown;
+        hashes.iter().take(HEADS_AHEAD).for_each(|hash| self.prefetch(*hash));
+        for (look, hash) in looks.iter_mut().zip(hashes).take(LOOKS_AHEAD) {
+            *look = self.look(*hash);
         }
         for (index, ((hash, key), item)) in hashes.iter().zip(keys).zip(items).enumerate() {
             if let Some(ahead) = hashes.get(index + HEADS_AHEAD) {
                 self.prefetch(*ahead);
             }
-            if is_large && let Some(ahead) = hashes.get(index + SLOTS_AHEAD) {
-                self.home(*ahead).prefetch_slot(tag(*ahead));
+            if let Some(ahead) = hashes.get(index + LOOKS_AHEAD) {
+                looks[(index + LOOKS_AHEAD) % LOOKS] = self.look(*ahead);
             }
-            let age = self.age;
-            if let Some(value) = self.home_mut(*hash).fresh(tag(*hash), age, key) {
+            if grown != self.grown {
+                grown = self.grown;
+                for (at, hash) in hashes.iter().enumerate().skip(index).take(LOOKS_AHEAD + 1) {
+                    looks[at % LOOKS] = self.look(*hash);
+                }
+            }
+            // SAFETY: the segments are as they were when it was made, see `grown`; they are
+            // borrowed through `self`, and no other reference into them lives.
+            if let Some(value) = unsafe { looks[index % LOOKS].fresh(age, key) } {
                 each(key, value, item, false);
             } else {
                 let (entry, is_new) = self.entry_slow(*hash, key, || init(&item));
@@ -102,10 +102,32 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
+    /// Looks for a hash where its search starts, and asks for the slot of what it found.
+    #[inline(always)]
+    fn look(&self, hash: u64) -> Look<K, V> {
+        let (base, at) = self.place(hash);
+        // SAFETY: as for `home_mut`.
+        let look = unsafe { base.look(at, tag(hash)) };
+        look.prefetch();
+        look
+    }
+
     /// The entry of a key, to write to, made by `init` where there is none; and whether it was.
     #[inline(never)]
     fn entry_slow(&mut self, hash: u64, key: &K, init: impl FnOnce() -> V) -> (&mut (K, V), bool) {
         let at = self.segment_of(hash);
+        let age = self.age;
+        let (base, home) = self.place(hash);
+        let segment = &mut self.segments[at];
+        // SAFETY: as for `home_mut`: the block is of this segment, which is borrowed.
+        let block = unsafe { base.at_mut(home) };
+        // Nearly all that come here: the first record of a key.
+        if !segment.is_full() && block.is_absent(tag(hash)) && block.has_room() {
+            self.len += 1;
+            segment.len += 1;
+            segment.newest = segment.newest.max(self.generation);
+            return (block.put_in_room(tag(hash), age, (key.clone(), init())), true);
+        }
         if let Some(index) = self.segments[at].find(hash, key) {
             self.note_write(at, index);
             return (self.segments[at].entry_mut(index), false);
