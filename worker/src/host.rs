@@ -196,7 +196,9 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
                 };
             }
             Some(Role::Sink(_)) => {
-                rates.records_out += counters.records_in.load(Ordering::Relaxed);
+                let records = counters.records_in.load(Ordering::Relaxed);
+                rates.records_out += records;
+                *rates.sinks.entry((&*task.operator).into()).or_default() += records;
             }
             Some(Role::Operator) | None => {}
         }
