@@ -199,8 +199,8 @@ spec:
             ),
             (
                 "spec.snapshots.interval=soon",
-                "\"soon\" is not a duration: write one to four of <1 to 5 digits>(h|m|s|ms), such as \
-                 10s or 1h30m",
+                "\"soon\" is not a duration: write one to four of <1 to 5 digits>(h|m|s|ms), such \
+                 as 10s or 1h30m",
             ),
             (
                 "spec.program.args.rate={a: 1}",
