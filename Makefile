@@ -28,7 +28,8 @@ PEERS_TARGET := $(CACHE)/peers-target
 # What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --cost growth --json FILE".
 BENCH_ARGS ?=
 
-# How many cases a property test draws in `make soak`. The default of proptest is 256.
+# How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
+# profile `soak` of Cargo.toml: as `release`, without optimising over crates, which no test needs.
 SOAK_CASES ?= 20000
 
 .PHONY: help
@@ -111,7 +112,7 @@ bench: ## Measure against hand-written loops and peers; prints two tables (BENCH
 
 .PHONY: soak
 soak: tools ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
-	PROPTEST_CASES=$(SOAK_CASES) cargo test --release --workspace --all-features --locked
+	PROPTEST_CASES=$(SOAK_CASES) cargo test --profile soak --workspace --all-features --locked
 
 .PHONY: fmt
 fmt: ## Format the sources

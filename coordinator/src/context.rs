@@ -184,7 +184,7 @@ impl Context {
                 worker.dropping = None;
             }
             Report::Rates(rates) if Some(rates.run) == run => {
-                worker.rates = *rates;
+                worker.rates = rates.clone();
                 self.sum_rates(rates.run);
             }
             _ => {}
@@ -192,11 +192,15 @@ impl Context {
     }
 
     fn sum_rates(&mut self, run: Run) {
-        let rates = self.workers.iter().map(|worker| worker.rates).filter(|rates| rates.run == run);
+        let rates = self.workers.iter().map(|worker| &worker.rates);
+        let rates = rates.filter(|rates| rates.run == run);
         let mut totals = Totals::default();
         for (i, rates) in rates.enumerate() {
             totals.records_in += rates.records_in;
             totals.records_out += rates.records_out;
+            for (sink, records) in &rates.sinks {
+                *totals.sinks.entry(sink.clone()).or_default() += records;
+            }
             totals.records_late += rates.records_late;
             totals.records_failed += rates.records_failed;
             // A worker without a watermark holds the whole job's.
@@ -223,8 +227,10 @@ impl Context {
 
     fn restart(&mut self) -> State {
         let healthy = self.running_since.take().map_or(Duration::ZERO, |at| self.now.since(at));
-        let until = self.now.after(self.backoff.delay(healthy));
+        let delay = self.backoff.delay(healthy);
+        let until = self.now.after(delay);
         self.status.restarts += 1;
+        self.status.restarts_in = Some(delay);
         self.status.phase = Phase::Restarting;
         self.drop_tasks();
         State::Restarting { until }
@@ -259,6 +265,7 @@ impl Context {
             Outcome::Suspended { .. } => Phase::Suspended,
             Outcome::Failed(_) | Outcome::Fenced(_) => Phase::Failed,
         };
+        self.status.restarts_in = None;
         self.send_all(&Command::Stop);
         self.act(Action::Exit(outcome));
         State::Ended

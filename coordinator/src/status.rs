@@ -3,11 +3,12 @@
 //! Received from: the machine, whole, whenever it changed. Handed to: the command line's progress
 //! lines and, in a cluster, the resource's status. Nothing is decided on it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::id::{Epoch, Run, Seq};
+use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
 use millstream_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct Status {
     pub restored: Option<Restored>,
     /// How often the job has restarted after a failure.
     pub restarts: u64,
+    /// How long it waits before it starts again; none while it does not wait.
+    pub restarts_in: Option<Duration>,
     /// Why it last restarted or failed.
     pub last_failure: Option<FailureStatus>,
     /// How the job that finished before this start differs from this one, in words; its output is
@@ -109,13 +112,15 @@ pub struct FailureStatus {
 }
 
 /// Sums over all workers since the run started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Records that sources have read.
     pub records_in: u64,
     /// Records that sinks have taken.
     pub records_out: u64,
+    /// The same for each sink.
+    pub sinks: BTreeMap<OperatorId, u64>,
     /// Records that came too late for their window.
     pub records_late: u64,
     /// Records that were malformed, or for which a function failed, and that were left out or put

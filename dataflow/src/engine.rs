@@ -67,8 +67,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     infos: Vec<TaskInfo>,
     shares: usize,
-    commits: Commits,
-    restored_epoch: Epoch,
+    commits: EngineCommits,
     plan: Plan,
 }
 
@@ -106,7 +105,11 @@ impl Engine {
             let _ = shares.blocking_send(Event::Share(key.epoch, share));
         });
         let stop = Arc::new(AtomicBool::new(false));
-        let restored_epoch = spec.restore.epoch;
+        let commits = EngineCommits {
+            commits: built.commits,
+            restored: spec.restore.epoch,
+            committed: spec.restore.committed,
+        };
         let restore = Arc::new(spec.restore);
         let reports = Reports::new(own as usize, events);
         let mut engine = Self {
@@ -115,8 +118,7 @@ impl Engine {
             stop: stop.clone(),
             infos: built.infos,
             shares: built.shares,
-            commits: built.commits,
-            restored_epoch,
+            commits,
             plan: resolved.plan,
         };
         for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
@@ -140,7 +142,7 @@ impl Engine {
 
     /// Recovers the sinks' pending output from the snapshot. Before [`Engine::start`].
     pub async fn recover(&self) -> Result<()> {
-        self.commits.recover(self.restored_epoch).await
+        self.commits.recover().await
     }
 
     /// Lets the tasks run.
@@ -165,7 +167,7 @@ impl Engine {
 
     /// What makes the output of published snapshots visible.
     pub fn committer(&self) -> EngineCommits {
-        EngineCommits(self.commits.clone())
+        self.commits.clone()
     }
 
     /// How many shares a snapshot of this worker has.
@@ -194,18 +196,27 @@ impl Engine {
 
 /// Makes the output of published snapshots visible, beside the engine.
 #[derive(Clone)]
-pub struct EngineCommits(Commits);
+pub struct EngineCommits {
+    commits: Commits,
+    /// The epoch of the snapshot that the tasks were restored from, 0 for none.
+    restored: Epoch,
+    /// Whether all output of that snapshot is known to be visible.
+    committed: bool,
+}
 
 impl EngineCommits {
     /// Makes the output of this epoch and of earlier ones visible.
     pub async fn commit(&self, epoch: Epoch) -> Result<()> {
-        self.0.commit(epoch).await
+        self.commits.commit(epoch).await
     }
 
-    /// Before the start of a run: recovers the pending output of the snapshot of this epoch, 0 for
-    /// none.
-    pub async fn recover(&self, epoch: Epoch) -> Result<()> {
-        self.0.recover(epoch).await
+    /// Before the start of a run: recovers the sinks' pending output from the snapshot.
+    pub async fn recover(&self) -> Result<()> {
+        // What is visible already may have been taken away by its readers: no sink looks for it.
+        if self.committed {
+            self.commits.forget_restored();
+        }
+        self.commits.recover(self.restored).await
     }
 }
 

@@ -13,6 +13,32 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failure, its kind, and the operator it happened in.
+///
+/// The kind alone decides what happens when an operator, a source or a sink of a running job
+/// returns it:
+///
+/// * [`Kind::User`], [`Kind::Unavailable`], [`Kind::Bug`]: the job restarts from its last snapshot,
+///   after a pause that grows, as often as it takes.
+/// * [`Kind::Invalid`], [`Kind::Corrupt`], [`Kind::Fenced`]: the job ends.
+///
+/// While a program is built, each of them ends the run.
+///
+/// Any other error that is returned by `?` becomes one of the kind [`Kind::User`]; [`Context`] sets
+/// another.
+///
+/// ```
+/// use millstream_dataflow::{Context as _, Error, Kind, Result};
+///
+/// fn parse(text: &str) -> Result<u32> {
+///     let number: u32 = text.parse()?;
+///     if number == 0 { Err(Error::invalid("0 is no number of seats")) } else { Ok(number) }
+/// }
+/// assert_eq!(parse("many").unwrap_err().kind(), Kind::User);
+/// assert_eq!(parse("0").unwrap_err().kind(), Kind::Invalid);
+///
+/// let read = std::fs::read_to_string("none").or_kind(Kind::Unavailable, || "cannot read".into());
+/// assert_eq!(read.unwrap_err().kind(), Kind::Unavailable);
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -29,31 +55,34 @@ impl Error {
         Self(Box::new(Inner { kind, message: message.into(), operator: None, source: None }))
     }
 
-    /// An error of the user's code or data.
+    /// An error of the user's code or data: the job restarts, since a new version of the program
+    /// or other data may mend it. Where the same record would fail again for ever, leave it out or
+    /// put it aside ([`Stream::try_map_or_side`](crate::Stream::try_map_or_side)), or return
+    /// [`Error::invalid`].
     #[cold]
     pub fn user(message: impl Into<String>) -> Self {
         Self::new(Kind::User, message)
     }
 
-    /// A mistake in the job or program that a restart cannot mend.
+    /// A mistake in the job or program that a restart cannot mend: the job ends, exit code 2.
     #[cold]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, message)
     }
 
-    /// Persisted bytes are wrong.
+    /// Persisted bytes are wrong: the job ends and deletes nothing, exit code 1.
     #[cold]
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(Kind::Corrupt, message)
     }
 
-    /// Something outside is out of reach for now.
+    /// Something outside is out of reach for now: the job restarts.
     #[cold]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, message)
     }
 
-    /// An invariant of Millstream broke.
+    /// An invariant of Millstream broke: the job restarts.
     #[cold]
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, message)

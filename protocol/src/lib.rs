@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod error_kind;
+pub mod field;
 pub mod id;
 pub mod job;
 pub mod key_group;

@@ -122,6 +122,17 @@ impl Plan {
         format!("{:016x}", xxh3_64(&bytes))
     }
 
+    /// The states of an older plan that an operator of this one neither reads nor can make another
+    /// of: whoever goes on from them loses them. Each operator with the names of its states.
+    pub fn dropped<'a>(&self, old: &'a Plan) -> Vec<(&'a OperatorId, Vec<&'a str>)> {
+        let of = |old: &'a PlanOperator| {
+            let new = self.operator(&old.id).filter(|new| new.keyed == old.keyed);
+            let lost = old.states.iter().filter(|state| !new.is_some_and(|new| new.reads(state)));
+            (&old.id, lost.map(|state| &*state.name).collect())
+        };
+        old.operators.iter().map(of).filter(|(_, lost): &(_, Vec<_>)| !lost.is_empty()).collect()
+    }
+
     /// The operator with this id.
     pub fn operator(&self, id: &OperatorId) -> Option<&PlanOperator> {
         self.operators.iter().find(|operator| operator.id == *id)
@@ -134,6 +145,13 @@ impl PlanOperator {
         self.states.iter().find(|state| state.name == name)
     }
 
+    /// Whether what was stored as this can be read, as it is or by a migration.
+    pub fn reads(&self, old: &StateSchema) -> bool {
+        let migrated = || self.migrated_from(&old.name).any(|from| from == old.schema);
+        let new = self.state(&old.name).filter(|new| new.kind == old.kind);
+        new.is_some_and(|new| new.schema == old.schema || migrated())
+    }
+
     /// The schemas that a state of this name can be made of, beside its own.
     pub fn migrated_from<'a>(&'a self, state: &'a str) -> impl Iterator<Item = &'a str> {
         let own = self.migrations.iter().filter(move |migration| migration.state == state);
@@ -144,6 +162,51 @@ impl PlanOperator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn operator(id: &str, keyed: bool, states: &[(&str, &str, &str)]) -> PlanOperator {
+        let state = |(name, kind, schema): &(&str, &str, &str)| StateSchema {
+            name: (*name).into(),
+            kind: (*kind).into(),
+            schema: (*schema).into(),
+        };
+        PlanOperator {
+            id: id.into(),
+            method: "process".into(),
+            role: Role::Operator,
+            parallelism: 1,
+            keyed,
+            states: states.iter().map(state).collect(),
+            migrations: vec![],
+        }
+    }
+
+    #[test]
+    fn dropped_is_what_no_operator_can_read() {
+        let value = |name| (name, "value", "u32");
+        let plan = |operators| Plan { operators, edges: vec![] };
+        let old = plan(vec![
+            operator("gone", true, &[value("a"), value("b")]),
+            operator("here", true, &[value("same"), value("wide"), value("kind"), value("not")]),
+            operator("moved", false, &[value("list")]),
+            operator("plain", false, &[]),
+        ]);
+        let states = [value("same"), ("wide", "value", "u64"), ("kind", "list", "u32")];
+        let here = operator("here", true, &states);
+        let moved = operator("moved", true, &[value("list")]);
+        let mut new = plan(vec![here, moved]);
+        let (gone, moved) = ("gone".into(), "moved".into());
+        let mut expected = vec![
+            (&gone, vec!["a", "b"]),
+            (&old.operators[1].id, vec!["wide", "kind", "not"]),
+            (&moved, vec!["list"]),
+        ];
+        assert_eq!(new.dropped(&old), expected);
+        let migration = StateMigration { state: "wide".into(), from: "u32".into() };
+        new.operators[0].migrations.push(migration);
+        expected[1].1.remove(0);
+        assert_eq!(new.dropped(&old), expected);
+        assert_eq!(old.dropped(&old), []);
+    }
 
     #[test]
     fn migrations_are_no_part_of_the_shape() {

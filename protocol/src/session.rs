@@ -305,7 +305,7 @@ pub enum AppendOutcome {
 }
 
 /// Counters of one worker since its run started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rates {
     /// The run.
@@ -314,6 +314,9 @@ pub struct Rates {
     pub records_in: u64,
     /// Records that sinks have taken.
     pub records_out: u64,
+    /// The same for each sink.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<OperatorId, u64>,
     /// Records that came too late for their window.
     pub records_late: u64,
     /// Records that were malformed, or for which a function failed, and that were left out or put

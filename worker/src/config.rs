@@ -6,10 +6,11 @@ use std::thread::available_parallelism;
 
 use millstream_coordinator::config::Config;
 use millstream_dataflow::{Error, Result};
-use millstream_protocol::job::{BackendName, StreamJob};
+use millstream_protocol::job::{BackendName, OnDelete, StreamJob};
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
 
+use crate::mistyped;
 use crate::store::read_text;
 use crate::yaml;
 
@@ -28,7 +29,9 @@ pub(crate) struct LocalJob {
 
 /// Reads a job from its file.
 pub(crate) fn read_job(path: &Path, sets: &[String]) -> Result<StreamJob> {
-    let at = |message: String| Error::invalid(format!("{}: {message}", path.display()));
+    let at = |message: String| {
+        Error::invalid(format!("{}: {}", path.display(), mistyped::shortened(message)))
+    };
     let mut value = yaml::parse(&read_text(path)?).map_err(at)?;
     for set in sets {
         apply_set(&mut value, set)?;
@@ -40,14 +43,10 @@ pub(crate) fn read_job(path: &Path, sets: &[String]) -> Result<StreamJob> {
 fn from_value(value: Value) -> Result<StreamJob, String> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let tracked = serde_path_to_error::Deserializer::new(&value, &mut track);
     let read: Result<StreamJob, _> =
         serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let job = read.map_err(|error| match track.path().to_string().as_str() {
-        // The whole text, or a field that is not there: the error says which.
-        "." => error.to_string(),
-        path => format!("{path}: {error}"),
-    })?;
+    let job = read.map_err(|error| mistyped::explain(&value, &track.path(), &error))?;
     if unknown.is_empty() {
         return Ok(job);
     }
@@ -93,12 +92,19 @@ pub(crate) fn local(
         notes.push(format!("spec.workers: {} is ignored, one process runs here", spec.workers));
         spec.workers = 1;
     }
-    for (field, is_set) in
-        [("image", spec.image.is_some()), ("podTemplate", spec.pod_template.is_some())]
-    {
+    for (field, is_set) in [
+        ("image", spec.image.is_some()),
+        ("state.localVolume", spec.state.local_volume.is_some()),
+        ("snapshots.onDelete", spec.snapshots.on_delete == OnDelete::Delete),
+        ("restore.maxAge", spec.restore.max_age.is_some()),
+        ("podTemplate", spec.pod_template.is_some()),
+    ] {
         if is_set {
             notes.push(format!("spec.{field} is for clusters and ignored here"));
         }
+    }
+    if spec.state.memory.is_some() {
+        notes.push("spec.state.memory is for RocksDB and ignored here".to_owned());
     }
     if spec.state.backend == BackendName::RocksDB {
         return Err(Error::invalid(
@@ -117,7 +123,8 @@ pub(crate) fn local(
     spec.threads_per_worker = Some(threads);
     let wish = fresh.then_some(Wish::Empty { request: None });
     let config = Config::new(&job, wish, seed).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let lines: Vec<_> =
+            problems.iter().map(|problem| mistyped::shortened(problem.to_string())).collect();
         Error::invalid(lines.join("\n"))
     })?;
     Ok(LocalJob { job, config, threads, notes })
@@ -140,6 +147,8 @@ fn cores() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use millstream_protocol::field::FIELDS;
+
     use super::*;
 
     const JOB: &str = "
@@ -178,10 +187,100 @@ spec:
 
     #[test]
     fn a_value_of_the_wrong_type_is_named_with_its_place() {
-        let error = read(JOB, &["spec.workers=many"]).unwrap_err();
-        assert!(error.starts_with("spec.workers: "), "{error}");
-        let error = read(JOB, &["spec.snapshots.interval=soon"]).unwrap_err();
-        assert!(error.starts_with("spec.snapshots.interval: "), "{error}");
+        for (set, said) in [
+            ("spec.workers=many", "is \"many\": write a whole number of at least 1, such as 2"),
+            ("spec.workers=-1", "is -1: write a whole number of at least 1, such as 2"),
+            ("spec.threadsPerWorker=2.5", "is 2.5: write a whole number of at least 1, such as 4"),
+            ("spec.suspend=maybe", "is \"maybe\": write true or false"),
+            ("spec.state.backend=rocksdb", "is \"rocksdb\": write Memory or RocksDB"),
+            (
+                "spec.snapshots.interval=10",
+                "is 10: write a duration of whole h, m, s or ms, such as 10s",
+            ),
+            (
+                "spec.snapshots.interval=soon",
+                "\"soon\" is not a duration: write one to four of <1 to 5 digits>(h|m|s|ms), such \
+                 as 10s or 1h30m",
+            ),
+            (
+                "spec.program.args.rate={a: 1}",
+                "is {\"a\":1}: write text, in quotes where it looks like a number, such as \"10\"",
+            ),
+            (
+                "spec.restart=fast",
+                "is \"fast\": write fields below it: initialBackoff, maxBackoff, resetAfter",
+            ),
+            ("spec.program.args=", "is empty: write names and values below it"),
+            (
+                "metadata.name=[x]",
+                "is [\"x\"]: write a name of lower-case letters, digits and '-', such as averages",
+            ),
+        ] {
+            let path = set.split_once('=').unwrap().0;
+            assert_eq!(read(JOB, &[set]).unwrap_err(), format!("{path}: {said}"), "{set}");
+        }
+        let sets = ["spec.state.localVolume.storageClassName=fast"];
+        let error = read(JOB, &sets).unwrap_err();
+        let said =
+            "spec.state.localVolume.size: is missing: write a quantity of bytes, such as 20Gi";
+        assert_eq!(error, said);
+        let error = read("kind: StreamJob", &[]).unwrap_err();
+        let said = "apiVersion: is missing: write the version of this format, such as \
+                    millstream.dev/v1alpha1";
+        assert_eq!(error, said);
+    }
+
+    #[test]
+    fn every_example_that_a_message_gives_is_taken() {
+        for field in FIELDS.iter().filter(|field| field.path != "spec.podTemplate") {
+            let mut value = yaml::parse(JOB).unwrap();
+            let volume = "spec.state.localVolume.size=1Gi";
+            apply_set(&mut value, volume).unwrap();
+            let path = field.path.replace('*', "x");
+            apply_set(&mut value, &format!("{path}={}", field.example)).unwrap();
+            let job = from_value(value).unwrap_or_else(|error| panic!("{}: {error}", field.path));
+            let wants_snapshot = |path: &str| path.starts_with("spec.restore.");
+            let problems = millstream_protocol::validate::job(&job);
+            assert!(problems.is_empty() || wants_snapshot(field.path), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_job_is_not_shown_whole() {
+        let text = "Flight Date,Origin State ".repeat(30_000);
+        for error in [
+            read(&text, &[]).unwrap_err(),
+            read(JOB, &[&format!("spec.workers={text}")]).unwrap_err(),
+        ] {
+            assert!(error.len() < 300, "{error}");
+        }
+        let error = read(&text, &[]).unwrap_err();
+        let said = "is \"Flight Date,Origin State Flight Date,Origin State Flight Da.., and not a \
+                    StreamJob: write fields: apiVersion, kind, metadata, spec";
+        assert_eq!(error, said);
+        let error = read("", &[]).unwrap_err();
+        assert!(error.starts_with("is empty, and not a StreamJob: "), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_act_here_is_told() {
+        let sets = [
+            "spec.image=x",
+            "spec.workers=2",
+            "spec.state.memory=1Gi",
+            "spec.state.localVolume.size=1Gi",
+            "spec.snapshots.onDelete=Delete",
+            "spec.restore.maxAge=1h",
+            "spec.podTemplate.spec={}",
+        ];
+        let notes = local(read(JOB, &sets).unwrap(), None, false, 1).unwrap().notes;
+        assert_eq!(notes.len(), sets.len(), "{notes:?}");
+        for set in sets {
+            let field = set.split_once('=').unwrap().0.trim_end_matches(".size");
+            let field = field.trim_end_matches(".spec");
+            assert!(notes.iter().any(|note| note.starts_with(field)), "{field}: {notes:?}");
+        }
+        assert_eq!(local(read(JOB, &[]).unwrap(), None, false, 1).unwrap().notes, [""; 0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
 use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
+use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
 use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
@@ -70,8 +70,6 @@ pub(crate) struct Capture {
 /// The tasks of one run on this worker.
 pub(crate) struct Host {
     pub(crate) run: Run,
-    /// The epoch of the snapshot that it was restored from; 0 where it was from nothing.
-    pub(crate) restored: Epoch,
     pub(crate) engine: Engine,
     events: mpsc::Receiver<Event>,
     clock: Arc<SystemClock>,
@@ -92,7 +90,7 @@ impl Host {
         let deployed_ns = clock.monotonic_ns();
         let mut restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
         restore.drop_unfit = spec.restore.allow_dropped_state;
-        let restored = restore.epoch;
+        let base = deploy.restore.map(|restore| restore.manifest);
         let deployment = Deployment {
             run: deploy.run,
             job: worker.job.clone(),
@@ -106,11 +104,14 @@ impl Host {
             let job = worker.programs.build(spec)?;
             Engine::deploy(&job, deployment)?
         };
+        // Once per job.
+        if let Some(base) = base.filter(|_| index == WorkerIndex(0)) {
+            tell_dropped(&worker.job, base.epoch, &engine.plan().dropped(&base.plan));
+        }
         let tasks = engine.tasks().to_vec();
         *worker.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
         Ok(Self {
             run: deploy.run,
-            restored,
             engine,
             events,
             clock,
@@ -180,6 +181,17 @@ impl Drop for Host {
     }
 }
 
+/// Says which state is left behind by the job's leave.
+fn tell_dropped(job: &str, epoch: Epoch, dropped: &[(&OperatorId, Vec<&str>)]) {
+    if dropped.is_empty() {
+        return;
+    }
+    let each = dropped.iter().map(|(id, states)| format!("{id} ({})", states.join(", ")));
+    let each = each.collect::<Vec<_>>().join(", ");
+    let name = job.rsplit('/').next().unwrap_or(job);
+    tracing::warn!("{name} drops state of snapshot {epoch}, as allowDroppedState lets it: {each}");
+}
+
 fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
     let mut rates = Rates { run, ..Rates::default() };
     for task in tasks {
@@ -196,7 +208,9 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
                 };
             }
             Some(Role::Sink(_)) => {
-                rates.records_out += counters.records_in.load(Ordering::Relaxed);
+                let records = counters.records_in.load(Ordering::Relaxed);
+                rates.records_out += records;
+                *rates.sinks.entry((&*task.operator).into()).or_default() += records;
             }
             Some(Role::Operator) | None => {}
         }
@@ -213,6 +227,7 @@ async fn read_parts(
 ) -> Result<Restore> {
     let Some(from) = restore else { return Ok(Restore::default()) };
     let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
+    restore.committed = from.committed;
     for operator in &from.manifest.operators {
         for part in &operator.parts {
             let bytes = read_part(store, part, from.seq).await?;

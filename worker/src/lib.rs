@@ -13,6 +13,7 @@ mod host;
 mod local;
 mod log_io;
 mod memory;
+mod mistyped;
 mod program;
 mod progress;
 mod session;

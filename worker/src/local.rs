@@ -186,15 +186,14 @@ fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
     let job = &local.job.metadata.name;
     let again = format!("run {}", args.job.display());
     match outcome {
-        Outcome::Finished { already: true } => {
-            terminal::end(&finished_before(status, local, &again), 0)
-        }
+        Outcome::Finished { already: true } => finished_before(status, local, &again),
         Outcome::Finished { already: false } => {
             let totals = &status.totals;
             let line = format!(
-                "{job} finished: {} records in, {} out, {} late{}",
+                "{job} finished: {} records in, {} out{}, {} late{}",
                 totals.records_in,
                 totals.records_out,
+                progress::by_sink(totals, usize::MAX, |_, records| records.to_string()),
                 totals.records_late,
                 progress::failed(", ", totals)
             );
@@ -219,19 +218,28 @@ fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
     }
 }
 
-fn finished_before(status: &Status, local: &LocalJob, again: &str) -> String {
+/// Says that nothing was done, and returns the exit code: other arguments mean another input or
+/// output, for which nothing was done either.
+fn finished_before(status: &Status, local: &LocalJob, again: &str) -> u8 {
     let job = &local.job.metadata.name;
     let place = &local.config.prefix;
-    let output = match &status.finished_with[..] {
-        [] => "its output is complete".to_owned(),
-        differs => {
-            format!("its output is complete, but of other arguments ({})", differs.join(", "))
+    let anew = format!(
+        "{again} --fresh starts anew; the output of this run stays where it is, so that an output \
+         directory then holds both. Snapshots are in {place}"
+    );
+    match &status.finished_with[..] {
+        [] => {
+            terminal::end(&format!("{job} had finished before: its output is complete. {anew}"), 0)
         }
-    };
-    format!(
-        "{job} had finished before: {output}. {again} --fresh starts anew; the output of this run \
-         stays where it is, so that an output directory then holds both. Snapshots are in {place}"
-    )
+        differs => {
+            let reason = format!(
+                "{job} had finished before, with other arguments ({}): nothing was done. For \
+                 another input write another metadata.name; {anew}",
+                differs.join(", ")
+            );
+            terminal::fail(&reason, terminal::INVALID)
+        }
+    }
 }
 
 /// In brackets, why a job stopped without a snapshot.

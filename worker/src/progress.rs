@@ -9,6 +9,7 @@ use std::time::Duration;
 use millstream_coordinator::status::{Phase, Status, Totals};
 use millstream_dataflow::Timestamp;
 use millstream_dataflow::clock::{Clock, SystemClock};
+use millstream_protocol::id::OperatorId;
 use tokio::sync::watch;
 use tokio::time::interval;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +23,8 @@ use crate::terminal::{self, say};
 const LIVE_EVERY: Duration = Duration::from_millis(500);
 /// How often a line is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(5);
+/// Of so many sinks each has its rate in the progress line: with more, it fills the screen.
+const SINKS_LIVE_MAX: usize = 4;
 /// Behind which the rest of a terminal's line is cleared.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -54,7 +57,7 @@ pub(crate) struct View {
     restarts: u64,
     /// The failed snapshot that was told of last.
     snapshot_failure: Option<String>,
-    seen: Option<(u64, u64, u64)>,
+    seen: Option<(u64, Totals)>,
 }
 
 impl View {
@@ -94,12 +97,18 @@ impl View {
         if status.restarts > self.restarts {
             self.restarts = status.restarts;
             if let Some(last) = &status.last_failure {
-                self.line(&format!("{} restarts: {}", self.job, last.failure.message));
+                let pause = status
+                    .restarts_in
+                    .map_or_else(String::new, |pause| format!(", in {}", brief(pause)));
+                self.warn(&format!(
+                    "{} restarts (attempt {}{pause}): {}",
+                    self.job, status.restarts, last.failure.message
+                ));
             }
         }
         if status.snapshot_failure != self.snapshot_failure {
             if let Some(reason) = &status.snapshot_failure {
-                self.line(&format!("{}: snapshot failed: {reason}", self.job));
+                self.warn(&format!("{}: snapshot failed: {reason}", self.job));
             }
             self.snapshot_failure.clone_from(&status.snapshot_failure);
         }
@@ -129,6 +138,14 @@ impl View {
         }
     }
 
+    /// Says what somebody should look at.
+    fn warn(&self, text: &str) {
+        if self.live {
+            let _ = write!(io::stderr(), "{CLEAR}");
+        }
+        tracing::warn!("{text}");
+    }
+
     fn show(&mut self) {
         if self.status.borrow().phase != Phase::Running {
             return;
@@ -145,16 +162,21 @@ impl View {
     /// Records per second since the last look, the watermark, the last snapshot.
     fn progress(&mut self) -> Option<String> {
         let status = self.status.borrow().clone();
-        let (now, totals) = (self.clock.monotonic_ns(), status.totals);
-        let before = self.seen.replace((now, totals.records_in, totals.records_out));
-        let (then, read, written) = before?;
+        let (now, totals) = (self.clock.monotonic_ns(), status.totals.clone());
+        let (then, before) = self.seen.replace((now, totals.clone()))?;
         let seconds = (now.saturating_sub(then)) as f64 / 1e9;
-        let per_second = |more: u64| more as f64 / seconds.max(1e-3);
+        let per_second = |now: u64, before: u64| {
+            format!("{}/s", short(now.saturating_sub(before) as f64 / seconds.max(1e-3)))
+        };
+        let of_sink = |sink: &OperatorId, records: u64| {
+            per_second(records, before.sinks.get(sink).copied().unwrap_or_default())
+        };
         let mut line = format!(
-            "{}  in {}/s  out {}/s",
+            "{}  in {}  out {}{}",
             self.job,
-            short(per_second(totals.records_in.saturating_sub(read))),
-            short(per_second(totals.records_out.saturating_sub(written))),
+            per_second(totals.records_in, before.records_in),
+            per_second(totals.records_out, before.records_out),
+            by_sink(&totals, SINKS_LIVE_MAX, of_sink),
         );
         line += &failed("  ", &totals);
         if let Some(watermark) = self.watermark() {
@@ -195,6 +217,20 @@ impl View {
     }
 }
 
+/// What each of several sinks has, in brackets; nothing where there is one, or more than these.
+pub(crate) fn by_sink(
+    totals: &Totals,
+    sinks_max: usize,
+    shown: impl Fn(&OperatorId, u64) -> String,
+) -> String {
+    if !(2..=sinks_max).contains(&totals.sinks.len()) {
+        return String::new();
+    }
+    let each =
+        totals.sinks.iter().map(|(sink, records)| format!("{sink} {}", shown(sink, *records)));
+    format!(" ({})", each.collect::<Vec<_>>().join(", "))
+}
+
 /// How many records failed since the tasks started, behind `before`; nothing where none did.
 pub(crate) fn failed(before: &str, totals: &Totals) -> String {
     match totals.records_failed {
@@ -232,6 +268,17 @@ fn brief(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sinks_are_named_where_there_are_several() {
+        let mut totals = Totals::default();
+        let plain = |_: &OperatorId, records: u64| records.to_string();
+        totals.sinks.insert("files".into(), 7);
+        assert_eq!(by_sink(&totals, 4, plain), "");
+        totals.sinks.insert("screen".into(), 2);
+        assert_eq!(by_sink(&totals, 4, plain), " (files 7, screen 2)");
+        assert_eq!(by_sink(&totals, 1, plain), "");
+    }
 
     #[test]
     fn numbers_and_durations_are_short() {

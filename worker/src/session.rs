@@ -183,10 +183,10 @@ impl Session {
         let run = host.run;
         match seen {
             Seen::Restored => {
-                let (commits, epoch) = (host.engine.committer(), host.restored);
+                let commits = host.engine.committer();
                 let restore_took = host.since_deploy();
                 self.beside.spawn(async move {
-                    match commits.recover(epoch).await {
+                    match commits.recover().await {
                         Ok(()) => Report::Deployed { run, restore_took },
                         Err(error) => failed(run, error),
                     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use millstream_coordinator::history::History;
 use millstream_dataflow::snapshot::{Store, share};
 use millstream_dataflow::{Error, Result, Timestamp};
-use millstream_protocol::id::Seq;
+use millstream_protocol::id::{Epoch, Run, Seq};
 use millstream_protocol::log::{Entry, Manifest};
 use millstream_protocol::path::{JobPrefix, Name};
+use serde::Serialize;
 
 use crate::cli::Snapshots;
 use crate::config::absolute_store;
@@ -108,10 +109,45 @@ fn time(at: millstream_protocol::time::Timestamp) -> Timestamp {
     Timestamp::from_millis(at.0)
 }
 
+/// A snapshot in a list for programs. Users read these fields: none changes its meaning or goes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    seq: Seq,
+    epoch: Epoch,
+    run: Run,
+    uri: String,
+    at: String,
+    bytes: u64,
+    parts: usize,
+    key_groups: u32,
+    fingerprint: String,
+    #[serde(rename = "final")]
+    is_final: bool,
+    committed: bool,
+}
+
+fn listed(job: &Job, log: &Log, seq: Seq, manifest: &Manifest) -> Listed {
+    Listed {
+        seq,
+        epoch: manifest.epoch,
+        run: manifest.run,
+        uri: job.prefix.snapshot_uri(seq),
+        at: time(manifest.at).to_string(),
+        bytes: manifest.bytes(),
+        parts: manifest.operators.iter().map(|operator| operator.parts.len()).sum(),
+        key_groups: manifest.key_groups.count(),
+        fingerprint: manifest.fingerprint.clone(),
+        is_final: manifest.is_final,
+        committed: log.committed.contains(&seq),
+    }
+}
+
 async fn list(job: &Job, json: bool) -> Result<String> {
     let log = read(job).await?;
     if json {
-        let text = serde_json::to_string_pretty(&log.manifests);
+        let all = log.manifests.iter().map(|(seq, manifest)| listed(job, &log, *seq, manifest));
+        let text = serde_json::to_string_pretty(&all.collect::<Vec<_>>());
         return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
     }
     let mut out =

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use millstream_protocol::field::FIELDS;
+use millstream_protocol::job::StreamJob;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -50,6 +53,54 @@ fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
     lines.sort();
     let values: Vec<_> = lines.iter().map(|line| line.rsplit(':').next().unwrap()).collect();
     assert_eq!(values, ["[1,7]}", "[2,120]}", "[1,3]}"]);
+}
+
+/// A job's value at a path; none where it is not there.
+fn at<'a>(job: &'a serde_json::Value, path: &str) -> Option<&'a serde_json::Value> {
+    path.split('.').try_fold(job, |value, name| value.get(name))
+}
+
+#[test]
+fn every_field_of_a_job_has_its_row_with_its_default() {
+    let page = fs::read_to_string(root().join("docs/reference/streamjob.md")).unwrap();
+    let rows: Vec<Vec<_>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let job = serde_json::to_value(StreamJob::default()).unwrap();
+    for field in FIELDS {
+        let mut row = rows.iter().filter(|row| row[0] == format!("`{}`", field.path));
+        let (Some(row), None) = (row.next(), row.next()) else {
+            panic!(
+                "docs/reference/streamjob.md needs one row that begins with | `{}` |",
+                field.path
+            )
+        };
+        assert_eq!(row.len(), 5, "{row:?}");
+        let default = at(&job, field.path).map(|value| value.to_string().replace('"', ""));
+        if let Some(default) = default.filter(|default| !default.is_empty()) {
+            assert_eq!(row[2], format!("`{default}`"), "the default of {}", field.path);
+        }
+    }
+    assert_eq!(rows.len(), FIELDS.len(), "a row of the page is of no field");
+}
+
+#[test]
+fn the_job_on_its_page_is_one() {
+    let page = fs::read_to_string(root().join("docs/reference/streamjob.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.yaml");
+    let job = rest
+        .split_once("```")
+        .unwrap()
+        .0
+        .replace("name: averages\n    args", "name: counter\n    args");
+    fs::write(&path, job.replace("input: readings", "keys: \"5\"")).unwrap();
+    let worker = env!("CARGO_BIN_EXE_millstream-worker");
+    let described = Command::new(worker).arg("describe").arg(&path).output().unwrap();
+    assert!(described.status.success(), "{}", String::from_utf8_lossy(&described.stderr));
 }
 
 /// The pages below a folder, by their paths from the root.

@@ -448,8 +448,11 @@ fn a_failed_run_starts_again_with_the_next_number() {
     let mut rig = Rig::running(1);
     rig.task_fails(Run(1), ErrorKind::User);
     rig.settle();
+    let status = rig.machine.status();
+    assert!(status.restarts_in.is_some_and(|pause| pause > Duration::ZERO), "{status:?}");
     rig.wake();
     rig.settle();
+    assert_eq!(rig.machine.status().restarts_in, None);
     assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
     let failure = rig.machine.status().last_failure.clone().unwrap().failure;
     assert_eq!(failure.message, "operator out: no luck");

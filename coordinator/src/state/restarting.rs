@@ -14,5 +14,6 @@ pub(super) fn on(ctx: &mut Context, until: Timestamp) -> State {
         return State::Restarting { until };
     }
     ctx.status.phase = Phase::Pending;
+    ctx.status.restarts_in = None;
     waiting::enter(ctx)
 }

@@ -60,8 +60,12 @@ impl Wiring<'_> {
     }
 
     fn node(&self, index: NodeIndex, task: TaskIndex) -> Result<Box<dyn Any>> {
-        match &self.graph.node(index).make {
-            Make::Node { node, .. } => node(self, self.info(index, task)),
+        let node = self.graph.node(index);
+        match &node.make {
+            // Named here: whoever made the chain would name its first operator.
+            Make::Node { node: make, .. } => {
+                make(self, self.info(index, task)).map_err(|error| error.in_operator(&node.id))
+            }
             Make::Source(_) | Make::Head(_) => Err(Error::bug("only nodes are chained")),
         }
     }

@@ -40,6 +40,11 @@ impl Commits {
         Ok(())
     }
 
+    /// Drops what the snapshot held as pending: it is visible.
+    pub(crate) fn forget_restored(&self) {
+        self.all().iter().for_each(|slot| slot.forget_restored());
+    }
+
     /// Recovers from the snapshot of this epoch; epoch 0 stands for none.
     pub(crate) async fn recover(&self, epoch: Epoch) -> Result<()> {
         for slot in self.all() {
@@ -86,6 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 trait Erased: Send + Sync {
     async fn commit(&self, epoch: Epoch) -> Result<()>;
     async fn recover(&self, epoch: Epoch) -> Result<()>;
+    fn forget_restored(&self);
 }
 
 #[async_trait]
@@ -104,6 +110,10 @@ impl<C: Committer> Erased for Slot<C> {
         let pending = std::mem::take(&mut *lock(&self.restored));
         let recovered = self.committer.recover(epoch, pending).await;
         recovered.map_err(|error| at_work(error, "recover", &self.operator))
+    }
+
+    fn forget_restored(&self) {
+        lock(&self.restored).clear();
     }
 }
 

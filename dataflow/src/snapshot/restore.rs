@@ -27,6 +27,8 @@ pub struct Restore {
     /// Whether state that the program at hand does not have, or cannot be made of, is left behind.
     /// Without this a restore that meets such a state fails.
     pub drop_unfit: bool,
+    /// Whether all output of its epoch is known to be visible: sinks then recover nothing from it.
+    pub committed: bool,
     /// It belongs to another history: the next snapshot must not build upon its parts.
     pub foreign: bool,
 }

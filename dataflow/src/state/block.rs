@@ -6,25 +6,13 @@
 //! memory of entries of 16 bytes, so that they stay in a nearer cache, and a search fetches one
 //! line from afar. Invariant: a slot is initialised exactly where its tag is not 0.
 
+mod head;
+
 use std::mem::{self, MaybeUninit};
 use std::ptr;
 
-/// Entries of a block. With seven, more searches had to go on to a further block: a third
-/// slower at 50 k keys (measured).
-pub(super) const LANES: usize = 14;
-const ALL: u32 = (1 << LANES) - 1;
-/// An age older than any write that a next capture must hold.
-pub(super) const OLD: u8 = 0;
-
-/// Aligned, so that all tags are loaded at once and a head lies in one cache line.
-#[repr(C, align(32))]
-pub(super) struct Head {
-    /// 0 where the lane is free; the last two are no lanes.
-    tags: [u8; 16],
-    ages: [u8; LANES],
-    /// Entries that found the block full and went on.
-    spilled: u16,
-}
+use head::Head;
+pub(super) use head::{LANES, OLD, tag};
 
 type Slots<K, V> = [MaybeUninit<(K, V)>; LANES];
 
@@ -56,80 +44,6 @@ pub(super) struct Look<K, V> {
 pub(super) struct Blocks<K, V> {
     base: Base<K, V>,
     len: usize,
-}
-
-/// The bits of a hash that tell entries of a block apart: none that place a key in a table, and
-/// none of the uppermost, which are alike among all keys of a task. Never 0.
-#[inline(always)]
-pub(super) fn tag(hash: u64) -> u8 {
-    ((hash >> 32) as u8).max(1)
-}
-
-impl Head {
-    const EMPTY: Self = Self { tags: [0; 16], ages: [OLD; LANES], spilled: 0 };
-
-    /// The lanes with this tag, a bit each; 0 asks for the free ones.
-    #[inline(always)]
-    fn lanes(&self, tag: u8) -> u32 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the processor's base instructions; the head is aligned and starts with the tags.
-        unsafe {
-            use std::arch::x86_64::{
-                __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8,
-            };
-            let tags = _mm_load_si128(ptr::from_ref(self).cast::<__m128i>());
-            let equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8));
-            _mm_movemask_epi8(equal) as u32 & ALL
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let tags = self.tags[..LANES].iter().enumerate();
-            tags.fold(0, |lanes, (lane, at)| lanes | u32::from(*at == tag) << lane)
-        }
-    }
-
-    #[inline(always)]
-    fn is_used(&self, lane: usize) -> bool {
-        self.tags[lane] != 0
-    }
-
-    /// The lanes in use.
-    pub(super) fn used(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut lanes = !self.lanes(0) & ALL;
-        std::iter::from_fn(move || {
-            let lane = lanes.trailing_zeros() as usize;
-            lanes &= lanes.wrapping_sub(1);
-            (lane < LANES).then_some(lane)
-        })
-    }
-
-    /// When the entry was last written to, as an age.
-    #[inline(always)]
-    pub(super) fn age(&self, lane: usize) -> u8 {
-        self.ages[lane]
-    }
-
-    /// Sets the age of an entry.
-    #[inline(always)]
-    pub(super) fn set_age(&mut self, lane: usize, age: u8) {
-        self.ages[lane] = age;
-    }
-
-    /// Whether entries that belong here may be in the blocks behind it.
-    #[inline(always)]
-    pub(super) fn has_spilled(&self) -> bool {
-        self.spilled != 0
-    }
-
-    /// An entry that belongs here, or passes on its way, goes to a block behind.
-    pub(super) fn spill(&mut self) {
-        self.spilled = self.spilled.saturating_add(1);
-    }
-
-    /// Such an entry is gone. A count that has reached its bound stays there.
-    pub(super) fn unspill(&mut self) {
-        self.spilled -= u16::from(self.spilled < u16::MAX);
-    }
 }
 
 impl<'a, K, V> Block<'a, K, V> {

@@ -1,12 +1,11 @@
 //! Event time and processing time: [`Timestamp`], and what a source says of its watermarks.
 
+mod form;
 mod watermark;
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 pub use watermark::Watermarks;
 pub(crate) use watermark::{BadTime, EventTime, SplitClock, TryTime};
@@ -21,10 +20,18 @@ const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1,
 /// let t: Timestamp = "2010-01-01T00:00:00Z".parse().unwrap();
 /// assert_eq!(t.millis(), 1_262_304_000_000);
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+///
+/// In serde it is that number. Where a format is read by people (JSON, CSV), it is also read from
+/// text as RFC 3339 has it, with `Z` or an offset:
+///
+/// ```
+/// use millstream_dataflow::Timestamp;
+/// let times = r#"["2010-01-01T01:00:00+01:00", 1262304000000]"#;
+/// let [text, number]: [Timestamp; 2] = serde_json::from_str(times).unwrap();
+/// assert_eq!(text, number);
+/// assert_eq!(serde_json::to_string(&text).unwrap(), "1262304000000");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

@@ -294,8 +294,9 @@ fn shape_changed(was: Grid, now: Grid) -> Error {
         format!("size {} ms, slide {} ms, offset {} ms", grid.size, grid.slide, grid.offset)
     };
     Error::invalid(format!(
-        "the snapshot holds windows of {}, the program has windows of {}: give the changed \
-         operator a new id",
+        "the snapshot holds windows of {}, the program has windows of {}: write the old ones, or \
+         give the operator another id and write restore.allowDroppedState: true, which loses the \
+         windows that are open",
         text(was),
         text(now)
     ))

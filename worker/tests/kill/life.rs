@@ -20,7 +20,7 @@ const BOUND: Duration = Duration::from_mins(1);
 /// What every process says once its tasks run.
 const RUNNING: [&str; 2] = ["resumes from snapshot", "starts from an empty state"];
 /// What none may say, unless another process takes its job.
-const RESTARTS: &str = " restarts: ";
+const RESTARTS: &str = " restarts (attempt ";
 
 /// How a process ended.
 #[derive(Debug)]

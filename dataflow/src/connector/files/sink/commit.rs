@@ -129,24 +129,34 @@ fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
 }
 
 /// Fails if snapshots were committed here that the history which goes on at `epoch` does not know:
-/// whoever put an old store back would find the results since then twice.
+/// whoever put an old store back would find the results since then twice. Each task looks at the
+/// notes of all, so that one message says all that is to be removed.
 fn look_at_notes(names: &Names, epoch: Epoch) -> Result<()> {
-    for name in names_waiting(names)?.iter().filter(|name| names.is_note(name)) {
-        let path = names.waiting().join(name);
-        let Some(newest) = noted(&path)?.filter(|newest| *newest > epoch) else { continue };
-        let directory = names.directory().display();
-        if epoch > Epoch(0) {
-            return Err(Error::invalid(format!(
-                "{directory} holds results up to snapshot {newest}, and the job goes on at \
-                 snapshot {epoch}: results since then would be there twice. Was an old store put \
-                 back, or an older snapshot restored? To go on all the same, remove those results \
-                 and {}",
-                path.display()
-            )));
-        }
+    let mut newest = epoch;
+    for name in names_waiting(names)?.iter().filter(|name| Names::noted_by(name).is_some()) {
+        newest = newest.max(noted(&names.waiting().join(name))?.unwrap_or_default());
+    }
+    if newest == epoch {
+        return Ok(());
+    }
+    let (directory, files) = (names.directory().display(), names.targets());
+    if epoch > Epoch(0) {
+        return Err(Error::invalid(format!(
+            "{directory} holds results up to snapshot {newest}, and the job goes on at snapshot \
+             {epoch}: results since then would be there twice. Was an old store put back, or an \
+             older snapshot restored? To go on all the same, remove every {files} whose epoch is \
+             above {epoch}, and {}",
+            names.notes()
+        )));
+    }
+    // Once per sink.
+    if names.task == 0 {
         tracing::warn!(
-            "{directory} holds results of this job up to snapshot {newest}, and the job begins \
-             anew: results will be there twice unless the directory is emptied"
+            "sink {}: {directory} holds results of this job up to snapshot {newest}, and the job \
+             begins anew: results are there twice unless every {files} whose run is below {} is \
+             removed",
+            names.sink,
+            names.run
         );
     }
     Ok(())

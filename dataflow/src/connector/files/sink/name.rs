@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millstream_protocol::id::{Epoch, Run};
 
@@ -22,6 +23,8 @@ pub(super) struct Names {
     waiting: PathBuf,
     prefix: String,
     extension: &'static str,
+    /// The sink's id.
+    pub(super) sink: Arc<str>,
     pub(super) run: Run,
     pub(super) task: u32,
     pub(super) parallelism: u32,
@@ -50,6 +53,7 @@ impl Names {
             waiting: directory.join(PENDING).join(job).join(&sink),
             prefix: prefix.map_or_else(default, str::to_owned),
             extension,
+            sink: ctx.info.operator.clone(),
             run: ctx.run,
             task: ctx.info.task.0,
             parallelism: ctx.info.parallelism,
@@ -89,15 +93,31 @@ impl Names {
         self.directory.join(format!("{prefix}-{run}-{epoch}-{task}-{number}.{}", self.extension))
     }
 
+    /// The files that appear, for messages: of which job and sink they are, and what else is told
+    /// by their names.
+    pub(super) fn targets(&self) -> String {
+        let name = format!("{}-<run>-<epoch>-<task>-<number>.{}", self.prefix, self.extension);
+        self.directory.join(name).display().to_string()
+    }
+
+    /// The notes of all tasks, for messages, as a shell takes it.
+    pub(super) fn notes(&self) -> String {
+        self.waiting.join("done-*").display().to_string()
+    }
+
     /// Where a task notes which epoch it has committed, beside its files that wait.
     pub(super) fn done(waiting: &Path, task: u32) -> PathBuf {
         waiting.join(format!("done-{task}"))
     }
 
+    /// The task whose note a file is.
+    pub(super) fn noted_by(name: &str) -> Option<u32> {
+        name.strip_prefix("done-").and_then(|task| task.parse().ok())
+    }
+
     /// Whether a file is such a note, of a task that this task looks after.
     pub(super) fn is_note(&self, name: &str) -> bool {
-        let task = name.strip_prefix("done-").and_then(|task| task.parse::<u32>().ok());
-        task.is_some_and(|task| task % self.parallelism == self.task)
+        Self::noted_by(name).is_some_and(|task| task % self.parallelism == self.task)
     }
 
     /// Whether a file that waits was left by a lower run, by a task whose files this task looks
@@ -140,8 +160,6 @@ fn escaped(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use millstream_protocol::id::TaskIndex;
     use millstream_protocol::key_group::KeyGroups;
 
