@@ -12,6 +12,7 @@ use std::sync::Arc;
 use millstream_protocol::plan::StateSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use emit::Quiet;
 pub use emit::{Emit, SplitIndex};
 pub use malformed::{Malformed, OnMalformed, Place};
 
