@@ -147,9 +147,8 @@ impl<T> Emit<T> {
                 break;
             }
             end += stretch.records;
-            quiet.retain(|said| {
-                said.finished || said.split != stretch.split || said.records >= end
-            });
+            quiet
+                .retain(|said| said.finished || said.split != stretch.split || said.records >= end);
         }
         quiet
     }

@@ -249,9 +249,11 @@ impl<S: Source> SourceTask<S> {
 
     fn cut(&mut self, step: &mut Step, epoch: Epoch) -> Result<()> {
         let bound = self.parts.event_time.as_ref().map_or(0, |(_, it)| it.bound_ms);
-        let reader = self.reader.as_ref().ok_or_else(|| Error::bug("cut before restore"))?;
+        let reader = self.reader.as_mut().ok_or_else(|| Error::bug("cut before restore"))?;
         let mut items = Vec::new();
-        for (split, position) in reader.positions() {
+        let positions = reader.positions();
+        reader.cut(epoch);
+        for (split, position) in positions {
             let known = self.emit.by_id.get(&split).and_then(|place| self.splits.get(*place));
             let restored = self.restored.get(&*split).copied();
             let watermark = known.map(|split| split.clock.watermark(bound));
@@ -327,6 +329,9 @@ impl<S: Source> Task for SourceTask<S> {
                 self.both(step, |node, step| node.barrier(step, barrier))
             }
             TaskEvent::Settled { epoch, published } => {
+                if let Some(reader) = self.reader.as_mut().filter(|_| published) {
+                    reader.published(epoch);
+                }
                 self.captures.settled(epoch, published, Vec::new());
                 self.parts.next.settled(epoch, published);
                 self.parts.malformed.side.settled(epoch, published);
