@@ -6,9 +6,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::fault::code_of;
 use crate::error::{Error, Result};
@@ -58,12 +59,6 @@ impl Told {
     pub(super) fn end(&self) -> Option<Trouble> {
         let heard = self.heard();
         heard.fatal.clone().or_else(|| heard.refused.clone())
-    }
-
-    /// Forgets trouble that is over.
-    pub(super) fn forget(&self) {
-        let mut heard = self.heard();
-        (heard.refused, heard.connection) = (None, None);
     }
 
     /// Refuses settings that this kind of client has no use for. Ask once the client is made and
@@ -120,6 +115,14 @@ impl ClientContext for Told {
     }
 }
 
+impl ConsumerContext for Told {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!("cannot report offsets to the group: {error}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,8 +139,6 @@ mod tests {
         error(&told, RDKafkaErrorCode::BrokerTransportFailure, "gone");
         assert_eq!(told.trouble().unwrap().reason, "wrong");
         assert_eq!(told.end().unwrap().reason, "wrong");
-        told.forget();
-        assert_eq!((told.trouble(), told.end()), (None, None));
     }
 
     #[test]

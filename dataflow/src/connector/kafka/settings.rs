@@ -107,6 +107,12 @@ impl Settings {
         self.0.insert(name.into(), value.into());
     }
 
+    /// The same, with a value for a setting that the program does not make.
+    pub(super) fn with_default(mut self, name: &str, value: &str) -> Self {
+        self.0.entry(name.to_owned()).or_insert_with(|| value.into());
+        self
+    }
+
     /// The addresses of the cluster, for messages.
     pub(super) fn shown_brokers(&self) -> String {
         let brokers = self.0.get(BROKERS).or_else(|| self.0.get(BROKERS_ALIAS));
