@@ -25,7 +25,7 @@ pub async fn pause(milliseconds: u64) {
 }
 
 /// For anything that a broker or an engine is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A topic of a test's own.
 pub struct Topic {

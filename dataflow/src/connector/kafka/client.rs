@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::fault::code_of;
+use super::topic_id;
 use crate::error::{Error, Result};
 
 /// The part of librdkafka that warns of settings.
@@ -33,6 +34,8 @@ struct Heard {
     fatal: Option<Trouble>,
     /// Settings that this kind of client has no use for.
     ignored: Vec<String>,
+    /// Topics that have another id than before, and which.
+    ids: Vec<(String, u128)>,
 }
 
 /// An error, and librdkafka's words.
@@ -61,6 +64,12 @@ impl Told {
         heard.fatal.clone().or_else(|| heard.refused.clone())
     }
 
+    /// Topics that have another id than before, and which, as far as nobody has asked yet. Told
+    /// where the client's log is (`debug=metadata`), before the first record of such a topic comes.
+    pub(super) fn take_ids(&self) -> Vec<(String, u128)> {
+        std::mem::take(&mut self.heard().ids)
+    }
+
     /// Refuses settings that this kind of client has no use for. Ask once the client is made and
     /// its events were served: librdkafka says so in its log.
     pub(super) fn check_settings(&self) -> Result<()> {
@@ -76,6 +85,9 @@ impl ClientContext for Told {
             let words = message.rsplit("]: ").next().unwrap_or(message);
             self.heard().ignored.push(words.to_owned());
             return;
+        }
+        if let Some((topic, id)) = topic_id::changed(message) {
+            self.heard().ids.push((topic.to_owned(), id));
         }
         match level {
             // What ends a call is its caller's to report; these are about connections, which are
@@ -139,6 +151,16 @@ mod tests {
         error(&told, RDKafkaErrorCode::BrokerTransportFailure, "gone");
         assert_eq!(told.trouble().unwrap().reason, "wrong");
         assert_eq!(told.end().unwrap().reason, "wrong");
+    }
+
+    #[test]
+    fn a_topic_that_has_another_id_is_told_once() {
+        let told = Told::default();
+        let line = "[thrd:main]: Topic a changed id from AAAAAAAAAAAAAAAAAAAAAA to \
+                    AAAAAAAAAAAAAAAAAAAAAQ";
+        told.log(RDKafkaLogLevel::Debug, "METADATA", line);
+        assert_eq!(told.take_ids(), [("a".to_owned(), 0)]);
+        assert_eq!(told.take_ids(), []);
     }
 
     #[test]

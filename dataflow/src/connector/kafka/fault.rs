@@ -150,10 +150,10 @@ fn advice(code: Code, words: &str) -> &'static str {
         }
         Code::LogTruncation => "the partition has lost records that were read from it",
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-            "a record is too large: raise message.max.bytes here, and max.message.bytes of the topic"
+            "a record is too large: raise message.max.bytes, and the topic's max.message.bytes"
         }
         Code::SSL if is_certificate(words) => {
-            "a certificate is refused: check ssl.ca.location, and ours where the broker asks for one"
+            "a certificate is refused: check ssl.ca.location and ssl.certificate.location"
         }
         Code::BrokerTransportFailure
         | Code::AllBrokersDown

@@ -10,6 +10,7 @@ mod fault;
 mod message;
 mod settings;
 mod source;
+mod topic_id;
 
 pub use decode::{BytesValue, Decode, JsonValue, KafkaRecord, TextValue, Whole};
 pub use message::KafkaMessage;

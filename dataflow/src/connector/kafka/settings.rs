@@ -227,7 +227,9 @@ mod tests {
     fn settings(given: &[(&str, &str)]) -> Settings {
         let mut settings = Settings::default();
         settings.brokers("127.0.0.1:9092");
-        given.iter().for_each(|(name, value)| settings.set(*name, *value));
+        for (name, value) in given {
+            settings.set(*name, *value);
+        }
         settings
     }
 

@@ -28,6 +28,8 @@ pub(super) type Client = BaseConsumer<Told>;
 /// Where librdkafka puts the records, and the ends, of all partitions that are read.
 pub(super) struct Queue {
     raw: NonNull<sys::rd_kafka_queue_t>,
+    /// Where its client puts its log, errors of connections, and answers.
+    events: NonNull<sys::rd_kafka_queue_t>,
     client: Arc<Client>,
 }
 
@@ -38,14 +40,28 @@ unsafe impl Sync for Queue {}
 
 impl Queue {
     pub(super) fn new(client: &Arc<Client>) -> Result<Self> {
-        // SAFETY: the client lives; it is kept for as long as the queue.
-        let raw = unsafe { sys::rd_kafka_queue_new(client.client().native_ptr()) };
-        let raw = NonNull::new(raw).ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
-        Ok(Self { raw, client: client.clone() })
+        // SAFETY: the client lives; it is kept for as long as the queues.
+        let (raw, events) = unsafe {
+            let native = client.client().native_ptr();
+            (sys::rd_kafka_queue_new(native), sys::rd_kafka_queue_get_consumer(native))
+        };
+        let [raw, events] = [raw, events].map(NonNull::new);
+        let (raw, events) =
+            raw.zip(events).ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
+        Ok(Self { raw, events, client: client.clone() })
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// Gives to the client's context what there is for it.
+    pub(super) fn serve(&self) {
+        // SAFETY: the queue lives.
+        while unsafe { sys::rd_kafka_queue_length(self.events.as_ptr()) } > 0 {
+            // One of them. Errors are told to the context too, which knows why.
+            let _ = self.client.poll(Duration::ZERO);
+        }
     }
 
     /// Begins to read partitions, each from an offset, and with the leader's epoch that the record
@@ -131,8 +147,11 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: the one owner gives it back, before its client.
-        unsafe { sys::rd_kafka_queue_destroy(self.raw.as_ptr()) };
+        // SAFETY: the one owner gives them back, before their client.
+        unsafe {
+            sys::rd_kafka_queue_destroy(self.raw.as_ptr());
+            sys::rd_kafka_queue_destroy(self.events.as_ptr());
+        }
     }
 }
 

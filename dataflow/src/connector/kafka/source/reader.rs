@@ -101,8 +101,7 @@ impl<D: Decode> KafkaReader<D> {
         let owns = move |topic: &str, number| owner(topic, number, parallelism) == task;
         let (restored, is_restored) = (ctx.restored, ctx.is_restored);
         let opened = open(spec, Known { owns: &owns, restored, is_restored })?;
-        let Opened { client, told, topics, splits: found } = opened;
-        let queue = Arc::new(Queue::new(&client)?);
+        let Opened { queue, told, topics, splits: found } = opened;
         let splits = found.iter().map(|(partition, position)| Split::new(partition, *position));
         let splits: Vec<Split> = splits.collect();
         let (messages, received) = sync_channel(MESSAGES);
@@ -111,7 +110,7 @@ impl<D: Decode> KafkaReader<D> {
         let work = Work {
             queue: queue.clone(),
             told,
-            watch: Watch::new(&client, &topics, spec.look_every),
+            watch: Watch::new(queue.client(), &topics, spec.look_every),
             topic_ids: topics.iter().map(|(_, topic)| topic.id).collect(),
             topics: topics.into_iter().map(|(name, _)| name).collect(),
             decode: source.decode.clone(),

@@ -9,18 +9,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::bounds::{End, Offsets, Start};
 use super::position::{KafkaPosition, Partition};
-use super::queue::Client;
+use super::queue::{Client, Queue};
 use super::topics::{Described, Look, Topic};
 use super::watch::recreated;
 use super::{OWNED, Spec};
 use crate::connector::kafka::client::Told;
 use crate::connector::kafka::fault::{explain, fail, kind_of};
 use crate::error::{Error, Kind, Result};
+
+/// The part of librdkafka whose log tells of topics' ids.
+const METADATA: &str = "metadata";
 
 /// For one answer about offsets, from all brokers.
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a task reads with, and what it reads.
 pub(super) struct Opened {
-    pub(super) client: Arc<Client>,
+    pub(super) queue: Arc<Queue>,
     pub(super) told: Told,
     pub(super) topics: Vec<(Arc<str>, Topic)>,
     pub(super) splits: Vec<(Partition, KafkaPosition)>,
@@ -48,18 +52,18 @@ pub(super) struct Known<'a> {
 /// Connects, and finds out where each partition of this task is to be read from and up to.
 pub(super) fn open(spec: &Spec, known: Known<'_>) -> Result<Opened> {
     let told = Told::default();
-    let client = Arc::new(connect(spec, &told)?);
-    let topics = describe(&client, &told, &spec.topics)?;
+    let queue = Arc::new(connect(spec, &told)?);
+    let topics = describe(&queue, &told, &spec.topics)?;
     check_named(&topics, &spec.start, &spec.end)?;
     let mut splits = partitions(&topics, spec.is_bounded(), known)?;
-    let at = At { client: &client, told: &told };
+    let at = At { queue: &queue, told: &told };
     resolve_starts(&at, &spec.start, &mut splits)?;
     resolve_ends(&at, &spec.end, &mut splits)?;
     let splits = splits.into_iter().map(|(partition, split)| (partition, split.position)).collect();
-    Ok(Opened { client, told, topics, splits })
+    Ok(Opened { queue, told, topics, splits })
 }
 
-fn connect(spec: &Spec, told: &Told) -> Result<Client> {
+fn connect(spec: &Spec, told: &Told) -> Result<Queue> {
     let isolation = if spec.uncommitted { "read_uncommitted" } else { "read_committed" };
     let own = [
         ("enable.auto.commit", "false"),
@@ -72,32 +76,32 @@ fn connect(spec: &Spec, told: &Told) -> Result<Client> {
     let settings = super::DEFAULTS
         .iter()
         .fold(spec.settings.clone(), |settings, (name, value)| settings.with_default(name, value));
-    let config = settings.config(&OWNED, &own)?;
+    let mut config = settings.config(&OWNED, &own)?;
+    // Told listens to it: nothing else says that a topic has another id.
+    let debug = config.get("debug").map_or(METADATA.to_owned(), |it| format!("{it},{METADATA}"));
+    config.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
     let client: Client = config
         .create_with_context(told.clone())
         .map_err(|error| fail("cannot set up a client", &error, told))?;
-    client.poll(Duration::ZERO);
+    let queue = Queue::new(&Arc::new(client))?;
+    queue.serve();
     told.check_settings()?;
-    Ok(client)
+    Ok(queue)
 }
 
 /// What the cluster says of the topics, each of which must be there.
-fn describe(
-    client: &Arc<Client>,
-    told: &Told,
-    topics: &[Arc<str>],
-) -> Result<Vec<(Arc<str>, Topic)>> {
+fn describe(queue: &Queue, told: &Told, topics: &[Arc<str>]) -> Result<Vec<(Arc<str>, Topic)>> {
     let attempt = || format!("cannot look at topic {}", topics.join(", "));
-    let look = Look::at(client, topics)?;
+    let look = Look::at(queue.client(), topics)?;
     let described = loop {
         if let Some(answer) = look.answer(LOOK_EVERY) {
-            client.poll(Duration::ZERO);
+            queue.serve();
             break answer.map_err(|(code, reason)| match told.trouble() {
                 Some(trouble) => explain(attempt(), trouble.code, &trouble.reason),
                 None => explain(attempt(), code, &reason),
             })?;
         }
-        client.poll(Duration::ZERO);
+        queue.serve();
         if let Some(end) = told.end() {
             return Err(explain(attempt(), end.code, &end.reason));
         }
@@ -114,7 +118,7 @@ fn find(described: &[Described], topic: &str) -> Result<Topic> {
     }
 }
 
-/// Refuses offsets of partitions that are not there, and ends that are missing.
+/// Refuses offsets of partitions that are not there.
 fn check_named(topics: &[(Arc<str>, Topic)], start: &Start, end: &End) -> Result<()> {
     let there = |topic: &str, number: i32| {
         let found = topics.iter().find(|(name, _)| **name == *topic);
@@ -138,16 +142,8 @@ fn check_named(topics: &[(Arc<str>, Topic)], start: &Start, end: &End) -> Result
     if let Start::Offsets(offsets) = start {
         check("from_offsets", offsets)?;
     }
-    let End::Offsets(offsets) = end else { return Ok(()) };
-    check("until_offsets", offsets)?;
-    for (name, topic) in topics {
-        for number in 0..topic.partitions {
-            if !offsets.contains_key(&(name.to_string(), number)) {
-                return Err(Error::invalid(format!(
-                    "until_offsets: {name}-{number} has no end: name every partition"
-                )));
-            }
-        }
+    if let End::Offsets(offsets) = end {
+        check("until_offsets", offsets)?;
     }
     Ok(())
 }
@@ -211,7 +207,7 @@ fn partitions(
 
 /// Whom to ask for offsets.
 struct At<'a> {
-    client: &'a Client,
+    queue: &'a Queue,
     told: &'a Told,
 }
 
@@ -219,7 +215,7 @@ impl At<'_> {
     /// Of each partition the offset at its beginning, at its end, or (by `Offset::Offset`) of a
     /// time in milliseconds. None: no record is of that time or later.
     fn offsets(&self, partitions: &[&Partition], at: Offset) -> Result<Vec<Option<i64>>> {
-        offsets(self.client, self.told, partitions, at)
+        offsets(self.queue, self.told, partitions, at)
     }
 
     /// The same; behind the newest record where none is late enough.
@@ -232,7 +228,7 @@ impl At<'_> {
 
 /// Of each partition the offset at its beginning, at its end, or of a time in milliseconds.
 pub(super) fn offsets(
-    client: &Client,
+    queue: &Queue,
     told: &Told,
     partitions: &[&Partition],
     at: Offset,
@@ -246,8 +242,8 @@ pub(super) fn offsets(
         added.map_err(|error| fail("cannot ask for offsets", &error, told))?;
     }
     let first = partitions[0].id();
-    let answer = client.offsets_for_times(list, OFFSETS_TIMEOUT);
-    client.poll(Duration::ZERO);
+    let answer = queue.client().offsets_for_times(list, OFFSETS_TIMEOUT);
+    queue.serve();
     let answer =
         answer.map_err(|error| fail(format!("cannot find offsets of {first}"), &error, told))?;
     let found = partitions.iter().map(|partition| {
@@ -315,11 +311,16 @@ fn resolve_ends(at: &At<'_>, end: &End, splits: &mut [(Partition, Split)]) -> Re
             .map(Option::unwrap_or_default)
             .collect(),
         End::At(time) => at.offsets_or_end(&partitions, time.0)?,
-        End::Offsets(offsets) => partitions
-            .iter()
-            .map(|partition| (partition.topic.to_string(), partition.number))
-            .map(|key| offsets.get(&key).copied().unwrap_or_default())
-            .collect(),
+        End::Offsets(offsets) => {
+            let end = |partition: &&Partition| {
+                let named = offsets.get(&(partition.topic.to_string(), partition.number));
+                named.copied().ok_or_else(|| {
+                    let id = partition.id();
+                    Error::invalid(format!("until_offsets: {id} has no end: name every partition"))
+                })
+            };
+            partitions.iter().map(end).collect::<Result<_>>()?
+        }
     };
     for (index, end) in open.into_iter().zip(ends) {
         splits[index].1.position.end = Some(end);
@@ -334,10 +335,10 @@ pub(super) fn is_lost(code: rdkafka::types::RDKafkaErrorCode) -> bool {
 }
 
 /// The error for a partition that does not hold the offset it is to be read from.
-pub(super) fn lost(client: &Client, told: &Told, partition: &Partition, next: i64) -> Error {
+pub(super) fn lost(queue: &Queue, told: &Told, partition: &Partition, next: i64) -> Error {
     let id = partition.id();
     let range = [Offset::Beginning, Offset::End]
-        .map(|at| offsets(client, told, &[partition], at).ok().and_then(|it| it[0]));
+        .map(|at| offsets(queue, told, &[partition], at).ok().and_then(|it| it[0]));
     let words = match range {
         [Some(first), _] if next < first => format!(
             "{id} is to be read from offset {next}, and begins with {first} now: records that were \

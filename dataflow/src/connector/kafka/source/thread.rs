@@ -19,7 +19,7 @@ use super::chunk::{Chunk, Then};
 use super::position::{KafkaPosition, Partition};
 use super::queue::{Fetched, Queue, Taken};
 use super::resolve::{is_lost, lost, offsets};
-use super::watch::Watch;
+use super::watch::{Watch, recreated};
 use crate::batch::BATCH_RECORDS;
 use crate::connector::kafka::client::Told;
 use crate::connector::kafka::decode::Decode;
@@ -138,8 +138,9 @@ impl<D: Decode> Reading<D> {
                 return Err(Halt::Stopped);
             }
             self.work.queue.read(WAIT, &mut fetched);
-            self.take(&fetched)?;
+            // Before the records: it may say that they are those of another topic.
             self.serve()?;
+            self.take(&fetched)?;
             self.report();
             self.look()?;
         }
@@ -275,7 +276,7 @@ impl<D: Decode> Reading<D> {
             let (partition, next) = (part.partition.clone(), part.next);
             self.work.watch.look_now(LAST_LOOK)?;
             let work = &self.work;
-            return Err(lost(work.queue.client(), &work.told, &partition, next).into());
+            return Err(lost(&work.queue, &work.told, &partition, next).into());
         }
         if kind_of(code, reason) == Kind::Unavailable {
             // librdkafka goes on by itself, from the same offset.
@@ -287,8 +288,14 @@ impl<D: Decode> Reading<D> {
 
     /// Takes what the client says beside: its log, errors of connections, answers to reports.
     fn serve(&mut self) -> Result<()> {
-        // Errors are told to its context too, which knows why.
-        while self.work.queue.client().poll(Duration::ZERO).is_some() {}
+        self.work.queue.serve();
+        for (topic, id) in self.work.told.take_ids() {
+            let mut known = self.work.topics.iter().zip(&self.work.topic_ids);
+            let known = known.find(|(name, _)| ***name == *topic).map_or(0, |(_, id)| *id);
+            if known != 0 && id != 0 && id != known {
+                return Err(recreated(&topic));
+            }
+        }
         match self.work.told.end() {
             Some(end) => Err(explain("cannot read from the brokers", end.code, &end.reason)),
             None => Ok(()),
@@ -319,8 +326,8 @@ impl<D: Decode> Reading<D> {
             let own = numbers.filter(|number| (self.work.owns)(&name, *number));
             let own: Vec<Partition> = own.map(|number| Partition::new(&name, number)).collect();
             let asked: Vec<&Partition> = own.iter().collect();
-            let (client, told) = (self.work.queue.client(), &self.work.told);
-            let firsts = offsets(client, told, &asked, Offset::Beginning)?;
+            let work = &self.work;
+            let firsts = offsets(&work.queue, &work.told, &asked, Offset::Beginning)?;
             let start = self.work.parts.len();
             for (partition, first) in own.into_iter().zip(firsts) {
                 let next = first.unwrap_or(0);

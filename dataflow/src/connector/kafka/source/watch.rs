@@ -161,8 +161,8 @@ impl Watched {
 /// The error for a topic that is another than the one that was read.
 pub(super) fn recreated(topic: &str) -> Error {
     Error::invalid(format!(
-        "topic {topic} was deleted and created again since it was read: offsets of the old one mean \
-         nothing in it; begin anew with --fresh, or with another id of the source"
+        "topic {topic} was deleted and created again since it was read: offsets of the old one \
+         mean nothing in it; begin anew with --fresh, or with another id of the source"
     ))
 }
 
@@ -175,45 +175,51 @@ mod tests {
         Watched { name: "orders".into(), topic, gone_since: None }
     }
 
-    fn there(id: u128, partitions: i32) -> Option<Result<Topic, Code>> {
-        Some(Ok(Topic { id, partitions }))
+    type State = Result<Topic, Code>;
+
+    fn judge(watched: &mut Watched, state: State, now: u64) -> Result<Range<i32>> {
+        watched.judge(Some(state), now)
+    }
+
+    fn there(watched: &mut Watched, id: u128, partitions: i32) -> Result<Range<i32>> {
+        judge(watched, Ok(Topic { id, partitions }), 0)
     }
 
     #[test]
     fn new_partitions_are_found_once() {
         let mut watched = watched();
-        assert_eq!(watched.judge(there(7, 2), 0).unwrap(), 2..2);
-        assert_eq!(watched.judge(there(7, 5), 0).unwrap(), 2..5);
-        assert!(watched.judge(there(7, 5), 0).unwrap().is_empty());
-        assert!(watched.judge(there(7, 4), 0).unwrap().is_empty(), "an old answer");
+        assert_eq!(there(&mut watched, 7, 2).unwrap(), 2..2);
+        assert_eq!(there(&mut watched, 7, 5).unwrap(), 2..5);
+        assert!(there(&mut watched, 7, 5).unwrap().is_empty());
+        assert!(there(&mut watched, 7, 4).unwrap().is_empty(), "an old answer");
         assert!(watched.judge(None, 0).unwrap().is_empty());
     }
 
     #[test]
     fn another_id_is_another_topic_unless_there_are_no_ids() {
-        let error = watched().judge(there(8, 2), 0).unwrap_err();
+        let error = there(&mut watched(), 8, 2).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.to_string().contains("topic orders was deleted and created again"));
-        assert!(watched().judge(there(0, 2), 0).unwrap().is_empty());
+        assert!(there(&mut watched(), 0, 2).unwrap().is_empty());
     }
 
     #[test]
     fn a_topic_that_is_gone_for_a_moment_was_not_deleted() {
         let mut watched = watched();
-        let gone = Some(Err(Code::UnknownTopicOrPartition));
+        let gone = Err(Code::UnknownTopicOrPartition);
         let after = nanos(GONE_AFTER);
-        watched.judge(gone, 1).unwrap();
-        watched.judge(gone, after).unwrap();
-        watched.judge(there(7, 2), after).unwrap();
-        watched.judge(gone, after + 1).unwrap();
-        let error = watched.judge(gone, 2 * after + 1).unwrap_err();
+        judge(&mut watched, gone, 1).unwrap();
+        judge(&mut watched, gone, after).unwrap();
+        there(&mut watched, 7, 2).unwrap();
+        judge(&mut watched, gone, after + 1).unwrap();
+        let error = judge(&mut watched, gone, 2 * after + 1).unwrap_err();
         assert!(error.to_string().contains("topic orders was deleted while"), "{error}");
     }
 
     #[test]
     fn a_broker_that_is_busy_is_asked_again_and_a_denial_is_told() {
-        assert!(watched().judge(Some(Err(Code::LeaderNotAvailable)), 0).is_ok());
-        let denied = Some(Err(Code::TopicAuthorizationFailed));
-        assert!(watched().judge(denied, 0).unwrap_err().to_string().contains("ACL"));
+        assert!(judge(&mut watched(), Err(Code::LeaderNotAvailable), 0).is_ok());
+        let denied = Err(Code::TopicAuthorizationFailed);
+        assert!(judge(&mut watched(), denied, 0).unwrap_err().to_string().contains("ACL"));
     }
 }
