@@ -159,7 +159,7 @@ mod tests {
         let line = "[thrd:main]: Topic a changed id from AAAAAAAAAAAAAAAAAAAAAA to \
                     AAAAAAAAAAAAAAAAAAAAAQ";
         told.log(RDKafkaLogLevel::Debug, "METADATA", line);
-        assert_eq!(told.take_ids(), [("a".to_owned(), 0)]);
+        assert_eq!(told.take_ids(), [("a".to_owned(), 1)]);
         assert_eq!(told.take_ids(), []);
     }
 
