@@ -2,8 +2,8 @@
 //!
 //! When it opens it resolves what the program says to offsets ([`resolve`], [`topics`]). A thread
 //! of its own takes records from librdkafka ([`queue`]), decodes them and watches the topics
-//! ([`thread`], [`watch`]); the engine polls what it has ([`reader`], [`out`]). A split is a partition; its
-//! position is the offset behind the last record emitted.
+//! ([`thread`], [`watch`]); the engine polls what it has ([`reader`], [`out`]). A split is a
+//! partition; its position is the offset behind the last record emitted.
 
 mod bounds;
 mod chunk;

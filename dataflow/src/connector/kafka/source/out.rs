@@ -1,8 +1,8 @@
 //! [`Out`]: chunks on their way into the engine, and the positions of what went out.
 //!
-//! Given chunks by [`super::reader`], which has it emit them. Invariant: the position of a partition
-//! is behind the last of its records that was emitted, malformed ones included, and before the
-//! next.
+//! Given chunks by [`super::reader`], which has it emit them. Invariant: the position of a
+//! partition is behind the last of its records that was emitted, malformed ones included, and
+//! before the next.
 
 use std::iter::Peekable;
 use std::sync::Arc;
