@@ -323,14 +323,24 @@ impl<D: Decode> Reading<D> {
                 continue;
             }
             let (name, topic_id) = (self.work.topics[topic].clone(), self.work.topic_ids[topic]);
+            let first = numbers.start;
             let own = numbers.filter(|number| (self.work.owns)(&name, *number));
             let own: Vec<Partition> = own.map(|number| Partition::new(&name, number)).collect();
             let asked: Vec<&Partition> = own.iter().collect();
             let work = &self.work;
-            let firsts = offsets(&work.queue, &work.told, &asked, Offset::Beginning)?;
+            let firsts = match offsets(&work.queue, &work.told, &asked, Offset::Beginning) {
+                Ok(firsts) => firsts,
+                // A partition that was just made may have no leader yet.
+                Err(error) if error.kind() == Kind::Unavailable => {
+                    tracing::warn!("new partitions of {name} cannot be read yet: {error}");
+                    self.work.watch.find_again(topic, first);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let start = self.work.parts.len();
-            for (partition, first) in own.into_iter().zip(firsts) {
-                let next = first.unwrap_or(0);
+            for (partition, next) in own.into_iter().zip(firsts) {
+                let next = next.unwrap_or(0);
                 let position = KafkaPosition { next, end: None, topic_id, leader_epoch: -1 };
                 tracing::info!("{} is new, and read from offset {next}", partition.id());
                 self.work.parts.push(Part::new(partition.clone(), position));

@@ -70,6 +70,12 @@ impl Watch {
         }
     }
 
+    /// New partitions of a topic, from this number on, could not be taken up: finds them again, soon.
+    pub(super) fn find_again(&mut self, topic: usize, first: i32) {
+        self.topics[topic].topic.partitions = first;
+        self.hasten();
+    }
+
     /// Something is amiss with a topic: looks soon.
     pub(super) fn hasten(&mut self) {
         self.due = self.due.min(self.asked.saturating_add(nanos(HASTE)));
