@@ -70,7 +70,8 @@ impl Watch {
         }
     }
 
-    /// New partitions of a topic, from this number on, could not be taken up: finds them again, soon.
+    /// New partitions of a topic, from this number on, could not be taken up: finds them again,
+    /// soon.
     pub(super) fn find_again(&mut self, topic: usize, first: i32) {
         self.topics[topic].topic.partitions = first;
         self.hasten();
