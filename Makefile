@@ -21,7 +21,7 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-worker/s3
+FEATURES := millstream-dataflow/kafka millstream-worker/kafka millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.
 PEERS_TARGET := $(CACHE)/peers-target
@@ -41,11 +41,16 @@ demo: ## Run a job on real data on this machine, kill a worker, watch it come ba
 	scripts/demo.sh
 
 .PHONY: test
-test: tools ## Run every test, then those of the crates outside the workspace
+test: libraries tools ## Run every test, then those of the crates outside the workspace
 	cargo test --workspace --all-features --locked
 	for dir in $(EXTERNAL_EXAMPLES); do \
 	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
 	done
+
+# What the feature `kafka` is built with; all else asks for cargo and a C compiler alone.
+.PHONY: libraries
+libraries:
+	. scripts/install.sh; need_kafka
 
 .PHONY: tools
 tools: ## Install what the tests run against, S3 and Kafka, into the cache directory
@@ -66,7 +71,7 @@ check-tidy:
 	cargo xtask tidy
 
 .PHONY: check-clippy
-check-clippy:
+check-clippy: libraries
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	for dir in $(EXTERNAL_EXAMPLES); do \
 	  cargo clippy --all-targets --locked --manifest-path "$$dir/Cargo.toml" -- -D warnings; \
@@ -74,7 +79,7 @@ check-clippy:
 
 # Each listed feature alone, and each crate that has features with none of them.
 .PHONY: check-features
-check-features:
+check-features: libraries
 	for feature in $(FEATURES); do \
 	  cargo check --locked --package "$${feature%/*}" --no-default-features --features "$${feature#*/}"; \
 	done
@@ -85,7 +90,7 @@ check-features:
 # With private items, so that the map which each module's header draws breaks when it lies; the header of
 # a public module may then link to a private one.
 .PHONY: check-docs
-check-docs:
+check-docs: libraries
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --all-features --locked
 
 .PHONY: check-deny
@@ -111,7 +116,7 @@ bench: ## Measure against hand-written loops and peers; prints two tables (BENCH
 	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
-soak: tools ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
+soak: libraries tools ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
 	PROPTEST_CASES=$(SOAK_CASES) cargo test --profile soak --workspace --all-features --locked
 
 .PHONY: fmt

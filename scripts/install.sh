@@ -2,7 +2,7 @@
 # Finds what Millstream's scripts need, and installs the missing Debian packages where it may.
 #
 # Sourced by the other scripts, which call the functions for what they need. Run by itself it checks
-# the toolchain and everything the demo needs.
+# the toolchain, what the feature kafka is built with, and everything the demo needs.
 
 # Prints a message and fails: `die "what is wrong and what to do"`.
 die() {
@@ -46,6 +46,31 @@ need_toolchain() {
   ensure_command make make
 }
 
+# ensure_library <name for pkg-config> <debian package>: the same for the headers of a library.
+ensure_library() {
+  local library=$1
+  shift
+  ensure_command pkg-config pkg-config
+  if pkg-config --exists "$library"; then
+    return
+  fi
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    die "the headers of '$library' are missing: install them (Debian: apt-get install $*)"
+  fi
+  echo "installing $* for the headers of '$library'" >&2
+  apt_update_once
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+    die "apt-get could not install $*: install the headers of '$library' by hand"
+  pkg-config --exists "$library" || die "$* is installed, but pkg-config does not find '$library'"
+}
+
+# What the feature `kafka` is built with beyond the toolchain: librdkafka has C++ in it, and speaks
+# TLS by OpenSSL.
+need_kafka() {
+  ensure_command g++ g++
+  ensure_library openssl libssl-dev
+}
+
 # What the demo needs beyond the toolchain: a client of the npm registry for its data.
 need_demo() {
   ensure_command npm npm
@@ -54,6 +79,7 @@ need_demo() {
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   set -euo pipefail
   need_toolchain
+  need_kafka
   need_demo
   echo "everything is there"
 fi

@@ -27,6 +27,8 @@ pub mod window;
 pub use batch::{BATCH_RECORDS, Batch};
 pub use data::{Data, Key};
 pub use error::{Context, Error, Kind, Result};
-pub use stream::{Args, Job, JobSettings, KeyedStream, MigratingStream, SourceStream, Stream};
+pub use stream::{
+    Args, Environment, Job, JobSettings, KeyedStream, MigratingStream, Secret, SourceStream, Stream,
+};
 pub use task::{Barrier, Counters, Doorbell, TaskInfo, probe};
 pub use time::{Timestamp, Watermarks};

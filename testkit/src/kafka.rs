@@ -13,12 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::part::{Part, folder, free_ports};
+use crate::s3::Credentials;
 use crate::tools;
 
 /// A broker. Stopped, and its data removed, when it is dropped.
 pub struct Kafka {
     part: Part,
     port: u16,
+    login: u16,
 }
 
 /// The broker that tests of one process share as long as one of them holds it.
@@ -36,7 +38,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.login.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_reader=\"reader-secret\";
+listener.name.login.scram-sha-512.sasl.jaas.config=\
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
@@ -49,6 +56,9 @@ share.coordinator.state.topic.min.isr=1
 ";
 
 impl Kafka {
+    /// Who may log in.
+    pub const READER: Credentials = Credentials { key: "reader", secret: "reader-secret" };
+
     /// Starts a broker.
     ///
     /// # Panics
@@ -84,11 +94,12 @@ impl Kafka {
     }
 
     fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        let [port, controller] = free_ports();
+        let [port, login, controller] = free_ports();
         let folder = folder("kafka");
         let mut properties = format!(
-            "{SETTINGS}listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+            "{SETTINGS}listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login},\
+             CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              log.dirs={}\n",
             folder.path().join("data").display()
@@ -98,11 +109,13 @@ impl Kafka {
         }
         fs::write(folder.path().join("server.properties"), properties).unwrap();
         let mut format = java("kafka.tools.StorageTool", folder.path());
-        format.args(["format", "-t", CLUSTER, "-c", "server.properties"]);
+        format.args(["format", "-t", CLUSTER, "-c", "server.properties", "--add-scram"]);
+        let Credentials { key, secret } = Self::READER;
+        format.arg(format!("SCRAM-SHA-512=[name={key},password={secret}]"));
         let formatted = format.output().unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
         let command = broker(folder.path());
-        let mut started = Self { part: Part::start("Kafka", folder, command, &[]), port };
+        let mut started = Self { part: Part::start("Kafka", folder, command, &[]), port, login };
         started.wait()?;
         Ok(started)
     }
@@ -110,6 +123,11 @@ impl Kafka {
     /// Where clients find it: `bootstrap.servers`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where clients find it that log in as [`Kafka::READER`], by PLAIN or SCRAM-SHA-512.
+    pub fn login_address(&self) -> String {
+        format!("127.0.0.1:{}", self.login)
     }
 
     /// Kills it, as `kill -9` does. What it had on disk stays.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use millstream_coordinator::config::Config;
-use millstream_dataflow::{Error, Result};
+use millstream_dataflow::{Environment, Error, Result};
 use millstream_protocol::job::{BackendName, OnDelete, StreamJob};
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
@@ -16,6 +16,11 @@ use crate::yaml;
 
 /// Where a job keeps its snapshots that does not say so, relative to the directory it is run in.
 const STORE_DEFAULT: &str = ".millstream";
+
+/// Where programs find their secrets. A variable that is no Unicode counts as not set.
+pub(crate) fn environment() -> Environment {
+    Environment::new(|name| std::env::var(name).ok())
+}
 
 /// A job as a local run takes it.
 #[derive(Clone, Debug)]

@@ -13,6 +13,10 @@ struct Time;
 #[doc = include_str!("../../docs/reference/connectors/files.md")]
 struct Files;
 
+#[cfg(feature = "kafka")]
+#[doc = include_str!("../../docs/reference/connectors/kafka.md")]
+struct Kafka;
+
 #[doc = include_str!("../../docs/reference/joins.md")]
 struct Joins;
 

@@ -6,5 +6,7 @@ pub mod discard;
 pub mod files;
 pub mod format;
 pub mod generator;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod print;
 pub mod stdin;

@@ -21,6 +21,14 @@ pub(crate) struct Stretch {
     pub(crate) records: usize,
 }
 
+/// A split said to be empty, or finished.
+pub(crate) struct Quiet {
+    pub(crate) split: usize,
+    pub(crate) finished: bool,
+    /// Records that were emitted before.
+    records: usize,
+}
+
 /// Where a reader puts its records, and says of splits what watermarks need to know.
 pub struct Emit<T> {
     pub(crate) splits: Vec<Arc<str>>,
@@ -28,8 +36,7 @@ pub struct Emit<T> {
     pub(crate) by_id: HashMap<Arc<str>, usize>,
     pub(crate) records: Vec<T>,
     pub(crate) stretches: Vec<Stretch>,
-    /// Splits said to be empty, or finished (true).
-    pub(crate) quiet: Vec<(usize, bool)>,
+    quiet: Vec<Quiet>,
     pub(crate) now: Timestamp,
     /// Where each record stands; empty unless it is asked for.
     pub(crate) places: Vec<Place>,
@@ -123,12 +130,27 @@ impl<T> Emit<T> {
     /// The split has nothing to read right now; the outside said so. A time-out or an error is no
     /// such word.
     pub fn is_empty(&mut self, split: SplitIndex) {
-        self.quiet.push((split.0, false));
+        self.quiet.push(Quiet { split: split.0, finished: false, records: self.records.len() });
     }
 
     /// The split will never have more: it no longer holds the watermark back.
     pub fn is_finished(&mut self, split: SplitIndex) {
-        self.quiet.push((split.0, true));
+        self.quiet.push(Quiet { split: split.0, finished: true, records: self.records.len() });
+    }
+
+    /// Takes what was said of splits; that one is empty counts no more once it has a record behind.
+    pub(crate) fn take_quiet(&mut self) -> Vec<Quiet> {
+        let mut quiet = std::mem::take(&mut self.quiet);
+        let mut end = 0;
+        for stretch in &self.stretches {
+            if quiet.is_empty() {
+                break;
+            }
+            end += stretch.records;
+            quiet
+                .retain(|said| said.finished || said.split != stretch.split || said.records >= end);
+        }
+        quiet
     }
 
     /// Whether anybody wants to know where records stand: event times are read that may fail.
@@ -221,6 +243,20 @@ mod tests {
         emit.records(b, [3, 4]);
         emit.record(a, 5);
         (emit, (1..=5).map(Timestamp).collect())
+    }
+
+    #[test]
+    fn a_split_is_empty_behind_its_records_and_not_before_them() {
+        let (mut emit, _) = emitted();
+        let (a, b, c) = (emit.split("a"), emit.split("b"), emit.split("c"));
+        emit.is_empty(a);
+        emit.is_empty(c);
+        emit.is_finished(b);
+        emit.records(c, [6]);
+        let quiet = emit.take_quiet();
+        let quiet: Vec<_> = quiet.iter().map(|said| (said.split, said.finished)).collect();
+        assert_eq!(quiet, [(0, false), (1, true)]);
+        assert!(emit.take_quiet().is_empty());
     }
 
     fn bad(indices: [usize; 2]) -> Vec<BadTime> {

@@ -9,9 +9,11 @@ mod malformed;
 
 use std::sync::Arc;
 
+use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use emit::Quiet;
 pub use emit::{Emit, SplitIndex};
 pub use malformed::{Malformed, OnMalformed, Place};
 
@@ -106,4 +108,11 @@ pub trait Reader: Send + 'static {
 
     /// Where each split stands: behind the last record emitted.
     fn positions(&self) -> Vec<(Arc<str>, Self::Position)>;
+
+    /// The snapshot of this epoch holds the positions that were just asked for.
+    fn cut(&mut self, _: Epoch) {}
+
+    /// The snapshot of this epoch was published: for those who tell others how far they are. May
+    /// stay away for the last snapshot of a run.
+    fn published(&mut self, _: Epoch) {}
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::plan::Role;
 
-use super::{Args, Stream};
+use super::{Args, Environment, Secret, Stream};
 use crate::error::Result;
 use crate::plan::{Graph, Make, Node};
 use crate::source::{Malformed, OnMalformed, Source};
@@ -24,6 +24,8 @@ pub struct JobSettings {
     pub key_groups: KeyGroups,
     /// How long a record may wait for its batch to fill.
     pub linger: Duration,
+    /// Where the program's secrets come from.
+    pub environment: Environment,
 }
 
 /// How long a record may wait for its batch to fill.
@@ -31,7 +33,12 @@ const LINGER: Duration = Duration::from_millis(5);
 
 impl Default for JobSettings {
     fn default() -> Self {
-        Self { args: Args::default(), key_groups: KeyGroups::default(), linger: LINGER }
+        Self {
+            args: Args::default(),
+            key_groups: KeyGroups::default(),
+            linger: LINGER,
+            environment: Environment::default(),
+        }
     }
 }
 
@@ -53,6 +60,19 @@ impl Job {
     /// The arguments from `spec.program.args`.
     pub fn args(&self) -> &Args {
         &self.settings.args
+    }
+
+    /// A variable of the worker's environment, for what must not stand in the job's file. Where it
+    /// is not set, whoever needs its value fails, not the program: a plan can be made without it.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{Environment, Job, JobSettings};
+    /// let environment = Environment::new(|name| std::env::var(name).ok());
+    /// let job = Job::new(JobSettings { environment, ..JobSettings::default() });
+    /// let password = job.env("KAFKA_PASSWORD");
+    /// ```
+    pub fn env(&self, name: &str) -> Secret {
+        self.settings.environment.secret(name)
     }
 
     /// Adds a source. Its id names its positions for the life of the job.

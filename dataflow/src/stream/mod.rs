@@ -5,6 +5,7 @@
 //! An operator adds its methods to them in its own file.
 
 mod args;
+mod env;
 mod job;
 mod key;
 mod migrating;
@@ -16,6 +17,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use args::Args;
+pub use env::{Environment, Secret};
 pub use job::{Job, JobSettings, SourceStream};
 pub(crate) use key::SelectKeys;
 pub(crate) use key::boxed;

@@ -10,7 +10,7 @@ use super::{BoxNode, Control, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, c
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::source::{Emit, Malformed, OnMalformed, Poll, Reader, Source, SourceContext};
+use crate::source::{Emit, Malformed, OnMalformed, Poll, Quiet, Reader, Source, SourceContext};
 use crate::state::StateTypes;
 use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
 
@@ -102,9 +102,11 @@ impl<S: Source> SourceTask<S> {
         let poll = poll.map_err(|error| error.in_operator(&self.parts.info.operator))?;
         step.operator = None;
         let emitted = !self.emit.records.is_empty() || !self.emit.malformed.is_empty();
-        self.name_splits(step.now);
+        self.name_splits();
+        let quiet = self.emit.take_quiet();
         self.send(step)?;
         self.send_malformed(step)?;
+        self.note(quiet, step.now);
         match poll {
             Poll::Ready | Poll::Pending => self.poll_at = Timestamp::MIN,
             Poll::Until(time) => self.poll_at = time,
@@ -116,8 +118,8 @@ impl<S: Source> SourceTask<S> {
         Ok(emitted || poll == Poll::Ready)
     }
 
-    /// Gives each newly named split its clock, and notes which have nothing to read.
-    fn name_splits(&mut self, now: Timestamp) {
+    /// Gives each newly named split its clock.
+    fn name_splits(&mut self) {
         for id in &self.emit.splits[self.splits.len()..] {
             let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
             self.splits.push(Split {
@@ -127,7 +129,12 @@ impl<S: Source> SourceTask<S> {
                 finished: false,
             });
         }
-        for (split, finished) in self.emit.quiet.drain(..) {
+    }
+
+    /// Notes which splits have nothing to read. Behind the records that were emitted before that
+    /// was said.
+    fn note(&mut self, quiet: Vec<Quiet>, now: Timestamp) {
+        for Quiet { split, finished, .. } in quiet {
             let split = &mut self.splits[split];
             split.finished |= finished;
             split.empty_since.get_or_insert(now);
@@ -242,9 +249,11 @@ impl<S: Source> SourceTask<S> {
 
     fn cut(&mut self, step: &mut Step, epoch: Epoch) -> Result<()> {
         let bound = self.parts.event_time.as_ref().map_or(0, |(_, it)| it.bound_ms);
-        let reader = self.reader.as_ref().ok_or_else(|| Error::bug("cut before restore"))?;
+        let reader = self.reader.as_mut().ok_or_else(|| Error::bug("cut before restore"))?;
         let mut items = Vec::new();
-        for (split, position) in reader.positions() {
+        let positions = reader.positions();
+        reader.cut(epoch);
+        for (split, position) in positions {
             let known = self.emit.by_id.get(&split).and_then(|place| self.splits.get(*place));
             let restored = self.restored.get(&*split).copied();
             let watermark = known.map(|split| split.clock.watermark(bound));
@@ -320,6 +329,9 @@ impl<S: Source> Task for SourceTask<S> {
                 self.both(step, |node, step| node.barrier(step, barrier))
             }
             TaskEvent::Settled { epoch, published } => {
+                if let Some(reader) = self.reader.as_mut().filter(|_| published) {
+                    reader.published(epoch);
+                }
                 self.captures.settled(epoch, published, Vec::new());
                 self.parts.next.settled(epoch, published);
                 self.parts.malformed.side.settled(epoch, published);
@@ -358,7 +370,7 @@ impl<S: Source> Task for SourceTask<S> {
         for split in self.restored.keys() {
             self.emit.split(split);
         }
-        self.name_splits(Timestamp::MIN);
+        self.name_splits();
         self.parts.next.restore(restore)?;
         self.parts.malformed.side.restore(restore)
     }

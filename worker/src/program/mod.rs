@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use millstream_dataflow::{Args, Error, Job, JobSettings, Result};
 use millstream_protocol::job::JobSpec;
 
+use crate::config;
+
 /// A function that builds a dataflow.
 pub type Build = fn(&mut Job) -> Result<()>;
 
@@ -43,7 +45,9 @@ impl Programs {
             Error::invalid(format!("spec.keyGroups: {} is out of range", spec.key_groups))
         })?;
         let args = Args::new(spec.program.args.clone());
-        let mut job = Job::new(JobSettings { args, key_groups, ..JobSettings::default() });
+        let environment = config::environment();
+        let settings = JobSettings { args, key_groups, environment, ..JobSettings::default() };
+        let mut job = Job::new(settings);
         build(&mut job).map_err(|error| {
             // Whatever fails while a program is built fails again at the next start.
             error.with_kind(millstream_dataflow::Kind::Invalid)

@@ -30,7 +30,7 @@ const CLIENTS_AND_RUNTIME: &[&str] =
 const CRATES: [Crate; 10] = [
     Crate { folder: "protocol", may_use: &[], never: CLIENTS_AND_RUNTIME },
     Crate { folder: "coordinator", may_use: &["millstream-protocol"], never: CLIENTS },
-    Crate { folder: "dataflow", may_use: &["millstream-protocol"], never: CLIENTS },
+    Crate { folder: "dataflow", may_use: &["millstream-protocol", TESTKIT], never: CLIENTS },
     Crate {
         folder: "worker",
         may_use: &["millstream-protocol", "millstream-coordinator", "millstream-dataflow", TESTKIT],

@@ -156,7 +156,7 @@ fn files_are_read_in_turn_and_an_unread_one_is_named_from_the_start() {
     let read = task.all().unwrap();
     let expected: Vec<u32> = (0..70).flat_map(|file| [file; 10]).collect();
     assert_eq!(read, expected, "in order of name, a block of each at a time");
-    assert_eq!(task.emit.quiet.iter().filter(|(_, finished)| *finished).count(), 70);
+    assert_eq!(task.emit.take_quiet().iter().filter(|said| said.finished).count(), 70);
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! Kafka's source and sink against a broker, through the engine.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+mod faults;
+mod reading;
+mod resuming;
