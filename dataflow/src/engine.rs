@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BuildSpec, build, resolve};
-use crate::sink::Commits;
+use crate::sink::{Base, Commits, History};
 use crate::snapshot::{Restore, Share, encoder};
 use crate::stream::Job;
 use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
@@ -46,6 +46,8 @@ pub struct Deployment {
     pub worker: WorkerIndex,
     /// The snapshot to go on from; an empty one for a fresh start.
     pub restore: Restore,
+    /// What the sinks are told of earlier runs.
+    pub history: History,
     /// Where processing time is read.
     pub clock: Arc<dyn Clock>,
 }
@@ -68,7 +70,7 @@ pub struct Engine {
     infos: Vec<TaskInfo>,
     shares: usize,
     commits: Commits,
-    restored_epoch: Epoch,
+    base: Base,
     plan: Plan,
 }
 
@@ -96,6 +98,8 @@ impl Engine {
                 doorbells: &doorbells,
                 run: spec.run,
                 job: spec.job.clone(),
+                history: Arc::new(spec.history),
+                clock: spec.clock.clone(),
             },
         )?;
         // Each share, each thread's few reports: the queue never fills while somebody listens at
@@ -106,7 +110,7 @@ impl Engine {
             let _ = shares.blocking_send(Event::Share(key.epoch, share));
         });
         let stop = Arc::new(AtomicBool::new(false));
-        let restored_epoch = spec.restore.epoch;
+        let base = Base { epoch: spec.restore.epoch, committed: spec.restore.committed };
         let restore = Arc::new(spec.restore);
         let reports = Reports::new(own as usize, events);
         let mut engine = Self {
@@ -116,7 +120,7 @@ impl Engine {
             infos: built.infos,
             shares: built.shares,
             commits: built.commits,
-            restored_epoch,
+            base,
             plan: resolved.plan,
         };
         for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
@@ -140,7 +144,7 @@ impl Engine {
 
     /// Recovers the sinks' pending output from the snapshot. Before [`Engine::start`].
     pub async fn recover(&self) -> Result<()> {
-        self.commits.recover(self.restored_epoch).await
+        self.commits.recover(self.base).await
     }
 
     /// Lets the tasks run.
@@ -165,7 +169,7 @@ impl Engine {
 
     /// What makes the output of published snapshots visible.
     pub fn committer(&self) -> EngineCommits {
-        EngineCommits(self.commits.clone())
+        EngineCommits { commits: self.commits.clone(), base: self.base }
     }
 
     /// How many shares a snapshot of this worker has.
@@ -194,18 +198,20 @@ impl Engine {
 
 /// Makes the output of published snapshots visible, beside the engine.
 #[derive(Clone)]
-pub struct EngineCommits(Commits);
+pub struct EngineCommits {
+    commits: Commits,
+    base: Base,
+}
 
 impl EngineCommits {
     /// Makes the output of this epoch and of earlier ones visible.
     pub async fn commit(&self, epoch: Epoch) -> Result<()> {
-        self.0.commit(epoch).await
+        self.commits.commit(epoch).await
     }
 
-    /// Before the start of a run: recovers the pending output of the snapshot of this epoch, 0 for
-    /// none.
-    pub async fn recover(&self, epoch: Epoch) -> Result<()> {
-        self.0.recover(epoch).await
+    /// Before the start of a run: recovers the pending output of the snapshot that it goes on from.
+    pub async fn recover(&self) -> Result<()> {
+        self.commits.recover(self.base).await
     }
 }
 

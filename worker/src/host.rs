@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::runs::LogRuns;
 use crate::session::Worker;
 
 /// Counters of the tasks that run, shared with whoever shows them.
@@ -70,8 +72,6 @@ pub(crate) struct Capture {
 /// The tasks of one run on this worker.
 pub(crate) struct Host {
     pub(crate) run: Run,
-    /// The epoch of the snapshot that it was restored from; 0 where it was from nothing.
-    pub(crate) restored: Epoch,
     pub(crate) engine: Engine,
     events: mpsc::Receiver<Event>,
     clock: Arc<SystemClock>,
@@ -92,13 +92,15 @@ impl Host {
         let deployed_ns = clock.monotonic_ns();
         let mut restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
         restore.drop_unfit = spec.restore.allow_dropped_state;
-        let restored = restore.epoch;
+        restore.committed = deploy.restore.as_ref().is_some_and(|from| from.committed);
+        let history = history(worker, &deploy);
         let deployment = Deployment {
             run: deploy.run,
             job: worker.job.clone(),
             threads: deploy.threads,
             worker: index,
             restore,
+            history,
             clock: clock.clone(),
         };
         // In a scope of its own: a program under construction does not cross threads.
@@ -110,7 +112,6 @@ impl Host {
         *worker.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
         Ok(Self {
             run: deploy.run,
-            restored,
             engine,
             events,
             clock,
@@ -177,6 +178,18 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// What the sinks of a run are told of the runs before it.
+fn history(worker: &Worker, deploy: &Deploy) -> History {
+    // The claims behind the base are read, however old it is: that of this run is one of them.
+    let base = deploy.restore.as_ref().map_or(Seq(0), |from| from.seq);
+    let runs = LogRuns::behind(base, deploy.run, worker.store.clone(), worker.prefix.clone());
+    History {
+        lineage: deploy.lineage.clone(),
+        sinks_ever: deploy.sinks_ever.clone(),
+        runs: Arc::new(runs),
     }
 }
 

@@ -15,6 +15,7 @@ mod log_io;
 mod memory;
 mod program;
 mod progress;
+mod runs;
 mod session;
 mod snapshots;
 mod store;

@@ -12,6 +12,7 @@ use millstream_coordinator::channel::Link;
 use millstream_dataflow::snapshot::Store;
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::path::JobPrefix;
 use millstream_protocol::session::{Command, Deploy, Report};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -36,6 +37,8 @@ pub struct Worker {
     pub executable: String,
     /// Names the job: `namespace/name`.
     pub job: Arc<str>,
+    /// Where the job's objects lie.
+    pub prefix: JobPrefix,
     /// Counters of the tasks that run, for whoever shows them.
     pub shown: host::Shown,
 }
@@ -183,10 +186,10 @@ impl Session {
         let run = host.run;
         match seen {
             Seen::Restored => {
-                let (commits, epoch) = (host.engine.committer(), host.restored);
+                let commits = host.engine.committer();
                 let restore_took = host.since_deploy();
                 self.beside.spawn(async move {
-                    match commits.recover(epoch).await {
+                    match commits.recover().await {
                         Ok(()) => Report::Deployed { run, restore_took },
                         Err(error) => failed(run, error),
                     }

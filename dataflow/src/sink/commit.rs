@@ -11,8 +11,17 @@ use async_trait::async_trait;
 use millstream_protocol::id::Epoch;
 use tokio::task::JoinSet;
 
-use super::Committer;
+use super::{Committer, Recovery};
 use crate::error::{Error, Result};
+
+/// The snapshot that a run goes on from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base {
+    /// Its epoch; 0 stands for none.
+    pub(crate) epoch: Epoch,
+    /// Whether all its output is known to be visible.
+    pub(crate) committed: bool,
+}
 
 /// The committers of a worker.
 #[derive(Clone, Default)]
@@ -44,11 +53,11 @@ impl Commits {
         all_done(running).await
     }
 
-    /// Recovers from the snapshot of this epoch; epoch 0 stands for none.
-    pub(crate) async fn recover(&self, epoch: Epoch) -> Result<()> {
+    /// Recovers from a snapshot.
+    pub(crate) async fn recover(&self, base: Base) -> Result<()> {
         let mut running = JoinSet::new();
         for slot in self.all() {
-            running.spawn(async move { slot.recover(epoch).await });
+            running.spawn(async move { slot.recover(base).await });
         }
         all_done(running).await
     }
@@ -100,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[async_trait]
 trait Erased: Send + Sync {
     async fn commit(&self, epoch: Epoch) -> Result<()>;
-    async fn recover(&self, epoch: Epoch) -> Result<()>;
+    async fn recover(&self, base: Base) -> Result<()>;
 }
 
 #[async_trait]
@@ -116,10 +125,11 @@ impl<C: Committer> Erased for Slot<C> {
         }
     }
 
-    async fn recover(&self, epoch: Epoch) -> Result<()> {
+    async fn recover(&self, base: Base) -> Result<()> {
         let _turn = self.turn.lock().await;
         let pending = std::mem::take(&mut *lock(&self.restored));
-        let recovered = self.committer.recover(epoch, pending).await;
+        let Base { epoch, committed } = base;
+        let recovered = self.committer.recover(Recovery { epoch, committed, pending }).await;
         recovered.map_err(|error| at_work(error, "recover", &self.operator))
     }
 }
@@ -172,7 +182,7 @@ mod tests {
             Ok(())
         }
 
-        async fn recover(&self, _: Epoch, _: Vec<u64>) -> Result<()> {
+        async fn recover(&self, _: Recovery<u64>) -> Result<()> {
             Ok(())
         }
     }

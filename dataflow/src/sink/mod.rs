@@ -6,18 +6,21 @@
 
 mod attach;
 mod commit;
+mod history;
 mod operator;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::id::{Epoch, OperatorId, Run};
 use millstream_protocol::plan::Guarantee;
 
-pub(crate) use commit::{Commits, Register};
+pub(crate) use commit::{Base, Commits, Register};
+pub use history::{History, Runs};
 pub(crate) use operator::{SinkOperator, pending_schema};
 
 use crate::batch::Batch;
+use crate::clock::Clock;
 use crate::data::Data;
 use crate::error::Result;
 use crate::snapshot::Durable;
@@ -48,7 +51,7 @@ pub trait Sink: Clone + Send + 'static {
 }
 
 /// What a sink is told when it opens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SinkContext {
     /// The task it writes for.
     pub info: TaskInfo,
@@ -56,6 +59,29 @@ pub struct SinkContext {
     pub run: Run,
     /// Names the job: `namespace/name`.
     pub job: Arc<str>,
+    /// What is known of the runs before this one.
+    pub history: Arc<History>,
+    /// Where the time is read.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl SinkContext {
+    /// How many tasks this sink has, or ever had in a run of the job, whichever is more.
+    pub fn tasks_ever(&self) -> u32 {
+        let ever = self.history.sinks_ever.get(&OperatorId::from(&*self.info.operator));
+        ever.copied().unwrap_or(0).max(self.info.parallelism)
+    }
+}
+
+/// The snapshot that a run goes on from, as far as a sink task has to do with it.
+#[derive(Clone, Debug)]
+pub struct Recovery<P> {
+    /// Its epoch; 0 where the run goes on from nothing.
+    pub epoch: Epoch,
+    /// Whether all its output is known to be visible.
+    pub committed: bool,
+    /// What it holds as pending, of the tasks that this one looks after.
+    pub pending: Vec<P>,
 }
 
 /// The pending output of an epoch.
@@ -104,5 +130,5 @@ pub trait Committer: Send + Sync + 'static {
 
     /// Before the first record of a run: commits what the snapshot holds as pending (its commit may
     /// or may not have happened), then removes what earlier runs left and no snapshot names.
-    async fn recover(&self, epoch: Epoch, pending: Vec<Self::Pending>) -> Result<()>;
+    async fn recover(&self, from: Recovery<Self::Pending>) -> Result<()>;
 }

@@ -24,6 +24,8 @@ pub struct Restore {
     parts: HashMap<String, Vec<RestoredPart>>,
     /// The plan that wrote it: every part of an operator holds its states in the schemas of it.
     plan: Plan,
+    /// Whether all its output is known to be visible, so that no sink need look.
+    pub committed: bool,
     /// Whether state that the program at hand does not have, or cannot be made of, is left behind.
     /// Without this a restore that meets such a state fails.
     pub drop_unfit: bool,
