@@ -21,6 +21,7 @@ use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Repor
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::runs::LogRuns;
@@ -73,6 +74,8 @@ pub(crate) struct Capture {
 pub(crate) struct Host {
     pub(crate) run: Run,
     pub(crate) engine: Engine,
+    /// Commits and recoveries under way; most have ended.
+    pub(crate) at_sinks: Vec<AbortHandle>,
     events: mpsc::Receiver<Event>,
     clock: Arc<SystemClock>,
     deployed_ns: u64,
@@ -113,6 +116,7 @@ impl Host {
         Ok(Self {
             run: deploy.run,
             engine,
+            at_sinks: Vec::new(),
             events,
             clock,
             deployed_ns,
