@@ -109,7 +109,8 @@ pub trait Writer: Send + 'static {
     /// Takes records in.
     fn write(&mut self, batch: Batch<Self::Item>) -> Result<()>;
 
-    /// The cut: everything written so far belongs to this epoch.
+    /// The cut: everything written so far belongs to this epoch. What is pending is put into bytes
+    /// off the engine thread, so that it may be large as long as its clones are cheap.
     fn prepare(&mut self, epoch: Epoch) -> Result<Prepared<Self::Pending>>;
 
     /// The input ran dry: a sink without commits shows what it has.

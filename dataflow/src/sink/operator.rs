@@ -4,9 +4,9 @@ use millstream_protocol::plan::StateSchema;
 
 use super::{Committer, Register, Writer};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
-use crate::operator::{Context, Operator, Progress, Saved};
-use crate::snapshot::RestoredList;
+use crate::error::{Context as _, Error, Result};
+use crate::operator::{self, Operator, Progress, Saved};
+use crate::snapshot::{Late, RestoredList};
 use crate::state::schema_of;
 use crate::task::{Barrier, TaskInfo};
 
@@ -47,12 +47,12 @@ where
     type Out = ();
     type Side = ();
 
-    fn on_batch(&mut self, _: &mut Context<'_, ()>, batch: Batch<W::Item>) -> Result<()> {
+    fn on_batch(&mut self, _: &mut operator::Context<'_, ()>, batch: Batch<W::Item>) -> Result<()> {
         self.dirty = true;
         self.writer.write(batch)
     }
 
-    fn on_tick(&mut self, ctx: &mut Context<'_, ()>) -> Result<Progress> {
+    fn on_tick(&mut self, ctx: &mut operator::Context<'_, ()>) -> Result<Progress> {
         if self.dirty && ctx.step.flush {
             self.dirty = false;
             self.writer.flush()?;
@@ -60,7 +60,7 @@ where
         Ok(Progress::Done)
     }
 
-    fn on_end(&mut self, _: &mut Context<'_, ()>) -> Result<()> {
+    fn on_end(&mut self, _: &mut operator::Context<'_, ()>) -> Result<()> {
         self.writer.flush()
     }
 
@@ -71,10 +71,16 @@ where
         }
         // What was prepared for snapshots that were given up rides with this one.
         let uncommitted = self.register.uncommitted();
-        let items = uncommitted.iter().map(postcard::to_stdvec).collect::<Result<Vec<_>, _>>()?;
-        let pending_commit = !items.is_empty();
-        let lists = vec![(PENDING.to_owned(), items)];
-        Ok(Saved { lists, durable: prepared.durable, pending_commit })
+        let pending_commit = !uncommitted.is_empty();
+        let encode = |pending: W::Pending| -> Late {
+            Box::new(move || {
+                let bytes = postcard::to_stdvec(&pending);
+                bytes.context(|| "pending output cannot be encoded".to_owned())
+            })
+        };
+        let late = vec![(PENDING.to_owned(), uncommitted.into_iter().map(encode).collect())];
+        let durable = prepared.durable;
+        Ok(Saved { late, durable, pending_commit, ..Saved::default() })
     }
 
     fn restore_lists(&mut self, info: &TaskInfo, lists: Vec<RestoredList>) -> Result<()> {
