@@ -28,6 +28,8 @@ pub enum Event {
     Restored,
     /// One operator instance's share of a snapshot, or why there is none.
     Share(Epoch, Result<Share>),
+    /// A sink asks for a snapshot before the next is due: it is running out of room.
+    SnapshotWanted,
     /// All tasks have ended: the streams were bounded.
     Ended,
     /// A task failed. The engine does nothing more; drop it.
@@ -104,7 +106,7 @@ impl Engine {
         )?;
         // Each share, each thread's few reports: the queue never fills while somebody listens at
         // all.
-        let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 4 + 16);
+        let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 8 + 16);
         let shares = events.clone();
         let (encoder, work) = encoder(key_groups, move |key, share| {
             let _ = shares.blocking_send(Event::Share(key.epoch, share));
@@ -256,6 +258,7 @@ impl Reports {
         let event = match report {
             Report::Ready => summed.last("ready").then_some(Event::Restored),
             Report::Ended => summed.last("ended").then_some(Event::Ended),
+            Report::SnapshotWanted => Some(Event::SnapshotWanted),
             Report::Failed(error) => Some(Event::Failed(error)),
         };
         if let Some(event) = event {

@@ -60,6 +60,7 @@ pub(crate) enum Seen {
     Restored,
     Captured(Capture),
     Declined { epoch: Epoch, error: Error },
+    SnapshotWanted,
     Ended,
     Failed(Error),
 }
@@ -150,6 +151,7 @@ impl Host {
             };
             match event {
                 Event::Restored => return Seen::Restored,
+                Event::SnapshotWanted => return Seen::SnapshotWanted,
                 Event::Ended => return Seen::Ended,
                 Event::Failed(error) => return Seen::Failed(error),
                 Event::Share(epoch, share) => {

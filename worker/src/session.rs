@@ -215,6 +215,7 @@ impl Session {
                     vec![failed(run, error)]
                 }
             }
+            Seen::SnapshotWanted => vec![Report::SnapshotWanted { run }],
             // The counters go first, so that the end is shown with the last of them.
             Seen::Ended => vec![Report::Rates(host.rates()), Report::Finished { run }],
             Seen::Failed(error) => vec![failed(run, error)],

@@ -74,7 +74,7 @@ pub(crate) fn engine_alone(build: impl FnOnce(&mut Job)) -> anyhow::Result<()> {
                 Event::Restored => engine.start(),
                 Event::Ended => return Ok(()),
                 Event::Failed(error) => return Err(error),
-                Event::Share(..) => {}
+                Event::Share(..) | Event::SnapshotWanted => {}
             }
         }
         Ok(())

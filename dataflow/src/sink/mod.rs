@@ -99,6 +99,19 @@ impl<P> Prepared<P> {
     }
 }
 
+/// Whether a writer takes more records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Enough,
+    /// Only those before a barrier that is on its way: a commit will make room, and it follows a
+    /// barrier, which may stand behind records. What a writer takes all the same is little: what
+    /// the channels before it hold.
+    UntilBarrier,
+    /// Not for the moment.
+    None,
+}
+
 /// Takes records in. Synchronous; never waits for a network.
 pub trait Writer: Send + 'static {
     /// The records.
@@ -116,6 +129,22 @@ pub trait Writer: Send + 'static {
     /// The input ran dry: a sink without commits shows what it has.
     fn flush(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it takes more records. Asked before each step of its task and after each batch;
+    /// where there is no room, the input waits, and it is asked again a few milliseconds later.
+    fn room(&mut self) -> Result<Room> {
+        Ok(Room::Enough)
+    }
+
+    /// Whether an early snapshot would make room. Asked as often as [`Writer::room`].
+    fn wants_snapshot(&self) -> bool {
+        false
+    }
+
+    /// The snapshot was published, or given up: what was prepared for it then rides with the next.
+    fn settled(&mut self, epoch: Epoch, published: bool) {
+        let _ = (epoch, published);
     }
 }
 
