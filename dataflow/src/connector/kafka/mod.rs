@@ -1,4 +1,4 @@
-//! Kafka: [`KafkaSource`] reads topics.
+//! Kafka: [`KafkaSource`] reads topics, [`KafkaSink`] writes them.
 //!
 //! What source and sink have in common: [`settings`] receives what a program says of its cluster
 //! and hands out the configuration of a client; [`client`] hears what librdkafka says beside its
@@ -9,6 +9,7 @@ mod decode;
 mod fault;
 mod message;
 mod settings;
+mod sink;
 mod source;
 mod topic_id;
 
@@ -16,3 +17,6 @@ pub use decode::{BytesValue, Decode, JsonValue, KafkaRecord, TextValue, Whole};
 pub use message::KafkaMessage;
 pub use settings::Setting;
 pub use source::{KafkaPosition, KafkaReader, KafkaSource};
+pub use sink::{
+    KafkaCommitter, KafkaPending, KafkaSink, KafkaWriter, Message, Serializer, partition_of_key,
+};
