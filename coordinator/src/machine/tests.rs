@@ -309,6 +309,20 @@ fn snapshots_come_at_their_interval() {
 }
 
 #[test]
+fn a_sink_that_runs_out_of_room_gets_a_snapshot_before_it_is_due() {
+    let mut rig = Rig::running(1);
+    rig.report(Report::SnapshotWanted { run: Run(7) });
+    assert_eq!(rig.names(), [""; 0], "that is another run's");
+    rig.report(Report::SnapshotWanted { run: Run(1) });
+    assert_eq!(rig.names(), ["Barrier"]);
+    rig.report(Report::SnapshotWanted { run: Run(1) });
+    assert_eq!(rig.names(), ["Barrier"], "one epoch at a time");
+    rig.settle();
+    let last = rig.machine.status().last_snapshot.clone().unwrap();
+    assert_eq!(last.epoch, Epoch(2), "the second came right after");
+}
+
+#[test]
 fn nothing_is_committed_before_it_is_published_nor_marked_before_all_have_committed() {
     let mut rig = Rig::at_barrier(2);
     let (_, entry, append) = rig.append();

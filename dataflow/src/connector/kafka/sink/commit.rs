@@ -85,8 +85,8 @@ impl KafkaCommitter {
 
     /// Takes over a task's transactional id, and makes sure that this run may.
     pub(super) async fn take_over(&self, task: u32) -> Result<Arc<Transactor>> {
-        let to = self.to.clone();
-        let transactor = blocking(move |stop| Transactor::open(&to, task, stop)).await?;
+        let (to, run) = (self.to.clone(), self.ctx.run);
+        let transactor = blocking(move |stop| Transactor::open(&to, task, run, stop)).await?;
         // After it, not before: a newer run that claims from here on takes the id over in its turn.
         self.check_newest().await?;
         Ok(Arc::new(transactor))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _};
 
@@ -77,7 +77,9 @@ impl ProducerContext for Outgoing {
         if let Err((error, message)) = result {
             let mut lost = flight.lost();
             if lost.is_none() {
-                let bytes = message.payload_len() + message.key_len();
+                let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+                let headers = headers.map(|it| it.key.len() + it.value.map_or(0, <[u8]>::len));
+                let bytes = message.payload_len() + message.key_len() + headers.sum::<usize>();
                 let error = not_taken(message.topic(), bytes, error, &self.told);
                 *lost = Some((error.kind(), error.to_string()));
             }

@@ -23,8 +23,9 @@ use crate::error::{Error, Kind, Result};
 /// to make little of what each takes beside.
 const CHUNK_BYTES: usize = 256 << 10;
 /// The outbox takes this many times its bound before it fails: what is taken beyond it are the
-/// records before a barrier, and what a window puts out at once.
-const OVERFLOW: u64 = 2;
+/// records before a barrier, which may be a thousand in each batch of each channel, and what a
+/// window puts out at once.
+const OVERFLOW: u64 = 8;
 /// Version of [`Stored`] in the chunks.
 const FORMAT: u8 = 1;
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream_protocol::id::Epoch;
+use millstream_protocol::id::{Epoch, Run};
 use millstream_protocol::log::Lineage;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -36,10 +36,10 @@ const QUEUE_WAIT: Duration = Duration::from_millis(50);
 /// Where the token lies: a partition that every topic has.
 const TOKEN_PARTITION: i32 = 0;
 
-/// Which producer of a transactional id this process made last.
-static NEWEST: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
+/// The newest run of this process that took over a transactional id.
+static NEWEST: LazyLock<Mutex<HashMap<String, Run>>> = LazyLock::new(Mutex::default);
 
-fn newest() -> std::sync::MutexGuard<'static, HashMap<String, u64>> {
+fn newest() -> std::sync::MutexGuard<'static, HashMap<String, Run>> {
     NEWEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -52,25 +52,24 @@ pub(super) struct Transactor {
     to: Arc<Destination>,
     task: u32,
     id: String,
-    number: u64,
+    run: Run,
 }
 
 impl Transactor {
     /// Ends what others have begun under this task's id, and locks them out.
-    pub(super) fn open(to: &Arc<Destination>, task: u32, stop: &Stop) -> Result<Self> {
+    pub(super) fn open(to: &Arc<Destination>, task: u32, run: Run, stop: &Stop) -> Result<Self> {
         let id = to.names.transactional_id(task);
         let outgoing = Outgoing::default();
         let told = outgoing.told.clone();
         let producer = Arc::new(to.transactional(&id, outgoing)?);
         let group = to.reader(task, Outgoing::default())?.group_metadata();
         let group = group.ok_or_else(|| Error::bug("librdkafka knows no group of a consumer"))?;
-        let number = {
+        {
             let mut newest = newest();
-            let number = newest.entry(id.clone()).or_default();
-            *number += 1;
-            *number
-        };
-        let transactor = Self { producer, told, group, to: to.clone(), task, id, number };
+            let newest = newest.entry(id.clone()).or_insert(run);
+            *newest = run.max(*newest);
+        }
+        let transactor = Self { producer, told, group, to: to.clone(), task, id, run };
         transactor.repeat("begin", stop, |producer| producer.init_transactions(SLICE))?;
         // librdkafka says of settings that it ignores in its log, which is read by now.
         transactor.told.check_settings()?;
@@ -101,12 +100,14 @@ impl Transactor {
     /// The error of a call.
     #[cold]
     fn failed(&self, what: &str, error: &KafkaError) -> Error {
-        let attempt = format!("cannot {what} a transaction of {}", self.id);
-        let fatal = self.producer.client().fatal_error();
-        match fatal.filter(|_| code_of(error) == Some(Code::Fatal)) {
-            Some((code, reason)) => explain(&attempt, code, &reason),
-            None => fail(&attempt, error, &self.told),
+        match self.producer.client().fatal_error() {
+            Some((code, reason)) => explain(self.attempt(what), code, &reason),
+            None => fail(self.attempt(what), error, &self.told),
         }
+    }
+
+    fn attempt(&self, what: &str) -> String {
+        format!("cannot {what} a transaction of {}", self.id)
     }
 
     /// The producer, to ask about topics.
@@ -114,10 +115,9 @@ impl Transactor {
         self.producer.clone()
     }
 
-    /// Whether this process has made another producer of this id since: the run that it belongs to
-    /// is the one that goes on.
+    /// Whether a newer run of this very process has taken over: it is the one that goes on.
     pub(super) fn is_superseded(&self) -> bool {
-        newest().get(&self.id).is_some_and(|newest| *newest > self.number)
+        newest().get(&self.id).is_some_and(|newest| *newest > self.run)
     }
 
     /// The token that is there, once no transaction that could change it is open.
@@ -141,6 +141,22 @@ impl Transactor {
     /// Makes messages and the token visible, together or not at all. After an error nobody knows
     /// which: this producer is of no more use.
     pub(super) fn transact(
+        &self,
+        topic: &str,
+        content: &Content,
+        token: &Token,
+        stop: &Stop,
+    ) -> Result<()> {
+        self.try_transact(topic, content, token, stop).map_err(|error| {
+            // What is purged then says less than why.
+            match self.producer.client().fatal_error() {
+                Some((code, reason)) => explain(self.attempt("go on with"), code, &reason),
+                None => error,
+            }
+        })
+    }
+
+    fn try_transact(
         &self,
         topic: &str,
         content: &Content,

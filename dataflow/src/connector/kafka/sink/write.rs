@@ -119,6 +119,8 @@ pub(super) struct Direct {
     to: Arc<Destination>,
     /// The records of the epoch that is being filled.
     flight: Arc<Flight>,
+    /// Those of earlier epochs that are still under way.
+    earlier: Vec<Arc<Flight>>,
     /// Older before newer; the last belongs to this epoch.
     waiting: VecDeque<Waiting>,
     /// Ends the wait for deliveries when the task is gone.
@@ -127,8 +129,20 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn new(producer: Arc<BaseProducer<Outgoing>>, to: Arc<Destination>) -> Self {
-        let (flight, stop) = (Arc::default(), Arc::default());
-        Self { producer, to, flight, waiting: VecDeque::new(), stop }
+        let (flight, earlier, waiting) = (Arc::default(), Vec::new(), VecDeque::new());
+        Self { producer, to, flight, earlier, waiting, stop: Arc::default() }
+    }
+
+    /// Fails where a record was lost: what was not delivered comes back by a replay alone.
+    fn check_lost(&mut self) -> Result<()> {
+        self.flight.has_landed()?;
+        while let Some(first) = self.earlier.first() {
+            if !first.has_landed()? {
+                break;
+            }
+            self.earlier.remove(0);
+        }
+        Ok(())
     }
 
     fn push(&mut self, message: &Stored<'_>) -> Result<()> {
@@ -146,7 +160,7 @@ impl Direct {
     /// Hands over what librdkafka takes.
     fn send(&mut self) -> Result<Room> {
         self.producer.poll(Duration::ZERO);
-        self.flight.has_landed()?;
+        self.check_lost()?;
         while let Some(first) = self.waiting.front_mut() {
             let mut rest = &first.bytes[first.sent_bytes..];
             while !rest.is_empty() {
@@ -172,8 +186,9 @@ impl Direct {
     /// The snapshot counts once what was written is delivered: the thread that waits for the disk
     /// waits for it.
     fn prepare(&mut self) -> Result<Prepared<KafkaPending>> {
-        self.flight.has_landed()?;
+        self.check_lost()?;
         let flight = std::mem::take(&mut self.flight);
+        self.earlier.push(flight.clone());
         let (producer, stop) = (self.producer.clone(), self.stop.clone());
         let durable = move || {
             while !flight.has_landed()? {
