@@ -75,6 +75,9 @@ pub(crate) struct Life {
     events: Receiver<Event>,
     clock: Arc<ManualClock>,
     hurries: bool,
+    /// A snapshot was asked for; whoever takes it takes this back.
+    pub(crate) wanted: bool,
+    pub(crate) ended: bool,
 }
 
 /// Numbers from 0 on, at one per millisecond of the clock, so many.
@@ -109,7 +112,7 @@ impl Life {
             clock: clock.clone(),
         };
         let (engine, events) = Engine::deploy(job, deployment)?;
-        let mut life = Self { engine, events, clock, hurries: false };
+        let mut life = Self { engine, events, clock, hurries: false, wanted: false, ended: false };
         assert!(matches!(life.next().await?, Event::Restored));
         life.engine.recover().await?;
         life.engine.start();
@@ -122,7 +125,11 @@ impl Life {
             let event = tokio::time::timeout(LOOK_EVERY, self.events.recv()).await;
             match event {
                 Ok(Some(Event::Failed(error))) => return Err(error),
-                Ok(Some(event)) => return Ok(event),
+                Ok(Some(event)) => {
+                    self.wanted |= matches!(event, Event::SnapshotWanted);
+                    self.ended |= matches!(event, Event::Ended);
+                    return Ok(event);
+                }
                 Ok(None) => return Err(Error::bug("the engine is gone")),
                 Err(_) if self.hurries => self.pass(1_000_000),
                 Err(_) => {}
@@ -179,7 +186,9 @@ impl Life {
     /// Lets it run to its end, with a last snapshot.
     pub(crate) async fn finish(mut self, epoch: u64) -> Result<()> {
         self.hurry();
-        while !matches!(self.next().await?, Event::Ended) {}
+        while !self.ended {
+            self.next().await?;
+        }
         self.snapshot(epoch).await?;
         self.commit(epoch).await
     }

@@ -193,16 +193,13 @@ async fn a_full_outbox_asks_for_a_snapshot_and_holds_its_input_back() {
     let mut life = Life::start(&job, Start::new(&topic, 1, 1, &Base::default())).await.unwrap();
     life.hurry();
     let mut epoch = 0;
-    loop {
-        match life.next().await.unwrap() {
-            millstream_dataflow::engine::Event::SnapshotWanted => {
-                epoch += 1;
-                assert!(life.taken() < 60_000, "the input waits");
-                life.snapshot(epoch).await.unwrap();
-                life.commit(epoch).await.unwrap();
-            }
-            millstream_dataflow::engine::Event::Ended => break,
-            _ => {}
+    while !life.ended {
+        life.next().await.unwrap();
+        if std::mem::take(&mut life.wanted) {
+            epoch += 1;
+            assert!(life.taken() < 60_000, "the input waits");
+            life.snapshot(epoch).await.unwrap();
+            life.commit(epoch).await.unwrap();
         }
     }
     assert!(epoch >= 3, "{epoch} snapshots were asked for");
