@@ -183,12 +183,24 @@ impl Life {
         self.clock.set(Timestamp(self.clock.now().0 + ms));
     }
 
-    /// Lets it run to its end, with a last snapshot.
-    pub(crate) async fn finish(mut self, epoch: u64) -> Result<()> {
+    /// Lets so many hours pass.
+    pub(crate) fn later(&self, hours: i64) {
+        self.pass(hours * 3_600_000);
+    }
+
+    /// Lets it run to its end.
+    pub(crate) async fn end(&mut self) -> Result<()> {
         self.hurry();
         while !self.ended {
             self.next().await?;
         }
+        self.hurries = false;
+        Ok(())
+    }
+
+    /// Lets it run to its end, with a last snapshot.
+    pub(crate) async fn finish(mut self, epoch: u64) -> Result<()> {
+        self.end().await?;
         self.snapshot(epoch).await?;
         self.commit(epoch).await
     }

@@ -157,6 +157,56 @@ async fn a_commit_that_is_locked_out_takes_over_again_unless_a_newer_run_is_in_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_outcome_is_unknown_is_looked_at_before_it_is_made_again() {
+    let topic = Topic::new("unknown", 2).await;
+    let job = exactly_once(&topic, 4000);
+    let mut life = Life::start(&job, Start::new(&topic, 1, 2, &Base::default())).await.unwrap();
+    life.take(1000);
+    let one = life.snapshot(1).await.unwrap();
+    // Under the same run, so that nobody is superseded: it sends what `life` is about to send.
+    drop(Life::start(&job, Start::new(&topic, 1, 2, &one)).await.unwrap());
+    let seen = topic.committed();
+    assert!(seen.len() >= 1000);
+    life.commit(1).await.unwrap();
+    assert!(topic.committed() == seen, "what had happened is not made to happen again");
+    // Locked out before anything of the next one was sent.
+    life.take(2000);
+    life.snapshot(2).await.unwrap();
+    drop(Life::start(&job, Start::new(&topic, 1, 2, &one)).await.unwrap());
+    life.commit(2).await.unwrap();
+    assert!(topic.committed().len() >= 2000);
+    life.finish(3).await.unwrap();
+    assert_all(&topic.committed(), 4000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_written_again_once_a_day_while_nothing_comes() {
+    let topic = Topic::new("daily", 1).await;
+    // All that it ever writes comes at once; a task that has ended takes part in snapshots.
+    let job = exactly_once(&topic, 10);
+    let mut life = Life::start(&job, Start::new(&topic, 1, 1, &Base::default())).await.unwrap();
+    life.end().await.unwrap();
+    life.snapshot(1).await.unwrap();
+    life.commit(1).await.unwrap();
+    let token = || topic.token(0).unwrap().0;
+    assert_eq!(token(), 1);
+    // Nothing has come since, and it is not old.
+    let two = life.snapshot(2).await.unwrap();
+    life.commit(2).await.unwrap();
+    assert_eq!(token(), 1);
+    // A run that goes on from there finds it, and does not know how old it is.
+    drop(life);
+    let mut life = Life::start(&job, Start::new(&topic, 2, 1, &two)).await.unwrap();
+    assert_eq!(token(), 1);
+    for (epoch, hours, expected) in [(3, 0, 3), (4, 23, 3), (5, 1, 5), (6, 0, 5)] {
+        life.later(hours);
+        life.snapshot(epoch).await.unwrap();
+        life.commit(epoch).await.unwrap();
+        assert_eq!(token(), expected, "epoch {epoch}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_into_memory_waits_in_a_file_and_comes_back_from_the_snapshot() {
     let topic = Topic::new("spill", 2).await;
     let directory = tempfile::tempdir().unwrap();
@@ -346,6 +396,19 @@ async fn a_record_that_is_too_large_is_named_with_its_topic_and_size() {
         Life::start(&numbers(10, big(once)), Start::new(&topic, 2, 1, &Base::default())).await;
     named(&life.unwrap().finish(1).await.unwrap_err());
     drop(kafka);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_a_record_that_is_not_delivered_fails_the_snapshot_and_the_task() {
+    let kafka = Kafka::shared();
+    let topic = Topic::at(kafka.address(), "undelivered", 1);
+    topic.create(&[("max.message.bytes", "2000")]).await;
+    let sink = KafkaSink::json(&topic.name).brokers(&topic.brokers).at_least_once();
+    let job = numbers(10, sink.header("padding", |_| [b'x'; 3000]));
+    let life = Life::start(&job, Start::new(&topic, 1, 1, &Base::default())).await.unwrap();
+    let error = life.finish(1).await.unwrap_err();
+    assert!(error.to_string().contains("topic undelivered"), "{error}");
+    assert_eq!(topic.committed(), [0; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

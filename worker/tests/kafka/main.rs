@@ -10,6 +10,7 @@ mod suite;
 #[path = "../../../dataflow/tests/kafka_sink/topic.rs"]
 mod topic;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,7 +116,7 @@ fn killed_at_random_moments_every_number_is_there_once() {
     let mut lived = String::new();
     for _ in 0..KILLS {
         let (threads, ms) = (rng.random_range(1..=3), rng.random_range(0..900));
-        lived += &format!(" {threads}x{ms}ms");
+        let _ = write!(lived, " {threads}x{ms}ms");
         let mut life = place.start(threads, SLOW);
         life.wait_for(life::RUNNING);
         life.go_on(Duration::from_millis(ms));

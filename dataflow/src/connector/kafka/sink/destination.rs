@@ -69,18 +69,12 @@ impl Destination {
         context: Outgoing,
     ) -> Result<BaseProducer<Outgoing>> {
         let own = [("enable.idempotence", "true"), ("transactional.id", id)];
-        self.producer(&self.settings.config(&OWNED[..2], &own)?, context)
+        producer(&self.settings.config(&OWNED[..2], &own)?, context)
     }
 
     /// A producer without transactions.
     pub(super) fn idempotent(&self, context: Outgoing) -> Result<BaseProducer<Outgoing>> {
-        self.producer(&self.settings.config(&OWNED, &[("enable.idempotence", "true")])?, context)
-    }
-
-    fn producer(&self, config: &ClientConfig, context: Outgoing) -> Result<BaseProducer<Outgoing>> {
-        let told = context.told.clone();
-        let made = config.create_with_context(context);
-        made.map_err(|error| fail("cannot make a producer", &error, &told))
+        producer(&self.settings.config(&OWNED, &[("enable.idempotence", "true")])?, context)
     }
 
     /// Reads the token of a task: only what no open transaction can change any more.
@@ -141,4 +135,10 @@ impl Destination {
             None => Ok(found.partitions().len() as u32),
         }
     }
+}
+
+fn producer(config: &ClientConfig, context: Outgoing) -> Result<BaseProducer<Outgoing>> {
+    let told = context.told.clone();
+    let made = config.create_with_context(context);
+    made.map_err(|error| fail("cannot make a producer", &error, &told))
 }

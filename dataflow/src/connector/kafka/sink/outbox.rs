@@ -74,7 +74,9 @@ impl Drop for Charge {
 struct Chunk {
     records: u64,
     place: Place,
-    _charge: Charge,
+    /// Given back when the chunk is gone.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -184,8 +186,8 @@ impl From<Kept> for Content {
     fn from(kept: Kept) -> Self {
         // What was restored is not counted: it is committed before the first record comes.
         let chunk = |(records, Blob(bytes))| {
-            let _charge = Charge::new(&Arc::default(), 0, 0);
-            Arc::new(Chunk { records, place: Place::Memory(bytes), _charge })
+            let charge = Charge::new(&Arc::default(), 0, 0);
+            Arc::new(Chunk { records, place: Place::Memory(bytes), charge })
         };
         Self { records: kept.records, chunks: kept.chunks.into_iter().map(chunk).collect() }
     }
@@ -287,9 +289,9 @@ impl Outbox {
             self.open.clear();
             (place, 0)
         };
-        let _charge = Charge::new(&self.usage, memory, length);
+        let charge = Charge::new(&self.usage, memory, length);
         self.content.records += records;
-        self.content.chunks.push(Arc::new(Chunk { records, place, _charge }));
+        self.content.chunks.push(Arc::new(Chunk { records, place, charge }));
         Ok(())
     }
 

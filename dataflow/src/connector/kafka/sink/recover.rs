@@ -126,15 +126,13 @@ impl KafkaCommitter {
     ) -> Result<()> {
         self.look_at_topic(transactor.producer()).await?;
         let token = token.filter(|token| token.lineage == self.ctx.history.lineage);
-        match token.filter(|_| !write) {
-            Some(token) => self.shared.set_token(token.epoch),
-            None => {
-                let topic = self.to.topic.clone();
-                self.transact(transactor, topic, Content::default(), epoch).await?;
-                self.shared.set_token(epoch);
-                self.now.lock().await.written_at = Some(self.ctx.clock.now().0);
-            }
+        if let Some(token) = token.filter(|_| !write) {
+            self.shared.set_token(token.epoch);
+            return Ok(());
         }
+        self.transact(transactor, self.to.topic.clone(), Content::default(), epoch).await?;
+        self.shared.set_token(epoch);
+        self.now.lock().await.written_at = Some(self.ctx.clock.now().0);
         Ok(())
     }
 }
