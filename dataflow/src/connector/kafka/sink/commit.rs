@@ -1,10 +1,10 @@
-//! [`KafkaCommitter`]: makes the outbox of a published snapshot visible, in one transaction with the
-//! token that says so.
+//! [`KafkaCommitter`]: makes the outbox of a published snapshot visible, in one transaction with
+//! the token that says so.
 //!
 //! Receives what [`super::write`] prepared, from the engine after the snapshot is published or,
-//! after a restore, out of the snapshot ([`super::recover`]). Invariants: nothing is sent before its
-//! snapshot is published; after a failure whose outcome nobody knows, the token is looked at before
-//! anything is sent again.
+//! after a restore, out of the snapshot ([`super::recover`]). Invariants: nothing is sent before
+//! its snapshot is published; after a failure whose outcome nobody knows, the token is looked at
+//! before anything is sent again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -130,8 +130,11 @@ impl KafkaCommitter {
                 Err(error) => error,
             };
             recoveries += 1;
+            let superseded = transactor.is_superseded();
+            // It waits for its threads, as it does for brokers.
+            blocking(move |_| Ok(drop(transactor))).await?;
             let may_go_on = matches!(error.kind(), Kind::Unavailable | Kind::Fenced | Kind::Bug);
-            if !may_go_on || transactor.is_superseded() || recoveries > RECOVERIES {
+            if !may_go_on || superseded || recoveries > RECOVERIES {
                 return Err(error);
             }
             // Somebody who took the job over must not be locked out by our taking over again.
@@ -183,8 +186,8 @@ impl KafkaCommitter {
         let KafkaPending { task, epoch, topic, content, .. } = pending;
         Error::invalid(format!(
             "nobody can say whether the {} records of epoch {epoch} are in topic {topic} already: \
-             the answer was in group {}, but {why}. Look into the topic, then go on from a snapshot \
-             whose output is known to be visible (restore.uri), or begin anew",
+             the answer was in group {}, but {why}. Look into the topic, then go on from a \
+             snapshot whose output is known to be visible (restore.uri), or begin anew",
             content.records(),
             self.to.names.group(*task)
         ))

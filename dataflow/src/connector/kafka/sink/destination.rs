@@ -1,4 +1,4 @@
-//! [`Destination`]: where a sink writes: the topic, how its cluster is reached, and under which ids.
+//! [`Destination`]: where a sink writes: the topic, how its cluster is reached, under which ids.
 //!
 //! Made of the description by each task; hands out librdkafka's clients.
 

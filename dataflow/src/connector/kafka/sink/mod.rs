@@ -1,8 +1,8 @@
 //! [`KafkaSink`]: writes records to a topic, exactly once or at least once.
 //!
 //! [`write`] takes records in; exactly once, it keeps them in an [`outbox`], which travels in the
-//! snapshot, and [`commit`] sends it in a transaction once that is published. The transaction leaves
-//! a [`token`], by which [`recover`] knows, in a later run, whether it happened.
+//! snapshot, and [`commit`] sends it in a transaction once that is published. The transaction
+//! leaves a [`token`], by which [`recover`] knows, in a later run, whether it happened.
 
 mod blob;
 mod commit;
@@ -162,8 +162,8 @@ impl<S: Serializer> KafkaSink<S> {
         self
     }
 
-    /// The key of a record, by which its partition is chosen, as Java's producers choose it. Without
-    /// one, records are spread over the partitions.
+    /// The key of a record, by which its partition is chosen, as Java's producers choose it.
+    /// Without one, records are spread over the partitions.
     #[must_use]
     pub fn key<K: AsRef<[u8]>>(
         self,
@@ -258,8 +258,8 @@ impl<S: Serializer> KafkaSink<S> {
         for (what, text) in [("topic", &self.topic), ("transactional_id_prefix", &self.prefix)] {
             if !fits(text) {
                 return Err(Error::invalid(format!(
-                    "{what}: {text:?} does not do: write 1 to {TOPIC_LEN_MAX} letters, digits, '.', \
-                     '_' and '-'"
+                    "{what}: {text:?} does not do: write 1 to {TOPIC_LEN_MAX} letters, digits, \
+                     '.', '_' and '-'"
                 )));
             }
         }

@@ -1,8 +1,8 @@
 //! The hash by which Java's producers choose a partition: murmur2, as `Utils.murmur2` and
 //! `Utils.toPositive` of Kafka's clients compute it.
 //!
-//! librdkafka chooses by the same hash where a record has a key; here it is for programs that choose
-//! by something else than the whole key.
+//! librdkafka chooses by the same hash where a record has a key; here it is for programs that
+//! choose by something else than the whole key.
 
 const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;

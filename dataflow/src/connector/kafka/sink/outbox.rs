@@ -338,3 +338,87 @@ impl Outbox {
         self.unsettled_bytes >= self.limits.bytes / 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Message;
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn outbox(memory_bytes: u64, directory: &Path) -> Outbox {
+        Outbox::new(Limits { memory_bytes, bytes: 4 << 20, directory: directory.to_owned() })
+    }
+
+    fn push(outbox: &mut Outbox, number: u32) {
+        let mut message = Message::default();
+        message.begin(Timestamp(1));
+        message.set_key(number.to_string());
+        message.value_mut().resize(10_000, number as u8);
+        outbox.push(&message.stored()).unwrap();
+    }
+
+    fn keys(content: &Content) -> Vec<String> {
+        let mut keys = Vec::new();
+        let read = content.each(|message| {
+            assert_eq!(message.value.unwrap().0.len(), 10_000);
+            keys.push(String::from_utf8(message.key.unwrap().0.to_vec()).unwrap());
+            Ok(())
+        });
+        read.unwrap();
+        keys
+    }
+
+    #[test]
+    fn what_lies_in_memory_or_in_a_file_is_the_same_in_order_and_in_a_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let expected: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let mut snapshots = Vec::new();
+        for memory_bytes in [u64::MAX, 400_000, 0] {
+            let mut outbox = outbox(memory_bytes, directory.path());
+            (0..100).for_each(|number| push(&mut outbox, number));
+            let content = outbox.take().unwrap();
+            assert_eq!((content.records(), keys(&content)), (100, expected.clone()));
+            let spilled = content.chunks.iter().filter(|it| matches!(it.place, Place::File { .. }));
+            assert_eq!(spilled.count() > 0, memory_bytes < u64::MAX);
+            assert!(outbox.take().unwrap().is_empty());
+            snapshots.push(postcard::to_stdvec(&content).unwrap());
+        }
+        assert!(snapshots.iter().all(|snapshot| *snapshot == snapshots[0]));
+        let restored: Content = postcard::from_bytes(&snapshots[0]).unwrap();
+        assert_eq!(keys(&restored), expected);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_being_committed_takes_room_until_it_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(1 << 20, directory.path());
+        (0..230).for_each(|number| push(&mut outbox, number));
+        assert!(outbox.is_half_full() && !outbox.is_full());
+        let content = outbox.take().unwrap();
+        assert!(!outbox.is_half_full(), "it rides with a snapshot");
+        (0..230).for_each(|number| push(&mut outbox, number));
+        assert!(outbox.is_full());
+        outbox.settled(false);
+        assert!(outbox.is_half_full(), "it waits for the next");
+        drop(content);
+        assert!(!outbox.is_full());
+        let one_more_than_it_takes = (0..4000).try_for_each(|number| {
+            let mut message = Message::default();
+            message.value_mut().resize(10_000, number as u8);
+            outbox.push(&message.stored())
+        });
+        let error = one_more_than_it_takes.unwrap_err().to_string();
+        assert!(error.contains("raise `outbox_bytes`"), "{error}");
+        let nowhere = directory.path().join("nowhere");
+        let mut outbox = Outbox::new(Limits { memory_bytes: 0, bytes: 1, directory: nowhere });
+        let error = (0..100).find_map(|number| {
+            let mut message = Message::default();
+            message.value_mut().resize(10_000, number);
+            outbox.push(&message.stored()).err()
+        });
+        let error = error.unwrap();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("nowhere/millstream-outbox-"), "{error}");
+    }
+}

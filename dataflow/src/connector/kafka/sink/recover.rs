@@ -2,15 +2,16 @@
 //! what the snapshot holds and nobody has.
 //!
 //! # Flow
-//! For every transactional id that a run of the job may ever have used, in turn: take it over, which
-//! ends its open transaction; make sure that no newer run is in the log; read the token; send what it
-//! does not cover. Task `j % parallelism` looks after task j.
+//! For every transactional id that a run of the job may ever have used, in turn: take it over,
+//! which ends its open transaction; make sure that no newer run is in the log; read the token; send
+//! what it does not cover. Task `j % parallelism` looks after task j.
 //!
 //! # Guarantees
 //! What was sent is not sent again, and what cannot be known is refused.
 //!
 //! # Caveats
-//! Where the output of the snapshot is known to be visible, no token is read, and a new one written.
+//! Where the output of the snapshot is known to be visible, no token is read, and a new one
+//! written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ impl KafkaCommitter {
     pub(super) async fn recover_all(&self, from: Recovery<KafkaPending>) -> Result<()> {
         let Recovery { epoch, committed, pending } = from;
         if let Some(producer) = self.direct.clone() {
-            // What an exactly-once sink of the same id has left is still made visible as it promised.
+            // What an exactly-once sink of the same id has left is still made visible as it
+            // promised.
             self.look_at_topic(producer).await?;
             if pending.is_empty() {
                 return Ok(());
