@@ -411,7 +411,8 @@ mod tests {
         let error = one_more_than_it_takes.unwrap_err().to_string();
         assert!(error.contains("raise `outbox_bytes`"), "{error}");
         let nowhere = directory.path().join("nowhere");
-        let mut outbox = Outbox::new(Limits { memory_bytes: 0, bytes: 1, directory: nowhere });
+        let mut outbox =
+            Outbox::new(Limits { memory_bytes: 0, bytes: 1 << 20, directory: nowhere });
         let error = (0..100).find_map(|number| {
             let mut message = Message::default();
             message.value_mut().resize(10_000, number);
