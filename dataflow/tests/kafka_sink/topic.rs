@@ -59,7 +59,9 @@ impl Topic {
             new = new.set(name, value);
         }
         let done = self.admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
-        done.into_iter().for_each(|created| drop(created.unwrap()));
+        for created in done {
+            created.unwrap();
+        }
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -80,7 +82,9 @@ impl Topic {
     pub(crate) async fn delete_groups(&self, groups: &[String]) {
         let names: Vec<_> = groups.iter().map(String::as_str).collect();
         let done = self.admin().delete_groups(&names, &AdminOptions::new()).await.unwrap();
-        done.into_iter().for_each(|deleted| drop(deleted.unwrap()));
+        for deleted in done {
+            deleted.unwrap();
+        }
     }
 
     /// The offset and the metadata in the group of a task's token.

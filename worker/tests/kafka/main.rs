@@ -7,6 +7,7 @@
 mod life;
 #[path = "../support/suite.rs"]
 mod suite;
+#[expect(dead_code, reason = "it serves the tests of the engine too")]
 #[path = "../../../dataflow/tests/kafka_sink/topic.rs"]
 mod topic;
 

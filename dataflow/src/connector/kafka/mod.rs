@@ -16,7 +16,8 @@ mod topic_id;
 pub use decode::{BytesValue, Decode, JsonValue, KafkaRecord, TextValue, Whole};
 pub use message::KafkaMessage;
 pub use settings::Setting;
-pub use source::{KafkaPosition, KafkaReader, KafkaSource};
 pub use sink::{
-    KafkaCommitter, KafkaPending, KafkaSink, KafkaWriter, Message, Serializer, partition_of_key,
+    KafkaCommitter, KafkaPending, KafkaSink, KafkaWriter, OutboundMessage, Serializer,
+    partition_of_key,
 };
+pub use source::{KafkaPosition, KafkaReader, KafkaSource};

@@ -132,7 +132,11 @@ impl KafkaCommitter {
             recoveries += 1;
             let superseded = transactor.is_superseded();
             // It waits for its threads, as it does for brokers.
-            blocking(move |_| Ok(drop(transactor))).await?;
+            blocking(move |_| {
+                drop(transactor);
+                Ok(())
+            })
+            .await?;
             let may_go_on = matches!(error.kind(), Kind::Unavailable | Kind::Fenced | Kind::Bug);
             if !may_go_on || superseded || recoveries > RECOVERIES {
                 return Err(error);

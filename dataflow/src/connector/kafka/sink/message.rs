@@ -1,4 +1,5 @@
-//! [`Message`]: a record as it goes to Kafka, and [`Serializer`], which makes one of a record.
+//! [`OutboundMessage`]: a record as it goes to Kafka, and [`Serializer`], which makes one of a
+//! record.
 //!
 //! Filled by the writer, kept in the outbox as bytes ([`Stored`]), handed to librdkafka.
 
@@ -18,7 +19,7 @@ const HEADER_BYTES: usize = 10;
 ///
 /// ```
 /// use millstream_dataflow::Result;
-/// use millstream_dataflow::connector::kafka::{KafkaSink, Message, Serializer};
+/// use millstream_dataflow::connector::kafka::{KafkaSink, OutboundMessage, Serializer};
 ///
 /// #[derive(Clone)]
 /// struct Text;
@@ -26,9 +27,9 @@ const HEADER_BYTES: usize = 10;
 /// impl Serializer for Text {
 ///     type Record = (String, String);
 ///
-///     fn serialize(&self, (key, text): &(String, String), message: &mut Message) -> Result<()> {
-///         message.set_key(key);
-///         message.value_mut().extend_from_slice(text.as_bytes());
+///     fn serialize(&self, pair: &(String, String), message: &mut OutboundMessage) -> Result<()> {
+///         message.set_key(&pair.0);
+///         message.value_mut().extend_from_slice(pair.1.as_bytes());
 ///         Ok(())
 ///     }
 /// }
@@ -40,13 +41,13 @@ pub trait Serializer: Clone + Send + 'static {
     type Record: Send + 'static;
 
     /// Fills an empty message, which has the record's event time as its timestamp.
-    fn serialize(&self, record: &Self::Record, message: &mut Message) -> Result<()>;
+    fn serialize(&self, record: &Self::Record, message: &mut OutboundMessage) -> Result<()>;
 }
 
 impl<T: Serialize + Send + 'static> Serializer for Json<T> {
     type Record = T;
 
-    fn serialize(&self, record: &T, message: &mut Message) -> Result<()> {
+    fn serialize(&self, record: &T, message: &mut OutboundMessage) -> Result<()> {
         serde_json::to_writer(message.value_mut(), record)
             .map_err(|error| Error::user(format!("a record cannot be JSON: {error}")))
     }
@@ -54,7 +55,7 @@ impl<T: Serialize + Send + 'static> Serializer for Json<T> {
 
 /// A record as it goes to Kafka. Without a key and with a null value until they are set.
 #[derive(Clone, Debug, Default)]
-pub struct Message {
+pub struct OutboundMessage {
     key: Vec<u8>,
     has_key: bool,
     value: Vec<u8>,
@@ -64,7 +65,7 @@ pub struct Message {
     partition: Option<i32>,
 }
 
-impl Message {
+impl OutboundMessage {
     /// Sets the key, which chooses the partition unless that is set.
     pub fn set_key(&mut self, key: impl AsRef<[u8]>) {
         self.key.clear();
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_again() {
-        let mut message = Message::default();
+        let mut message = OutboundMessage::default();
         message.begin(Timestamp(7));
         message.set_key("k");
         message.value_mut().extend(b"value");
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_an_outbox_stay_as_they_are() {
-        let mut message = Message::default();
+        let mut message = OutboundMessage::default();
         message.begin(Timestamp(300));
         message.set_key("ab");
         message.value_mut().push(b'c');

@@ -36,7 +36,7 @@ use crate::sink::{Sink, SinkContext};
 use crate::time::Timestamp;
 
 pub use commit::KafkaCommitter;
-pub use message::{Message, Serializer};
+pub use message::{OutboundMessage, Serializer};
 pub use murmur::partition_of_key;
 pub use write::KafkaWriter;
 
@@ -53,7 +53,8 @@ const TOPIC_LEN_MAX: usize = 249;
 const TRANSACTION_TIMEOUT_MS: &str = "300000";
 
 /// Sets something of a message by its record, given how many partitions the topic has.
-pub(super) type Choices<T> = Vec<Arc<dyn Fn(&T, u32, &mut Message) -> Result<()> + Send + Sync>>;
+pub(super) type Choices<T> =
+    Vec<Arc<dyn Fn(&T, u32, &mut OutboundMessage) -> Result<()> + Send + Sync>>;
 
 /// Writes records to a topic.
 ///
@@ -154,10 +155,10 @@ impl<S: Serializer> KafkaSink<S> {
         Self { guarantee: Guarantee::ExactlyOnce, ..self }
     }
 
-    fn choose(
-        mut self,
-        choice: impl Fn(&S::Record, u32, &mut Message) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    fn choose<F>(mut self, choice: F) -> Self
+    where
+        F: Fn(&S::Record, u32, &mut OutboundMessage) -> Result<()> + Send + Sync + 'static,
+    {
         self.choices.push(Arc::new(choice));
         self
     }
@@ -308,7 +309,7 @@ impl<S: Serializer> Sink for KafkaSink<S> {
         let writer = KafkaWriter {
             serializer: self.serializer.clone(),
             choices: self.choices.clone(),
-            message: Message::default(),
+            message: OutboundMessage::default(),
             message_bytes_max: to.message_bytes_max()?,
             task: ctx.info.task.0,
             to: to.clone(),

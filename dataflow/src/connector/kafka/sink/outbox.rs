@@ -341,7 +341,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Message;
+    use super::super::message::OutboundMessage;
     use super::*;
     use crate::time::Timestamp;
 
@@ -350,7 +350,7 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, number: u32) {
-        let mut message = Message::default();
+        let mut message = OutboundMessage::default();
         message.begin(Timestamp(1));
         message.set_key(number.to_string());
         message.value_mut().resize(10_000, number as u8);
@@ -404,7 +404,7 @@ mod tests {
         drop(content);
         assert!(!outbox.is_full());
         let one_more_than_it_takes = (0..4000).try_for_each(|number| {
-            let mut message = Message::default();
+            let mut message = OutboundMessage::default();
             message.value_mut().resize(10_000, number as u8);
             outbox.push(&message.stored())
         });
@@ -414,7 +414,7 @@ mod tests {
         let mut outbox =
             Outbox::new(Limits { memory_bytes: 0, bytes: 1 << 20, directory: nowhere });
         let error = (0..100).find_map(|number| {
-            let mut message = Message::default();
+            let mut message = OutboundMessage::default();
             message.value_mut().resize(10_000, number);
             outbox.push(&message.stored()).err()
         });

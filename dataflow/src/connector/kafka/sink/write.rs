@@ -17,7 +17,7 @@ use super::super::fault::code_of;
 use super::commit::Shared;
 use super::destination::Destination;
 use super::flight::{Flight, Outgoing, not_taken, send, too_large};
-use super::message::{Message, Serializer, Stored};
+use super::message::{OutboundMessage, Serializer, Stored};
 use super::outbox::Outbox;
 use super::stop::Stop;
 use super::{Choices, KafkaPending};
@@ -32,7 +32,7 @@ const DELIVERY_WAIT: Duration = Duration::from_millis(5);
 pub struct KafkaWriter<S: Serializer> {
     pub(super) serializer: S,
     pub(super) choices: Choices<S::Record>,
-    pub(super) message: Message,
+    pub(super) message: OutboundMessage,
     pub(super) message_bytes_max: usize,
     pub(super) task: u32,
     pub(super) to: Arc<Destination>,
