@@ -348,6 +348,21 @@ async fn at_least_once_records_are_delivered_before_their_snapshot_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_more_is_waited_for() {
+    for (name, least) in [("queue-once", false), ("queue-least", true)] {
+        let topic = Topic::new(name, 1).await;
+        let sink = KafkaSink::json(&topic.name).brokers(&topic.brokers);
+        // Records beyond these wait in the sink, or hold its input back.
+        let sink = sink.set("queue.buffering.max.messages", "100").set("linger.ms", "0");
+        let sink = if least { sink.at_least_once() } else { sink };
+        let job = numbers(5000, sink);
+        let life = Life::start(&job, Start::new(&topic, 1, 1, &Base::default())).await.unwrap();
+        life.finish(1).await.unwrap();
+        assert_all(&topic.committed(), 5000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_exactly_once_sink_left_is_sent_by_one_at_least_once() {
     let topic = Topic::new("weaker", 2).await;
     let mut life =

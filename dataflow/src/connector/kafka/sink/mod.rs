@@ -56,6 +56,10 @@ const TRANSACTION_TIMEOUT_MS: &str = "300000";
 pub(super) type Choices<T> =
     Vec<Arc<dyn Fn(&T, u32, &mut OutboundMessage) -> Result<()> + Send + Sync>>;
 
+/// What librdkafka keeps of what it was given, per task: an outbox is larger, and is read from its
+/// file as there is room. librdkafka's own default is a gigabyte.
+const QUEUE_KBYTES: &str = "65536";
+
 /// Writes records to a topic.
 ///
 /// Exactly once, unless said otherwise: records become visible to readers with
@@ -113,6 +117,7 @@ impl<S: Serializer> KafkaSink<S> {
         // As Java's clients choose; where the program sets another, that counts.
         settings.set("partitioner", "murmur2_random");
         settings.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        settings.set("queue.buffering.max.kbytes", QUEUE_KBYTES);
         Self {
             serializer,
             choices: Vec::new(),

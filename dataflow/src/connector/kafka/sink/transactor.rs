@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// the job restarts, with its own backoff.
 const TRIES: u32 = 60;
 /// How long librdkafka's queue may stay full between two looks.
-const QUEUE_WAIT: Duration = Duration::from_millis(50);
+const QUEUE_WAIT: Duration = Duration::from_millis(5);
 /// Where the token lies: a partition that every topic has.
 const TOKEN_PARTITION: i32 = 0;
 
