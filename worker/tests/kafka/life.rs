@@ -32,12 +32,13 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn start(job: &Path, threads: u32, rate: f64) -> Self {
+    pub(crate) fn start(job: &Path, threads: u32, rate: f64, sets: &[&str]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg("run")
             .arg(job)
             .args(["--threads", &threads.to_string()])
             .args(["--set", &format!("spec.program.args.rate={rate}")])
+            .args(sets.iter().flat_map(|set| ["--set", set]))
             .env("MILLSTREAM_LOG", "info,librdkafka=off")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

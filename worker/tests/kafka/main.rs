@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         killed_between_publish_and_commit_the_next_run_sends_what_is_left,
         a_process_that_was_asleep_is_locked_out_and_stops,
         a_lost_token_ends_the_run_with_what_to_do,
+        an_outbox_that_fills_has_its_snapshot_long_before_it_is_due,
     ])
 }
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 fn numbers(job: &mut Job) -> Result<()> {
     let (brokers, topic) = (job.args().get("brokers")?, job.args().get("topic")?);
     let sink = KafkaSink::json(topic).brokers(brokers);
+    let sink = sink.outbox_bytes(job.args().parse("outbox")?);
     let rate: f64 = job.args().parse("rate")?;
     let source = Generator::new(|i: u64| i).records(NUMBERS).splits(8).records_per_second(rate);
     job.source("in", source).rebalance().sink("out", sink);
@@ -78,7 +80,7 @@ impl Place {
              kind: StreamJob\n\
              metadata: {{name: {name}}}\n\
              spec:\n  \
-               program: {{args: {{brokers: '{brokers}', topic: {name}}}}}\n  \
+               program: {{args: {{brokers: '{brokers}', topic: {name}, outbox: '1000000'}}}}\n  \
                snapshots: {{store: 'file://{at}/store', interval: 200ms}}\n"
         );
         std::fs::write(folder.path().join("job.yaml"), text).unwrap();
@@ -86,7 +88,11 @@ impl Place {
     }
 
     fn start(&self, threads: u32, rate: f64) -> Life {
-        Life::start(&self.folder.path().join("job.yaml"), threads, rate)
+        self.start_with(threads, rate, &[])
+    }
+
+    fn start_with(&self, threads: u32, rate: f64, sets: &[&str]) -> Life {
+        Life::start(&self.folder.path().join("job.yaml"), threads, rate, sets)
     }
 
     fn log(&self) -> std::path::PathBuf {
@@ -204,4 +210,15 @@ fn a_lost_token_ends_the_run_with_what_to_do() {
     assert!(last.starts_with("error: lost: operator out: "), "{last}");
     assert!(last.contains("offsets.retention.minutes"), "{last}");
     assert_eq!(place.topic.committed(), seen, "nothing is sent on a guess");
+}
+
+fn an_outbox_that_fills_has_its_snapshot_long_before_it_is_due() {
+    let kafka = Kafka::shared();
+    let place = Place::new(&kafka, "early");
+    // A tenth of what the job writes: without a snapshot, it would stand still for an hour.
+    let sets = ["spec.snapshots.interval=1h", "spec.program.args.outbox=20000"];
+    let end = place.start_with(1, FAST, &sets).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(place.topic.committed(), (0..NUMBERS).collect::<Vec<_>>());
+    assert!(place.entries() > 3, "{} log entries", place.entries());
 }
