@@ -1,7 +1,7 @@
 //! [`KafkaSink`]: writes records to a topic, exactly once or at least once.
 //!
-//! [`mod@write`] takes records in; exactly once, it keeps them in an [`outbox`], which travels in the
-//! snapshot, and [`commit`] sends it in a transaction once that is published. The transaction
+//! [`mod@write`] takes records in; exactly once, it keeps them in an [`outbox`], which travels in
+//! the snapshot, and [`commit`] sends it in a transaction once that is published. The transaction
 //! leaves a [`token`], by which [`recover`] knows, in a later run, whether it happened.
 
 mod blob;
