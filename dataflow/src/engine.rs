@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BuildSpec, build, resolve};
-use crate::sink::Commits;
+use crate::sink::{Base, Commits, History};
 use crate::snapshot::{Restore, Share, encoder};
 use crate::stream::Job;
 use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
@@ -28,6 +28,8 @@ pub enum Event {
     Restored,
     /// One operator instance's share of a snapshot, or why there is none.
     Share(Epoch, Result<Share>),
+    /// A sink asks for a snapshot before the next is due: it is running out of room.
+    SnapshotWanted,
     /// All tasks have ended: the streams were bounded.
     Ended,
     /// A task failed. The engine does nothing more; drop it.
@@ -46,6 +48,8 @@ pub struct Deployment {
     pub worker: WorkerIndex,
     /// The snapshot to go on from; an empty one for a fresh start.
     pub restore: Restore,
+    /// What the sinks are told of earlier runs.
+    pub history: History,
     /// Where processing time is read.
     pub clock: Arc<dyn Clock>,
 }
@@ -67,7 +71,8 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     infos: Vec<TaskInfo>,
     shares: usize,
-    commits: EngineCommits,
+    commits: Commits,
+    base: Base,
     plan: Plan,
 }
 
@@ -95,21 +100,19 @@ impl Engine {
                 doorbells: &doorbells,
                 run: spec.run,
                 job: spec.job.clone(),
+                history: Arc::new(spec.history),
+                clock: spec.clock.clone(),
             },
         )?;
         // Each share, each thread's few reports: the queue never fills while somebody listens at
         // all.
-        let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 4 + 16);
+        let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 8 + 16);
         let shares = events.clone();
         let (encoder, work) = encoder(key_groups, move |key, share| {
             let _ = shares.blocking_send(Event::Share(key.epoch, share));
         });
         let stop = Arc::new(AtomicBool::new(false));
-        let commits = EngineCommits {
-            commits: built.commits,
-            restored: spec.restore.epoch,
-            committed: spec.restore.committed,
-        };
+        let base = Base { epoch: spec.restore.epoch, committed: spec.restore.committed };
         let restore = Arc::new(spec.restore);
         let reports = Reports::new(own as usize, events);
         let mut engine = Self {
@@ -118,7 +121,8 @@ impl Engine {
             stop: stop.clone(),
             infos: built.infos,
             shares: built.shares,
-            commits,
+            commits: built.commits,
+            base,
             plan: resolved.plan,
         };
         for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
@@ -142,7 +146,7 @@ impl Engine {
 
     /// Recovers the sinks' pending output from the snapshot. Before [`Engine::start`].
     pub async fn recover(&self) -> Result<()> {
-        self.commits.recover().await
+        self.commits.recover(self.base).await
     }
 
     /// Lets the tasks run.
@@ -167,7 +171,7 @@ impl Engine {
 
     /// What makes the output of published snapshots visible.
     pub fn committer(&self) -> EngineCommits {
-        self.commits.clone()
+        EngineCommits { commits: self.commits.clone(), base: self.base }
     }
 
     /// How many shares a snapshot of this worker has.
@@ -198,10 +202,7 @@ impl Engine {
 #[derive(Clone)]
 pub struct EngineCommits {
     commits: Commits,
-    /// The epoch of the snapshot that the tasks were restored from, 0 for none.
-    restored: Epoch,
-    /// Whether all output of that snapshot is known to be visible.
-    committed: bool,
+    base: Base,
 }
 
 impl EngineCommits {
@@ -210,13 +211,9 @@ impl EngineCommits {
         self.commits.commit(epoch).await
     }
 
-    /// Before the start of a run: recovers the sinks' pending output from the snapshot.
+    /// Before the start of a run: recovers the pending output of the snapshot that it goes on from.
     pub async fn recover(&self) -> Result<()> {
-        // What is visible already may have been taken away by its readers: no sink looks for it.
-        if self.committed {
-            self.commits.forget_restored();
-        }
-        self.commits.recover(self.restored).await
+        self.commits.recover(self.base).await
     }
 }
 
@@ -261,6 +258,7 @@ impl Reports {
         let event = match report {
             Report::Ready => summed.last("ready").then_some(Event::Restored),
             Report::Ended => summed.last("ended").then_some(Event::Ended),
+            Report::SnapshotWanted => Some(Event::SnapshotWanted),
             Report::Failed(error) => Some(Event::Failed(error)),
         };
         if let Some(event) = event {

@@ -7,6 +7,7 @@ use millstream_dataflow::clock::SystemClock;
 use millstream_dataflow::connector::collect::Collect;
 use millstream_dataflow::connector::generator::Generator;
 use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Job};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
@@ -30,6 +31,7 @@ fn deployment(threads: u32, restore: Restore) -> Deployment {
         threads: vec![threads],
         worker: WorkerIndex(0),
         restore,
+        history: History::default(),
         clock: Arc::new(SystemClock::new()),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use millstream_dataflow::clock::{Clock, ManualClock, SystemClock};
 use millstream_dataflow::connector::files::{FileSink, Files};
 use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Error, Job, Timestamp, Watermarks};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
@@ -29,6 +30,7 @@ impl Life {
             threads: vec![1 + run as u32],
             worker: WorkerIndex(0),
             restore,
+            history: History::default(),
             clock,
         };
         let (engine, events) = Engine::deploy(job, deployment).unwrap();

@@ -267,6 +267,12 @@ pub enum Report {
     },
     /// The parts of all runs, named relative to the job's prefix.
     Parts(Result<Vec<String>, Failure>),
+    /// A sink of the worker is running out of room: a snapshot before the next is due would make
+    /// some.
+    SnapshotWanted {
+        /// The run.
+        run: Run,
+    },
     /// A task failed. The worker's other tasks of the run stop too.
     TaskFailed {
         /// The run.

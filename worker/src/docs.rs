@@ -17,6 +17,10 @@ struct Files;
 #[doc = include_str!("../../docs/reference/connectors/kafka.md")]
 struct Kafka;
 
+#[cfg(feature = "kafka")]
+#[doc = include_str!("../../docs/reference/connectors/kafka-sink.md")]
+struct KafkaSink;
+
 #[doc = include_str!("../../docs/reference/joins.md")]
 struct Joins;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
@@ -20,8 +21,10 @@ use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Repor
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use crate::runs::LogRuns;
 use crate::session::Worker;
 
 /// Counters of the tasks that run, shared with whoever shows them.
@@ -57,6 +60,7 @@ pub(crate) enum Seen {
     Restored,
     Captured(Capture),
     Declined { epoch: Epoch, error: Error },
+    SnapshotWanted,
     Ended,
     Failed(Error),
 }
@@ -71,6 +75,8 @@ pub(crate) struct Capture {
 pub(crate) struct Host {
     pub(crate) run: Run,
     pub(crate) engine: Engine,
+    /// Commits and recoveries under way; most have ended.
+    pub(crate) at_sinks: Vec<AbortHandle>,
     events: mpsc::Receiver<Event>,
     clock: Arc<SystemClock>,
     deployed_ns: u64,
@@ -90,6 +96,7 @@ impl Host {
         let deployed_ns = clock.monotonic_ns();
         let mut restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
         restore.drop_unfit = spec.restore.allow_dropped_state;
+        let history = history(worker, &deploy);
         let base = deploy.restore.map(|restore| restore.manifest);
         let deployment = Deployment {
             run: deploy.run,
@@ -97,6 +104,7 @@ impl Host {
             threads: deploy.threads,
             worker: index,
             restore,
+            history,
             clock: clock.clone(),
         };
         // In a scope of its own: a program under construction does not cross threads.
@@ -113,6 +121,7 @@ impl Host {
         Ok(Self {
             run: deploy.run,
             engine,
+            at_sinks: Vec::new(),
             events,
             clock,
             deployed_ns,
@@ -146,6 +155,7 @@ impl Host {
             };
             match event {
                 Event::Restored => return Seen::Restored,
+                Event::SnapshotWanted => return Seen::SnapshotWanted,
                 Event::Ended => return Seen::Ended,
                 Event::Failed(error) => return Seen::Failed(error),
                 Event::Share(epoch, share) => {
@@ -190,6 +200,18 @@ fn tell_dropped(job: &str, epoch: Epoch, dropped: &[(&OperatorId, Vec<&str>)]) {
     let each = each.collect::<Vec<_>>().join(", ");
     let name = job.rsplit('/').next().unwrap_or(job);
     tracing::warn!("{name} drops state of snapshot {epoch}, as allowDroppedState lets it: {each}");
+}
+
+/// What the sinks of a run are told of the runs before it.
+fn history(worker: &Worker, deploy: &Deploy) -> History {
+    // The claims behind the base are read, however old it is: that of this run is one of them.
+    let base = deploy.restore.as_ref().map_or(Seq(0), |from| from.seq);
+    let runs = LogRuns::behind(base, deploy.run, worker.store.clone(), worker.prefix.clone());
+    History {
+        lineage: deploy.lineage.clone(),
+        sinks_ever: deploy.sinks_ever.clone(),
+        runs: Arc::new(runs),
+    }
 }
 
 fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {

@@ -16,6 +16,7 @@ mod memory;
 mod mistyped;
 mod program;
 mod progress;
+mod runs;
 mod session;
 mod snapshots;
 mod store;

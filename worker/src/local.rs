@@ -75,6 +75,7 @@ fn worker_of(programs: Programs, local: &LocalJob, store: Arc<dyn Store>) -> Res
         threads: local.threads,
         executable: executable_hash()?,
         job: format!("{}/{}", metadata.namespace, metadata.name).into(),
+        prefix: local.config.prefix.clone(),
         shown: Arc::default(),
     })
 }

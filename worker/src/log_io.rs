@@ -88,7 +88,7 @@ pub(crate) async fn read_log(store: &dyn Store) -> Result<(Vec<(Seq, String)>, V
     Ok((entries, committed.collect()))
 }
 
-async fn read_entry(store: &dyn Store, seq: Seq) -> Result<Option<String>> {
+pub(crate) async fn read_entry(store: &dyn Store, seq: Seq) -> Result<Option<String>> {
     let name = Name::Log(seq).to_string();
     let Some(bytes) = store.read(&name).await? else { return Ok(None) };
     let text = String::from_utf8(bytes).map_err(|_| {

@@ -12,6 +12,7 @@ use millstream_coordinator::channel::Link;
 use millstream_dataflow::snapshot::Store;
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::path::JobPrefix;
 use millstream_protocol::session::{Command, Deploy, Report};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -36,6 +37,8 @@ pub struct Worker {
     pub executable: String,
     /// Names the job: `namespace/name`.
     pub job: Arc<str>,
+    /// Where the job's objects lie.
+    pub prefix: JobPrefix,
     /// Counters of the tasks that run, for whoever shows them.
     pub shown: host::Shown,
 }
@@ -70,9 +73,15 @@ pub async fn serve(mut link: Link, worker: Worker) {
                 Some(command) => session.on(command).await,
             },
             seen = next_seen(&mut session.host) => session.seen(seen),
-            Some(done) = session.beside.join_next() => vec![done.unwrap_or_else(|error| {
-                failed(session.highest, millstream_dataflow::Error::bug(error.to_string()))
-            })],
+            Some(done) = session.beside.join_next() => match done {
+                Ok(report) => vec![report],
+                // A commit of tasks that were dropped.
+                Err(error) if error.is_cancelled() => vec![],
+                Err(error) => {
+                    let error = millstream_dataflow::Error::bug(error.to_string());
+                    vec![failed(session.highest, error)]
+                }
+            },
             _ = rates.tick() => session.rates(),
         };
         for report in reports {
@@ -168,14 +177,15 @@ impl Session {
     }
 
     fn commit(&mut self, run: Run, epoch: Epoch) {
-        let Some(host) = self.host.as_ref().filter(|host| host.run == run) else { return };
+        let Some(host) = self.host.as_mut().filter(|host| host.run == run) else { return };
         let commits = host.engine.committer();
-        self.beside.spawn(async move {
+        host.at_sinks.retain(|commit| !commit.is_finished());
+        host.at_sinks.push(self.beside.spawn(async move {
             match commits.commit(epoch).await {
                 Ok(()) => Report::Committed { run, epoch },
                 Err(error) => failed(run, error),
             }
-        });
+        }));
     }
 
     fn seen(&mut self, seen: Seen) -> Vec<Report> {
@@ -185,12 +195,12 @@ impl Session {
             Seen::Restored => {
                 let commits = host.engine.committer();
                 let restore_took = host.since_deploy();
-                self.beside.spawn(async move {
+                host.at_sinks.push(self.beside.spawn(async move {
                     match commits.recover().await {
                         Ok(()) => Report::Deployed { run, restore_took },
                         Err(error) => failed(run, error),
                     }
-                });
+                }));
                 vec![]
             }
             Seen::Captured(capture) => {
@@ -205,6 +215,7 @@ impl Session {
                     vec![failed(run, error)]
                 }
             }
+            Seen::SnapshotWanted => vec![Report::SnapshotWanted { run }],
             // The counters go first, so that the end is shown with the last of them.
             Seen::Ended => vec![Report::Rates(host.rates()), Report::Finished { run }],
             Seen::Failed(error) => vec![failed(run, error)],
@@ -215,9 +226,12 @@ impl Session {
         self.host.as_ref().map(|host| Report::Rates(host.rates())).into_iter().collect()
     }
 
-    /// Lets the tasks go. When this returns, no thread of them is left.
+    /// Lets the tasks go. When this returns, no thread of them is left, and no commit goes on.
     async fn drop_host(&mut self) {
         if let Some(host) = self.host.take() {
+            for commit in &host.at_sinks {
+                commit.abort();
+            }
             // A thread is joined between two batches: short, but not for the loop to wait on.
             let _ = tokio::task::spawn_blocking(move || drop(host)).await;
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use millstream_bench_stream::record::{KEY_CLASSES, Mark};
 use millstream_bench_stream::{Part, Rec, Stopwatch, Tally};
-use millstream_dataflow::sink::{Committer, Prepared, Sink, SinkContext, Writer};
+use millstream_dataflow::sink::{Committer, Prepared, Recovery, Sink, SinkContext, Writer};
 use millstream_dataflow::source::{Emit, Poll, Reader, Source, SourceContext};
 use millstream_dataflow::{Batch, Result};
 use millstream_protocol::id::Epoch;
@@ -214,7 +214,7 @@ impl Committer for Nothing {
         Ok(())
     }
 
-    async fn recover(&self, _: Epoch, _: Vec<()>) -> Result<()> {
+    async fn recover(&self, _: Recovery<()>) -> Result<()> {
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use millstream_bench_stream::{Outcome, Stopwatch, THREADS, Workload};
 use millstream_dataflow::clock::SystemClock;
 use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::Restore;
 use millstream_dataflow::{Error, Job};
 use millstream_protocol::id::{Run, WorkerIndex};
@@ -73,7 +74,7 @@ pub(crate) fn engine_alone(build: impl FnOnce(&mut Job)) -> anyhow::Result<()> {
                 Event::Restored => engine.start(),
                 Event::Ended => return Ok(()),
                 Event::Failed(error) => return Err(error),
-                Event::Share(..) => {}
+                Event::Share(..) | Event::SnapshotWanted => {}
             }
         }
         Ok(())
@@ -89,6 +90,7 @@ pub(crate) fn deploy(job: &Job) -> millstream_dataflow::Result<(Engine, mpsc::Re
         threads: vec![THREADS as u32],
         worker: WorkerIndex(0),
         restore: Restore::default(),
+        history: History::default(),
         clock: Arc::new(SystemClock::new()),
     };
     Engine::deploy(job, deployment)

@@ -309,6 +309,20 @@ fn snapshots_come_at_their_interval() {
 }
 
 #[test]
+fn a_sink_that_runs_out_of_room_gets_a_snapshot_before_it_is_due() {
+    let mut rig = Rig::running(1);
+    rig.report(Report::SnapshotWanted { run: Run(7) });
+    assert_eq!(rig.names(), [""; 0], "that is another run's");
+    rig.report(Report::SnapshotWanted { run: Run(1) });
+    assert_eq!(rig.names(), ["Barrier"]);
+    rig.report(Report::SnapshotWanted { run: Run(1) });
+    assert_eq!(rig.names(), ["Barrier"], "one epoch at a time");
+    rig.settle();
+    let last = rig.machine.status().last_snapshot.clone().unwrap();
+    assert_eq!(last.epoch, Epoch(2), "the second came right after");
+}
+
+#[test]
 fn nothing_is_committed_before_it_is_published_nor_marked_before_all_have_committed() {
     let mut rig = Rig::at_barrier(2);
     let (_, entry, append) = rig.append();
@@ -658,7 +672,8 @@ fn output_that_is_not_yet_visible_becomes_so_before_a_wish_is_acted_upon() {
 fn a_job_whose_input_has_ended_is_finished_for_good() {
     let mut rig = Rig::running(1);
     let ended = (0..host::RECORDS).flat_map(|_| rig.workers[0].emit()).collect::<Vec<_>>();
-    rig.report(ended[0].clone());
+    let finished = ended.iter().find(|report| matches!(report, Report::Finished { .. }));
+    rig.report(finished.unwrap().clone());
     let (_, entry, append) = rig.append();
     assert!(entry.as_manifest().unwrap().is_final);
     rig.carry_out(W0, append);

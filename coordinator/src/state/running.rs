@@ -59,6 +59,9 @@ impl Running {
             Event::Report(worker, Report::Finished { run }) if *run == ctx.reign().run => {
                 self.finished.insert(*worker);
             }
+            Event::Report(_, Report::SnapshotWanted { run }) if *run == ctx.reign().run => {
+                self.wanted = true;
+            }
             Event::Snapshot => self.wanted = true,
             _ => {}
         }

@@ -22,6 +22,8 @@ use super::recover::{first, positions, recover, retain_objects};
 
 pub(crate) const SPLITS: u32 = 3;
 pub(crate) const RECORDS_PER_SPLIT: u64 = 15;
+/// So many records in its outbox, and a sink asks for a snapshot.
+const OUTBOX_HALF: usize = 6;
 pub(crate) const SOURCE: &str = "in";
 pub(crate) const KEYED: &str = "seen";
 pub(crate) const SINK: &str = "out";
@@ -282,6 +284,9 @@ impl FakeWorker {
         if ended && !tasks.ended {
             tasks.ended = true;
             return vec![Report::Finished { run: tasks.run }];
+        }
+        if tasks.outbox.len() == OUTBOX_HALF {
+            return vec![Report::SnapshotWanted { run: tasks.run }];
         }
         vec![]
     }

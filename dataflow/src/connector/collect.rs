@@ -10,7 +10,7 @@ use millstream_protocol::plan::Guarantee;
 use crate::batch::Batch;
 use crate::data::Data;
 use crate::error::Result;
-use crate::sink::{Committer, Prepared, Sink, SinkContext, Writer};
+use crate::sink::{Committer, Prepared, Recovery, Sink, SinkContext, Writer};
 use crate::time::Timestamp;
 
 /// Where committed records appear. Clones share it.
@@ -99,9 +99,9 @@ impl<T: Data> Committer for Collect<T> {
         Ok(())
     }
 
-    async fn recover(&self, epoch: Epoch, pending: Vec<Self::Pending>) -> Result<()> {
-        for pending in pending {
-            self.commit(epoch, pending).await?;
+    async fn recover(&self, from: Recovery<Self::Pending>) -> Result<()> {
+        for pending in from.pending {
+            self.commit(from.epoch, pending).await?;
         }
         Ok(())
     }

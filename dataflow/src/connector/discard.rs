@@ -8,7 +8,7 @@ use millstream_protocol::plan::Guarantee;
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::sink::{Committer, Prepared, Sink, SinkContext, Writer};
+use crate::sink::{Committer, Prepared, Recovery, Sink, SinkContext, Writer};
 
 /// A sink that forgets everything.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Committer for NoCommit {
         Ok(())
     }
 
-    async fn recover(&self, _: Epoch, _: Vec<()>) -> Result<()> {
+    async fn recover(&self, _: Recovery<()>) -> Result<()> {
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub use context::{Context, Output};
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::snapshot::{Durable, RestoredList};
+use crate::snapshot::{Durable, Late, RestoredList};
 use crate::state::State;
 use crate::task::TaskInfo;
 use crate::time::Timestamp;
@@ -130,6 +130,8 @@ pub trait TwoInputs: Operator {
 pub struct Saved {
     /// List states: name, and items in postcard.
     pub lists: Vec<(String, Vec<Vec<u8>>)>,
+    /// List states that are put into bytes off the engine thread, where they are large.
+    pub late: Vec<(String, Vec<Late>)>,
     /// What must be done, off the engine thread, before the snapshot may be published.
     pub durable: Option<Durable>,
     /// Whether a commit follows the snapshot.

@@ -13,9 +13,10 @@ use millstream_protocol::plan::EdgeKind;
 
 use super::graph::{Edge, Graph, Make, NodeIndex, RouterParts};
 use super::resolve::Resolved;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::exchange::{Receiver, Sender, channel};
-use crate::sink::Commits;
+use crate::sink::{Commits, History, SinkContext};
 use crate::task::{BoxNode, Counters, Discard, Doorbell, InputTask, Task, TaskInfo, Tee};
 
 type Channels<T> = HashMap<(NodeIndex, usize, u32), Vec<T>>;
@@ -30,11 +31,24 @@ pub(crate) struct Wiring<'a> {
     senders: RefCell<Channels<Sender>>,
     infos: RefCell<Vec<TaskInfo>>,
     pub(crate) commits: Commits,
-    pub(crate) run: Run,
-    pub(crate) job: Arc<str>,
+    run: Run,
+    job: Arc<str>,
+    history: Arc<History>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Wiring<'_> {
+    /// What a sink is told when it opens.
+    pub(crate) fn sink_context(&self, info: &TaskInfo) -> SinkContext {
+        SinkContext {
+            info: info.clone(),
+            run: self.run,
+            job: self.job.clone(),
+            history: self.history.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
     /// What stands behind an output of an operator instance.
     pub(crate) fn output<T: Clone + Send + 'static>(
         &self,
@@ -123,6 +137,8 @@ pub(crate) struct BuildSpec<'a> {
     pub(crate) doorbells: &'a [Doorbell],
     pub(crate) run: Run,
     pub(crate) job: Arc<str>,
+    pub(crate) history: Arc<History>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Makes the tasks of one worker.
@@ -138,6 +154,8 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
         commits: Commits::default(),
         run: spec.run,
         job: spec.job.clone(),
+        history: spec.history.clone(),
+        clock: spec.clock.clone(),
     };
     let mut threads: Vec<Vec<_>> = spec.doorbells.iter().map(|_| Vec::new()).collect();
     let mut shares = 0;

@@ -2,7 +2,7 @@
 
 use millstream_protocol::plan::Role;
 
-use super::{Sink, SinkContext, SinkOperator, pending_schema};
+use super::{Sink, SinkOperator, pending_schema};
 use crate::data::Data;
 use crate::stream::{Described, Stream};
 
@@ -20,7 +20,7 @@ impl<T: Data> Stream<T> {
             ..Described::default()
         };
         self.add_node(vec![self.input(0)], described, move |wiring, info| {
-            let ctx = SinkContext { info: info.clone(), run: wiring.run, job: wiring.job.clone() };
+            let ctx = wiring.sink_context(info);
             let (writer, committer) = sink.open(ctx)?;
             let register = wiring.commits.add(info.operator.clone(), committer);
             Ok(SinkOperator::new(writer, register))

@@ -6,18 +6,21 @@
 
 mod attach;
 mod commit;
+mod history;
 mod operator;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::id::{Epoch, OperatorId, Run};
 use millstream_protocol::plan::Guarantee;
 
-pub(crate) use commit::{Commits, Register};
+pub(crate) use commit::{Base, Commits, Register};
+pub use history::{History, Runs};
 pub(crate) use operator::{SinkOperator, pending_schema};
 
 use crate::batch::Batch;
+use crate::clock::Clock;
 use crate::data::Data;
 use crate::error::Result;
 use crate::snapshot::Durable;
@@ -48,7 +51,7 @@ pub trait Sink: Clone + Send + 'static {
 }
 
 /// What a sink is told when it opens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SinkContext {
     /// The task it writes for.
     pub info: TaskInfo,
@@ -56,6 +59,29 @@ pub struct SinkContext {
     pub run: Run,
     /// Names the job: `namespace/name`.
     pub job: Arc<str>,
+    /// What is known of the runs before this one.
+    pub history: Arc<History>,
+    /// Where the time is read.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl SinkContext {
+    /// How many tasks this sink has, or ever had in a run of the job, whichever is more.
+    pub fn tasks_ever(&self) -> u32 {
+        let ever = self.history.sinks_ever.get(&OperatorId::from(&*self.info.operator));
+        ever.copied().unwrap_or(0).max(self.info.parallelism)
+    }
+}
+
+/// The snapshot that a run goes on from, as far as a sink task has to do with it.
+#[derive(Clone, Debug)]
+pub struct Recovery<P> {
+    /// Its epoch; 0 where the run goes on from nothing.
+    pub epoch: Epoch,
+    /// Whether all its output is known to be visible.
+    pub committed: bool,
+    /// What it holds as pending, of the tasks that this one looks after.
+    pub pending: Vec<P>,
 }
 
 /// The pending output of an epoch.
@@ -73,6 +99,19 @@ impl<P> Prepared<P> {
     }
 }
 
+/// Whether a writer takes more records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Enough,
+    /// Only those before a barrier that is on its way: a commit will make room, and it follows a
+    /// barrier, which may stand behind records. What a writer takes all the same is little: what
+    /// the channels before it hold.
+    UntilBarrier,
+    /// Not for the moment.
+    None,
+}
+
 /// Takes records in. Synchronous; never waits for a network.
 pub trait Writer: Send + 'static {
     /// The records.
@@ -83,12 +122,29 @@ pub trait Writer: Send + 'static {
     /// Takes records in.
     fn write(&mut self, batch: Batch<Self::Item>) -> Result<()>;
 
-    /// The cut: everything written so far belongs to this epoch.
+    /// The cut: everything written so far belongs to this epoch. What is pending is put into bytes
+    /// off the engine thread, so that it may be large as long as its clones are cheap.
     fn prepare(&mut self, epoch: Epoch) -> Result<Prepared<Self::Pending>>;
 
     /// The input ran dry: a sink without commits shows what it has.
     fn flush(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it takes more records. Asked before each step of its task and after each batch;
+    /// where there is no room, the input waits, and it is asked again a few milliseconds later.
+    fn room(&mut self) -> Result<Room> {
+        Ok(Room::Enough)
+    }
+
+    /// Whether an early snapshot would make room. Asked as often as [`Writer::room`].
+    fn wants_snapshot(&self) -> bool {
+        false
+    }
+
+    /// The snapshot was published, or given up: what was prepared for it then rides with the next.
+    fn settled(&mut self, epoch: Epoch, published: bool) {
+        let _ = (epoch, published);
     }
 }
 
@@ -104,5 +160,5 @@ pub trait Committer: Send + Sync + 'static {
 
     /// Before the first record of a run: commits what the snapshot holds as pending (its commit may
     /// or may not have happened), then removes what earlier runs left and no snapshot names.
-    async fn recover(&self, epoch: Epoch, pending: Vec<Self::Pending>) -> Result<()>;
+    async fn recover(&self, from: Recovery<Self::Pending>) -> Result<()>;
 }

@@ -58,6 +58,11 @@ impl Align {
         input.ended || (input.delivered && self.pending.is_some())
     }
 
+    /// Whether a barrier is on its way.
+    pub(crate) fn is_expecting(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Whether every input has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)

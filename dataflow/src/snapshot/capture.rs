@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use millstream_protocol::id::{Epoch, TaskIndex};
 use millstream_protocol::key_group::KeyGroupRange;
 
-use super::encoder::{Durable, Finish, Piece, ShareFacts, ShareKey};
+use super::encoder::{Durable, Finish, Late, Piece, ShareFacts, ShareKey};
 use super::share::Index;
 use crate::state::State;
 use crate::task::{Step, TaskInfo};
@@ -36,6 +36,8 @@ pub(crate) struct Cut {
     /// Key groups that a restore had brought further than that.
     pub(crate) floors: Vec<(KeyGroupRange, Timestamp)>,
     pub(crate) lists: Vec<(String, Vec<Vec<u8>>)>,
+    /// More of them, that are put into bytes off the engine thread.
+    pub(crate) late: Vec<(String, Vec<Late>)>,
     pub(crate) durable: Option<Durable>,
     pub(crate) facts: ShareFacts,
 }
@@ -121,7 +123,8 @@ impl Captures {
         let states_named = self.states.clone();
         let mut durable = std::mem::take(&mut self.carried);
         durable.extend(cut.durable);
-        let finish = Finish { index, states: states_named, durable, facts: cut.facts };
+        let Cut { late, facts, .. } = cut;
+        let finish = Finish { index, states: states_named, durable, late, facts };
         self.in_flight = Some((cut.epoch, full, 0));
         self.current = Some(Current { key, next_state: 0, finish: Some(Box::new(finish)) });
         // The first slice is taken in the next step: the barrier does not wait for it.

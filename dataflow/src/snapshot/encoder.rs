@@ -29,6 +29,9 @@ pub(crate) struct ShareKey {
 /// What must happen before a share counts: a sink's pending files are brought to disk here.
 pub type Durable = Box<dyn FnOnce() -> Result<()> + Send>;
 
+/// An item of a list state that is put into bytes off the engine thread.
+pub type Late = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
+
 /// What a node sends to the encoder.
 pub(crate) enum Piece {
     /// Entries of the keyed state with this place in the operator's list of states.
@@ -44,6 +47,8 @@ pub(crate) struct Finish {
     pub(crate) index: Index,
     pub(crate) states: Vec<String>,
     pub(crate) durable: Vec<Durable>,
+    /// List states beside those in the index.
+    pub(crate) late: Vec<(String, Vec<Late>)>,
     pub(crate) facts: ShareFacts,
 }
 
@@ -142,9 +147,13 @@ fn work(groups: KeyGroups, pieces: &Receiver<Piece>, deliver: &impl Fn(ShareKey,
     }
 }
 
-fn finish_share(finish: Finish, mut states: HashMap<usize, Buckets>) -> Result<Share> {
+fn finish_share(mut finish: Finish, mut states: HashMap<usize, Buckets>) -> Result<Share> {
     for durable in finish.durable {
         durable()?;
+    }
+    for (name, items) in finish.late {
+        let items = items.into_iter().map(|item| item()).collect::<Result<_>>()?;
+        finish.index.lists.push((name, items));
     }
     let mut writer = Writer::new(finish.index.clone())?;
     let mut total = 0;

@@ -14,7 +14,7 @@ mod store;
 pub(crate) use align::{Align, Combined};
 pub(crate) use capture::{Captures, Cut};
 pub(crate) use encoder::encoder;
-pub use encoder::{Durable, Encoder, Share, ShareFacts};
+pub use encoder::{Durable, Encoder, Late, Share, ShareFacts};
 pub use restore::{Restore, RestoredList, RestoredPart};
 pub use store::{Put, Store};
 

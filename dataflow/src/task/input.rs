@@ -123,6 +123,7 @@ impl InputTask {
         if let Some(barrier) = self.align.aligned() {
             let since = step.meter.now();
             self.head.control().barrier(step, barrier)?;
+            step.barrier_due = false;
             step.meter.spent(Work::Barrier, since);
         }
         Ok(())
@@ -131,6 +132,7 @@ impl InputTask {
 
 impl Task for InputTask {
     fn step(&mut self, step: &mut Step) -> Result<Turn> {
+        step.barrier_due = self.align.is_expecting();
         self.head.control().poll(step)?;
         if !step.may_go_on() {
             return Ok(Turn::of(step, false));

@@ -270,6 +270,7 @@ impl<S: Source> SourceTask<S> {
             watermark: self.watermark,
             floors: Vec::new(),
             lists: vec![("positions".into(), items)],
+            late: Vec::new(),
             durable: None,
             facts: ShareFacts { pending_commit: false, ended: self.ended },
         };

@@ -181,6 +181,7 @@ impl<P: Operator> Control for Stage<P> {
                 watermark: self.watermark,
                 floors: self.floors.clone(),
                 lists: saved.lists,
+                late: saved.late,
                 durable: saved.durable,
                 facts: ShareFacts { pending_commit: saved.pending_commit, ended: self.ended },
             };

@@ -20,6 +20,10 @@ pub struct Step {
     pub(crate) unfinished: bool,
     /// A node has a capture to go on with: come back soon, input or not.
     pub(crate) capturing: bool,
+    /// A barrier is on its way to the task, and has not come on all its inputs.
+    pub(crate) barrier_due: bool,
+    /// A sink asks for a snapshot before the next is due.
+    pub(crate) snapshot_wanted: bool,
     /// The earliest processing time at which a node wants to be polled.
     pub(crate) wake_at: Timestamp,
     /// The operator whose code runs now: whom to name when it panics.
@@ -36,6 +40,8 @@ impl Step {
             blocked: false,
             unfinished: false,
             capturing: false,
+            barrier_due: false,
+            snapshot_wanted: false,
             wake_at: Timestamp::MAX,
             operator: None,
             encoder,
@@ -50,6 +56,8 @@ impl Step {
         self.blocked = false;
         self.unfinished = false;
         self.capturing = false;
+        self.barrier_due = false;
+        self.snapshot_wanted = false;
         self.wake_at = Timestamp::MAX;
         self.meter.begin();
     }

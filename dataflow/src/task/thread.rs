@@ -31,6 +31,8 @@ pub(crate) enum Report {
     Ready,
     /// All its tasks have ended.
     Ended,
+    /// A sink asks for a snapshot before the next is due. Said once between two barriers.
+    SnapshotWanted,
     /// A task failed; the thread has stopped.
     Failed(Error),
 }
@@ -54,7 +56,18 @@ pub(crate) struct Loop {
 
 enum Flow {
     Go,
+    /// As `Go`; there were commands.
+    Told,
     Stop,
+}
+
+/// What came of stepping every task once.
+struct Round {
+    moved: bool,
+    /// When the first wants to be stepped again.
+    wake_at: Timestamp,
+    /// A sink asks for a snapshot.
+    wanted: bool,
 }
 
 impl Loop {
@@ -86,13 +99,20 @@ impl Loop {
             }
             Err(_) => return Ok(()),
         }
-        let mut said_ended = false;
+        let (mut said_ended, mut said_wanted) = (false, false);
         while !self.stop.load(Ordering::Relaxed) {
             self.doorbell.clear();
-            if let Flow::Stop = self.take_commands(step)? {
-                return Ok(());
+            match self.take_commands(step)? {
+                Flow::Go => {}
+                // A barrier is what was asked for; one that was given up is to be asked for again.
+                Flow::Told => said_wanted = false,
+                Flow::Stop => return Ok(()),
             }
-            let (moved, wake_at) = self.round(step)?;
+            let Round { moved, wake_at, wanted } = self.round(step)?;
+            if wanted && !said_wanted {
+                said_wanted = true;
+                report(Report::SnapshotWanted);
+            }
             if !said_ended && self.tasks.iter().all(|running| running.task.has_ended()) {
                 said_ended = true;
                 report(Report::Ended);
@@ -105,9 +125,11 @@ impl Loop {
     }
 
     fn take_commands(&mut self, step: &mut Step) -> Result<Flow> {
+        let mut flow = Flow::Go;
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Event(event)) => {
+                    flow = Flow::Told;
                     for running in &mut self.tasks {
                         step.begin(self.clock.now());
                         let Running { task, info } = running;
@@ -116,26 +138,27 @@ impl Loop {
                     }
                 }
                 Ok(Command::Start) => return Err(Error::bug("a thread was started twice")),
-                Err(TryRecvError::Empty) => return Ok(Flow::Go),
+                Err(TryRecvError::Empty) => return Ok(flow),
                 Err(TryRecvError::Disconnected) => return Ok(Flow::Stop),
             }
         }
     }
 
-    /// Steps every task once. Whether any moved, and when the first wants to be stepped again.
-    fn round(&mut self, step: &mut Step) -> Result<(bool, Timestamp)> {
-        let (mut moved, mut wake_at) = (false, Timestamp::MAX);
+    /// Steps every task once.
+    fn round(&mut self, step: &mut Step) -> Result<Round> {
+        let mut round = Round { moved: false, wake_at: Timestamp::MAX, wanted: false };
         for running in &mut self.tasks {
             let before = self.clock.monotonic_ns();
             step.begin(self.clock.now());
             let Running { task, info } = running;
             let turn = guarded(step, info, |step| task.step(step))?;
             step.meter.lap();
-            moved |= turn.moved;
-            wake_at = wake_at.min(turn.wake_at);
+            round.moved |= turn.moved;
+            round.wake_at = round.wake_at.min(turn.wake_at);
+            round.wanted |= step.snapshot_wanted;
             note_time(info, turn, self.clock.monotonic_ns().saturating_sub(before));
         }
-        Ok((moved, wake_at))
+        Ok(round)
     }
 
     fn sleep(&self, wake_at: Timestamp) {

@@ -15,6 +15,7 @@ use crate::connector::collect::Collect;
 use crate::data::Data;
 use crate::engine::{Deployment, Engine, Event};
 use crate::error::{Error, Result};
+use crate::sink::History;
 use crate::snapshot::{Restore, RestoredPart, Share};
 use crate::stream::{Job, JobSettings, Stream};
 use crate::task::Barrier;
@@ -156,6 +157,7 @@ impl Harness {
             threads: vec![self.threads[life % self.threads.len()]],
             worker: WorkerIndex(0),
             restore: parts.restore()?,
+            history: History::default(),
             clock: self.clock.clone() as Arc<dyn Clock>,
         };
         let (engine, mut events) = Engine::deploy(job, deployment)?;

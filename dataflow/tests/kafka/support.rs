@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::connector::kafka::{JsonValue, KafkaSource};
 use millstream_dataflow::engine::{Deployment, Engine, Event};
+use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Counters, Error, Job};
 use millstream_protocol::id::{Epoch, Run, WorkerIndex};
@@ -162,6 +163,7 @@ impl Life {
             threads: vec![threads],
             worker: WorkerIndex(0),
             restore,
+            history: History::default(),
             clock,
         };
         let (engine, events) = Engine::deploy(job, deployment)?;

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use millstream_worker::sink::{Committer, Prepared, Sink, SinkContext, Writer};
+use millstream_worker::sink::{Committer, Prepared, Recovery, Sink, SinkContext, Writer};
 use millstream_worker::{Batch, Context as _, Epoch, Guarantee, Kind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -91,9 +91,9 @@ impl Committer for ReportCommitter {
         written.or_kind(Kind::Unavailable, || format!("cannot write {}", path.display()))
     }
 
-    async fn recover(&self, epoch: Epoch, pending: Vec<Page>) -> Result<()> {
-        for page in pending {
-            self.commit(epoch, page).await?;
+    async fn recover(&self, from: Recovery<Page>) -> Result<()> {
+        for page in from.pending {
+            self.commit(from.epoch, page).await?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use super::super::fail;
 use super::name::{Names, sync_directory};
 use super::{FilePending, PendingFile};
 use crate::error::{Error, Result};
-use crate::sink::Committer;
+use crate::sink::{Committer, Recovery};
 
 /// Makes the files of one task appear.
 #[derive(Clone, Debug)]
@@ -39,8 +39,9 @@ impl Committer for FileCommitter {
         blocking(move || publish(&pending)).await
     }
 
-    async fn recover(&self, epoch: Epoch, pending: Vec<FilePending>) -> Result<()> {
+    async fn recover(&self, from: Recovery<FilePending>) -> Result<()> {
         let names = self.names.clone();
+        let Recovery { epoch, pending, committed: _ } = from;
         blocking(move || {
             look_at_notes(&names, epoch)?;
             pending.iter().try_for_each(publish)?;

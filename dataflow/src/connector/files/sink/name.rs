@@ -164,6 +164,7 @@ mod tests {
     use millstream_protocol::key_group::KeyGroups;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::task::TaskInfo;
 
     fn names(job: &str, sink: &str, task: u32, parallelism: u32) -> Names {
@@ -174,7 +175,9 @@ mod tests {
             key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
-        let ctx = SinkContext { info, run: Run(7), job: job.into() };
+        let clock = Arc::new(SystemClock::new());
+        let job = job.into();
+        let ctx = SinkContext { info, run: Run(7), job, history: Arc::default(), clock };
         Names::new(Path::new("out"), None, &ctx, "csv").unwrap()
     }
 

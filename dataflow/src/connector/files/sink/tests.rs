@@ -10,8 +10,9 @@ use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::batch::Batch;
+use crate::clock::SystemClock;
 use crate::error::Kind;
-use crate::sink::{Committer, Writer};
+use crate::sink::{Committer, Recovery, Writer};
 use crate::task::TaskInfo;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +27,15 @@ struct Task<F: Encode> {
     committer: FileCommitter,
 }
 
+fn ctx(info: TaskInfo, run: u64) -> SinkContext {
+    let clock = Arc::new(SystemClock::new());
+    SinkContext { info, run: Run(run), job: "ns/job".into(), history: Arc::default(), clock }
+}
+
+fn from(epoch: u64, pending: &[FilePending]) -> Recovery<FilePending> {
+    Recovery { epoch: Epoch(epoch), committed: false, pending: pending.to_vec() }
+}
+
 impl<F: Encode> Task<F> {
     fn open(sink: &FileSink<F>, id: &str, run: u64, task: u32, parallelism: u32) -> Self {
         let info = TaskInfo {
@@ -35,7 +45,7 @@ impl<F: Encode> Task<F> {
             key_groups: KeyGroups::default(),
             counters: Arc::default(),
         };
-        let ctx = SinkContext { info, run: Run(run), job: "ns/job".into() };
+        let ctx = ctx(info, run);
         let (writer, committer) = sink.open(ctx).unwrap();
         Self { writer, committer }
     }
@@ -58,7 +68,7 @@ impl<F: Encode> Task<F> {
     }
 
     fn recover(&self, pending: &[FilePending]) -> Result<()> {
-        run(self.committer.recover(Epoch(1), pending.to_vec()))
+        run(self.committer.recover(from(1, pending)))
     }
 }
 
@@ -146,7 +156,7 @@ fn whoever_reads_the_files_may_take_them_away() {
     let task = Task::open(&sink, "out", 2, 0, 1);
     task.recover(std::slice::from_ref(&pending)).unwrap();
     // A history that begins anew must not take the old one's notes for its own.
-    run(task.committer.recover(Epoch(0), Vec::new())).unwrap();
+    run(task.committer.recover(from(0, &[]))).unwrap();
     assert_eq!(task.commit(&pending).unwrap_err().kind(), Kind::Corrupt);
 }
 
@@ -161,7 +171,7 @@ fn an_older_history_does_not_go_on_beside_newer_results() {
         task.commit(&pending).unwrap();
     }
     let recover =
-        |epoch| run(Task::open(&sink, "out", 2, 0, 1).committer.recover(Epoch(epoch), vec![]));
+        |epoch| run(Task::open(&sink, "out", 2, 0, 1).committer.recover(from(epoch, &[])));
     recover(2).unwrap();
     let error = recover(1).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
@@ -178,7 +188,8 @@ fn an_older_history_does_not_go_on_beside_newer_results() {
     assert_eq!(error.to_string(), expected);
     // A task looks at the notes of all.
     let other = Task::open(&sink, "out", 2, 1, 2);
-    assert_eq!(run(other.committer.recover(Epoch(1), vec![])).unwrap_err().to_string(), expected);
+    let error = run(other.committer.recover(from(1, &[]))).unwrap_err();
+    assert_eq!(error.to_string(), expected);
     // One that begins anew is told, and counts from there.
     recover(0).unwrap();
     recover(1).unwrap();
@@ -275,7 +286,7 @@ fn a_directory_or_prefix_that_cannot_be_is_refused() {
         key_groups: KeyGroups::default(),
         counters: Arc::default(),
     };
-    let ctx = SinkContext { info, run: Run(1), job: "ns/job".into() };
+    let ctx = ctx(info, 1);
     let error = json(&file).open(ctx.clone()).err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("cannot create"), "{error}");
