@@ -126,9 +126,9 @@ fn checksum(version: u32, rest: &str) -> String {
 }
 
 fn placed(text: &str) -> Result<Placed<Entry>, Error> {
-    let ours = [FORMAT_VERSION, FORMAT_VERSION_BEFORE].into_iter();
-    let head = ours.filter_map(|version| Some((version, text.strip_prefix(&head(version))?)));
-    let Some((version, behind)) = head.last() else {
+    let mut ours = [FORMAT_VERSION, FORMAT_VERSION_BEFORE].into_iter();
+    let known = ours.find_map(|version| Some((version, text.strip_prefix(&head(version))?)));
+    let Some((version, behind)) = known else {
         return Err(other_version(text));
     };
     let parts = behind.split_at_checked(CHECKSUM_DIGITS);
