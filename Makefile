@@ -9,8 +9,8 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-# Prints nothing, or why it failed.
-$(if $(shell scripts/claim-target.sh "$(CARGO_TARGET_DIR)" 2>&1),$(error $(CARGO_TARGET_DIR) cannot be written to))
+# Prints nothing, or why it failed. The list of targets needs no folder.
+$(if $(filter-out help,$(MAKECMDGOALS)),$(if $(shell scripts/claim-target.sh "$(CARGO_TARGET_DIR)" 2>&1),$(error $(CARGO_TARGET_DIR) cannot be written to)))
 
 TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2

@@ -68,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) seen: Seq,
     pub(crate) reign: Option<Reign>,
     pub(crate) stop: Option<StopMode>,
+    /// The run, or its start, is only for output that is to be visible before a wish is acted upon.
+    pub(crate) is_completing: bool,
     /// Since when the tasks have been running.
     pub(crate) running_since: Option<Timestamp>,
     backoff: Backoff,
@@ -89,6 +91,7 @@ impl Context {
             seen: Seq(0),
             reign: None,
             stop: None,
+            is_completing: false,
             running_since: None,
             backoff,
             actions: Vec::new(),
@@ -211,8 +214,15 @@ impl Context {
     }
 
     /// The one place where the kind of a failure decides what comes next.
-    pub(crate) fn fail(&mut self, failure: Failure) -> State {
+    pub(crate) fn fail(&mut self, mut failure: Failure) -> State {
         let kind = failure.kind;
+        if self.is_completing && matches!(kind, ErrorKind::Invalid | ErrorKind::Corrupt) {
+            failure.message = format!(
+                "output of the newest snapshot may not be visible yet, and must be before the job \
+                 can begin from something else: {}",
+                failure.message
+            );
+        }
         self.status.last_failure = Some(FailureStatus { failure: failure.clone(), at: self.now });
         match kind {
             ErrorKind::Fenced => self.end(Outcome::Fenced(failure)),

@@ -26,6 +26,9 @@ pub struct Status {
     pub snapshot_failure: Option<String>,
     /// What this run started from; none: from nothing.
     pub restored: Option<Restored>,
+    /// A request to begin from something else that this start repeats, and the run that had acted
+    /// upon it.
+    pub acted: Option<(u64, Run)>,
     /// How often the job has restarted after a failure.
     pub restarts: u64,
     /// How long it waits before it starts again; none while it does not wait.

@@ -118,6 +118,9 @@ pub(crate) fn local(
     }
     let store = &mut spec.snapshots.store;
     *store = absolute_store(store)?;
+    if let Some(uri) = &mut spec.restore.uri {
+        *uri = absolute_store(uri)?;
+    }
     let (field, threads) = match (threads, spec.threads_per_worker) {
         (Some(threads), _) => ("--threads", threads),
         (None, threads) => ("spec.threadsPerWorker", threads.unwrap_or_else(cores)),
@@ -146,7 +149,8 @@ pub(crate) fn absolute_store(store: &str) -> Result<String> {
     Ok(format!("file://{}", path.display()))
 }
 
-fn cores() -> u32 {
+/// The cores at hand: the default of `spec.threadsPerWorker`.
+pub(crate) fn cores() -> u32 {
     available_parallelism().map_or(1, |cores| cores.get() as u32)
 }
 

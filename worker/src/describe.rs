@@ -18,7 +18,7 @@ pub(crate) fn describe(programs: &Programs, args: &cli::Describe) -> Result<Stri
         None => StreamJob::default(),
     };
     let workers = job.spec.workers.max(1);
-    let threads = args.threads.or(job.spec.threads_per_worker).unwrap_or(1);
+    let threads = args.threads.or(job.spec.threads_per_worker).unwrap_or_else(config::cores);
     let plan = plan_of(&programs.build(&job.spec)?, threads.saturating_mul(workers))?;
     if args.json {
         let text = serde_json::to_string_pretty(&plan);

@@ -35,6 +35,8 @@ pub(crate) fn init_log(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // Said on standard error, by a macro that panics where nothing can be said there.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     if format == LogFormat::Json {
         terminal::say_json();
@@ -116,6 +118,12 @@ impl View {
             return;
         }
         self.phase = status.phase;
+        if let (Phase::Running, Some((request, run))) = (status.phase, status.acted) {
+            self.line(&format!(
+                "spec.restore.request {request} was acted upon by run {run}: write another number \
+                 to act again"
+            ));
+        }
         match (status.phase, &status.restored) {
             (Phase::Running, Some(restored)) => {
                 self.line(&format!(

@@ -139,7 +139,7 @@ fn anew_beside_old_results() {
     let said = format!(
         " WARN sink files: out holds results of this job up to snapshot {}, and the job begins \
          anew: results are there twice unless every \
-         out/default.trial.files-<run>-<epoch>-<task>-<number>.ndjson whose run is below 2 is \
+         out/default.trial.files-<run>-<epoch>-<task>-<number>.ndjson that is there now is \
          removed\n",
         job.newest
     );

@@ -83,5 +83,7 @@ fn going_back_in_vain_leaves_the_newest_snapshot_where_it_was() {
     goes_on(&place, "resumes from snapshot 2 ", &[]);
     // The request was not acted upon: it still is to be.
     goes_on(&place, "resumes from snapshot 1 ", &back("spec.restore.request=1"));
-    goes_on(&place, "resumes from snapshot 4 ", &back("spec.restore.request=1"));
+    let said = "spec.restore.request 1 was acted upon by run 5: write another number";
+    goes_on(&place, said, &back("spec.restore.request=1"));
+    goes_on(&place, "resumes from snapshot 5 ", &[]);
 }

@@ -55,7 +55,8 @@ pub(crate) struct Synthetic {
     pub(crate) records: u64,
     pub(crate) keys: u64,
     pub(crate) parts: usize,
-    /// It also ends so many seconds after the start, and counts what it has put in.
+    /// It also ends so many seconds after it was first polled (a start may take long on a busy
+    /// machine), and counts what it has put in.
     pub(crate) until: Option<(f64, Ends)>,
 }
 
@@ -69,6 +70,8 @@ impl Synthetic {
 pub(crate) struct PartReader {
     parts: Vec<(Arc<str>, Part)>,
     until: Option<(f64, Ends)>,
+    /// When it was first polled, in seconds since the start.
+    began: Option<f64>,
 }
 
 impl Source for Synthetic {
@@ -85,7 +88,7 @@ impl Source for Synthetic {
             }
             (id.into(), part)
         });
-        Ok(PartReader { parts: own.collect(), until: self.until.clone() })
+        Ok(PartReader { parts: own.collect(), until: self.until.clone(), began: None })
     }
 
     fn owner(&self, split: &str, parallelism: u32) -> u32 {
@@ -105,7 +108,10 @@ impl Reader for PartReader {
 
     fn poll(&mut self, emit: &mut Emit<Rec>) -> Result<Poll> {
         let until = self.until.as_ref();
-        let is_over = until.is_some_and(|(seconds, ends)| ends.watch.seconds() >= *seconds);
+        let is_over = until.is_some_and(|(seconds, ends)| {
+            let now = ends.watch.seconds();
+            now - *self.began.get_or_insert(now) >= *seconds
+        });
         let (mut finished, mut emitted) = (0, 0);
         for (id, part) in &mut self.parts {
             let split = emit.split(id);

@@ -598,6 +598,7 @@ fn a_wish_with_a_request_acts_once_per_log() {
     let (_, entry, _) = rig.append();
     let second = entry.as_claim().unwrap();
     assert_eq!((second.wish, &second.lineage), (Wish::Latest, &first.lineage));
+    assert_eq!(rig.machine.status().acted, Some((1, Run(2))));
 }
 
 /// A rig whose wish to begin anew is in the log, and whose tasks cannot be made.
@@ -707,4 +708,17 @@ fn what_retention_meets_decides() {
     assert_eq!(rig.exit, None, "an answer to another time");
     rig.report(Report::Retained { guard: Seq(3), result: Err(failure.clone()) });
     assert_eq!(rig.exit, Some(Outcome::Fenced(failure)));
+}
+
+#[test]
+fn a_wish_that_waits_for_output_says_so_where_it_fails() {
+    let mut rig = Rig::at_barrier(1);
+    rig.until(|command| matches!(command, Command::Commit { .. }));
+    let mut rig = Rig::new(1, Some(Wish::Empty { request: None }), rig.outside);
+    rig.attach();
+    rig.until(|command| matches!(command, Command::Deploy(_)));
+    rig.task_fails(Run(2), ErrorKind::Invalid);
+    let Some(Outcome::Failed(failure)) = &rig.exit else { panic!("must fail") };
+    assert!(failure.message.starts_with("output of the newest snapshot may not be visible yet"));
+    assert!(failure.message.ends_with("operator out: no luck"), "{failure:?}");
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::Run;
 use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
@@ -82,6 +83,8 @@ fn decide(ctx: &mut Context, history: History) -> State {
     // What was promised to become visible does so before a wish turns away from it.
     let owes = due != Wish::Latest && history.is_unmarked();
     let wish = if owes { Wish::Latest } else { due };
+    ctx.is_completing = owes;
+    ctx.status.acted = acted(ctx, &history, due);
     let facts = Facts {
         wish,
         plan: &ctx.facts().plan,
@@ -97,13 +100,6 @@ fn decide(ctx: &mut Context, history: History) -> State {
         Decision::Finished { differs, .. } => {
             ctx.status.finished_with = differs;
             ctx.end(Outcome::Finished { already: true })
-        }
-        Decision::Refuse(Failure { kind, message }) if owes => {
-            let message = format!(
-                "output of the newest snapshot is not yet visible, and must be before the job can \
-                 begin from something else: {message}"
-            );
-            ctx.fail(Failure::new(kind, message))
         }
         Decision::Refuse(failure) => ctx.fail(failure),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
@@ -121,6 +117,13 @@ fn fenced(ctx: &Context, history: &History) -> Option<Failure> {
         let message = format!("another coordinator has claimed run {run}, in log entry {seq}");
         Failure::new(ErrorKind::Fenced, message)
     })
+}
+
+/// Which run has acted upon the request that this start repeats, if it repeats one.
+fn acted(ctx: &Context, history: &History, due: Wish) -> Option<(u64, Run)> {
+    let request = ctx.config.wish.request().filter(|_| due == Wish::Latest)?;
+    let by = history.in_force().find(|(_, claim)| claim.wish.request() == Some(request));
+    by.filter(|(_, claim)| !ctx.is_own(&claim.nonce)).map(|(_, claim)| (request, claim.run))
 }
 
 /// The wish that is still to be acted upon: one with a request acts once per log, one without once

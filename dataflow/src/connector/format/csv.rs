@@ -135,7 +135,10 @@ impl<T: Serialize + Send + 'static> Encode for Csv<T> {
         let mut writer = builder.from_writer(into);
         for record in records {
             writer.serialize(record).map_err(|error| {
-                Error::user(format!("a record cannot be a line of CSV: {error}"))
+                Error::invalid(format!(
+                    "a record cannot be a line of CSV: {error} (a record that can is a struct of \
+                     numbers, texts and the like, or a tuple of them: map to one before the sink)"
+                ))
             })?;
         }
         writer.flush()?;

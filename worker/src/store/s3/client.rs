@@ -9,12 +9,14 @@ use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -45,6 +47,7 @@ pub(super) async fn loader(access: &Access) -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
+    let region = region(access, &http).await;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
@@ -55,20 +58,21 @@ pub(super) async fn loader(access: &Access) -> ConfigLoader {
         // Bodies are signed and parts have checksums of their own; many stores know no others.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .region(region(access).await);
+        .region(region);
     if let Some(endpoint) = &access.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     loader
 }
 
-async fn region(access: &Access) -> Option<Region> {
+async fn region(access: &Access, http: &SharedHttpClient) -> Option<Region> {
     let mut chain = RegionProviderChain::first_try(access.region.clone().map(Region::new))
         .or_else(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new());
     if access.endpoint.is_none() {
         // Takes seconds to fail outside AWS, where an endpoint is named.
-        chain = chain.or_else(ImdsRegionProvider::builder().build());
+        let provider = ProviderConfig::default().with_http_client(http.clone());
+        chain = chain.or_else(ImdsRegionProvider::builder().configure(&provider).build());
     }
     chain.or_else(Region::new(REGION_DEFAULT)).region().await
 }

@@ -6,12 +6,12 @@
 //! beside the files that wait.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millstream_protocol::id::Epoch;
+use millstream_protocol::id::{Epoch, Run};
 
 use super::super::fail;
 use super::name::{Names, sync_directory};
@@ -64,17 +64,31 @@ fn publish(pending: &FilePending) -> Result<()> {
         return Ok(());
     };
     let done = Names::done(waiting, pending.task);
-    let was_done = noted(&done)? >= Some(pending.epoch);
+    let is_noted = || Ok::<_, Error>(noted(&done)? >= Some(pending.epoch));
+    if !is_noted()? {
+        let lost = lost(pending)?;
+        // Somebody else who commits the same snapshot may have moved it since, and its reader taken
+        // it away.
+        if let Some(file) = lost.filter(|_| !matches!(is_noted(), Ok(true))) {
+            return Err(Error::corrupt(format!(
+                "{} is gone, and the snapshot counts on it: put it back, or give the job up \
+                 (snapshots delete)",
+                file.pending
+            )));
+        }
+        // Before the first file moves: a file that is nowhere from here on was moved, and its
+        // reader took it away.
+        note(&done, pending.epoch)?;
+    }
     let mut directories = BTreeSet::new();
     for file in &pending.files {
-        reveal(file, was_done)?;
+        reveal(file)?;
         directories.extend(Path::new(&file.target).parent());
     }
-    directories.into_iter().try_for_each(sync_directory)?;
-    note(&done, pending.epoch)
+    directories.into_iter().try_for_each(sync_directory)
 }
 
-/// The newest epoch whose commit is noted.
+/// The newest epoch whose commit is noted: it has begun at least.
 fn noted(done: &Path) -> Result<Option<Epoch>> {
     match std::fs::read_to_string(done) {
         // A note that was cut short by a crash is none.
@@ -84,10 +98,14 @@ fn noted(done: &Path) -> Result<Option<Epoch>> {
     }
 }
 
-/// Notes that an epoch is committed. Without it the commit would be looked at again, which is
-/// harmless as long as the files stay where they appeared: it need not be durable.
+/// Notes that an epoch is being committed, durably. Only ever a newer one: see the caller.
 fn note(done: &Path, epoch: Epoch) -> Result<()> {
-    std::fs::write(done, format!("{epoch}\n")).map_err(|error| fail("cannot write", done, error))
+    let write = || {
+        let mut file = std::fs::File::create(done)?;
+        file.write_all(format!("{epoch}\n").as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| fail("cannot write", done, error))
 }
 
 /// Removes a file, if it is there.
@@ -100,32 +118,37 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Moves a file, unless that was done before. Where `was_done`, its reader may have taken it away
-/// since.
-fn reveal(file: &PendingFile, was_done: bool) -> Result<()> {
+/// A file that is neither where it waits nor where it is to appear.
+fn lost(pending: &FilePending) -> Result<Option<&PendingFile>> {
+    for file in &pending.files {
+        if !is_there(&file.pending)? && !is_there(&file.target)? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+fn is_there(path: &str) -> Result<bool> {
+    let path = Path::new(path);
+    path.try_exists().map_err(|error| fail("cannot look at", path, error))
+}
+
+/// Moves a file, unless that was done before.
+fn reveal(file: &PendingFile) -> Result<()> {
     let (pending, target) = (Path::new(&file.pending), Path::new(&file.target));
-    let is_there = target.try_exists().map_err(|error| fail("cannot look at", target, error))?;
-    let waits = pending.try_exists().map_err(|error| fail("cannot look at", pending, error))?;
-    match (waits, is_there) {
-        (true, false) => match std::fs::rename(pending, target) {
-            // Somebody else who commits the same snapshot was faster.
-            Err(error) if error.kind() == ErrorKind::NotFound && target.exists() => Ok(()),
-            renamed => {
-                renamed.map_err(|error| fail("cannot move a finished file to", target, error))
-            }
-        },
-        (false, true) => Ok(()),
-        (false, false) if was_done => Ok(()),
-        // It was moved between the two looks.
-        (false, false) if target.exists() => Ok(()),
-        (true, true) => Err(Error::invalid(format!(
+    if !is_there(&file.pending)? {
+        return Ok(());
+    }
+    if is_there(&file.target)? {
+        return Err(Error::invalid(format!(
             "{} exists and is not of this sink: give the sink a directory or a prefix of its own",
             target.display()
-        ))),
-        (false, false) => Err(Error::corrupt(format!(
-            "{} is gone, and the snapshot counts on it: put it back, or restore an older snapshot",
-            pending.display()
-        ))),
+        )));
+    }
+    match std::fs::rename(pending, target) {
+        // Somebody else who commits the same snapshot was faster.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        renamed => renamed.map_err(|error| fail("cannot move a finished file to", target, error)),
     }
 }
 
@@ -154,10 +177,9 @@ fn look_at_notes(names: &Names, epoch: Epoch) -> Result<()> {
     if names.task == 0 {
         tracing::warn!(
             "sink {}: {directory} holds results of this job up to snapshot {newest}, and the job \
-             begins anew: results are there twice unless every {files} whose run is below {} is \
+             begins anew: results are there twice unless every {files} that is there now is \
              removed",
-            names.sink,
-            names.run
+            names.sink
         );
     }
     Ok(())
@@ -172,12 +194,15 @@ fn names_waiting(names: &Names) -> Result<Vec<String>> {
     listed.map_err(|error: std::io::Error| fail("cannot list", waiting, error))
 }
 
-/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved. A
-/// history that begins anew, at epoch 0, counts from 1: what is noted of an earlier one says
-/// nothing of it.
+/// Removes what lower runs left and no snapshot names: what the snapshot named has been moved.
+///
+/// The notes stay where a job begins anew in its log: its epochs rise above those that are noted,
+/// and whoever then goes back behind them is still to be told. In a log of its own, which begins
+/// with run 1, epochs count from 1 again, and what is noted of another log says nothing of them.
 fn clear(names: &Names, epoch: Epoch) -> Result<()> {
     for name in names_waiting(names)? {
-        let is_note = epoch == Epoch(0) && names.is_note(&name);
+        let is_other_log = epoch == Epoch(0) && names.run == Run(1);
+        let is_note = is_other_log && names.is_note(&name);
         if is_note || names.is_left_over(&name) {
             remove(&names.waiting().join(name))?;
         }

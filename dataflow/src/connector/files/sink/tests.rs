@@ -155,9 +155,13 @@ fn whoever_reads_the_files_may_take_them_away() {
     fs::remove_file(dir.path().join("ns.job.out-1-1-0-0.ndjson")).unwrap();
     let task = Task::open(&sink, "out", 2, 0, 1);
     task.recover(std::slice::from_ref(&pending)).unwrap();
-    // A history that begins anew must not take the old one's notes for its own.
-    run(task.committer.recover(from(0, &[]))).unwrap();
-    assert_eq!(task.commit(&pending).unwrap_err().kind(), Kind::Corrupt);
+    // The log of another job of that name must not take the old one's notes for its own; and what
+    // is missing there stays missed.
+    let other = Task::open(&sink, "out", 1, 0, 1);
+    run(other.committer.recover(from(0, &[]))).unwrap();
+    for _ in 0..2 {
+        assert_eq!(other.commit(&pending).unwrap_err().kind(), Kind::Corrupt);
+    }
 }
 
 #[test]
@@ -190,9 +194,32 @@ fn an_older_history_does_not_go_on_beside_newer_results() {
     let other = Task::open(&sink, "out", 2, 1, 2);
     let error = run(other.committer.recover(from(1, &[]))).unwrap_err();
     assert_eq!(error.to_string(), expected);
-    // One that begins anew is told, and counts from there.
+    // One that begins anew is told, and whoever goes back after it is still refused.
     recover(0).unwrap();
+    assert_eq!(recover(1).unwrap_err().to_string(), expected);
+    // One in another log counts from there.
+    let other = Task::open(&sink, "out", 1, 0, 1);
+    run(other.committer.recover(from(0, &[]))).unwrap();
     recover(1).unwrap();
+}
+
+#[test]
+fn a_kill_between_a_move_and_the_next_leaves_readers_free_to_take_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = json(dir.path()).roll_bytes(1);
+    let mut task = Task::open(&sink, "out", 1, 0, 1);
+    task.write(vec![1]);
+    task.write(vec![2]);
+    let pending = task.prepare(1).unwrap();
+    assert_eq!(pending.files.len(), 2);
+    // A directory in the second one's place ends the commit behind the first.
+    let second = Path::new(&pending.files[1].target);
+    fs::create_dir(second).unwrap();
+    assert!(task.commit(&pending).is_err());
+    fs::remove_file(&pending.files[0].target).unwrap();
+    fs::remove_dir(second).unwrap();
+    Task::open(&sink, "out", 2, 0, 1).recover(std::slice::from_ref(&pending)).unwrap();
+    assert_eq!(shown(dir.path()).into_values().collect::<Vec<_>>(), ["2\n"]);
 }
 
 #[test]
