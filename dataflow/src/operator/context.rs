@@ -21,10 +21,10 @@ impl<T: Send + 'static> Output<T> {
         Self { next, buffer: Batch::untimed(Vec::new()), sent: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, step: &mut Step, record: T, time: Timestamp) -> Result<()> {
         if self.buffer.records.capacity() == 0 {
-            self.buffer = Batch::with_capacity(BATCH_RECORDS);
+            self.make_buffer();
         }
         self.buffer.records.push(record);
         self.buffer.times.push(time);
@@ -32,6 +32,11 @@ impl<T: Send + 'static> Output<T> {
             return self.flush(step);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn make_buffer(&mut self) {
+        self.buffer = Batch::with_capacity(BATCH_RECORDS);
     }
 
     fn push_batch(&mut self, step: &mut Step, batch: Batch<T>) -> Result<()> {

@@ -49,7 +49,7 @@ where
         let each = |key: &K, state: &mut S, record, is_new| {
             out.push((self.step)(key, state, record, is_new));
         };
-        self.table.update_all((&hashes, &keys), records, &self.init, each);
+        self.table.update_all(&hashes, keys.iter().zip(records), &self.init, each);
         keys.clear();
         self.scratch = keys;
         ctx.emit_batch(Batch::timed(out, times))

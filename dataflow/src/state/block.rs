@@ -159,6 +159,15 @@ impl<'a, K, V> BlockMut<'a, K, V> {
         used.map(|(_, slot)| unsafe { slot.assume_init_mut() })
     }
 
+    /// Drops all entries. Those that need no drop are not even read.
+    pub(super) fn clear(self) {
+        if mem::needs_drop::<(K, V)>() {
+            self.drain().for_each(drop);
+        } else {
+            (self.head.tags, self.head.spilled) = ([0; 16], 0);
+        }
+    }
+
     /// Takes all entries out. The caller reads to the end: what it leaves is never dropped.
     pub(super) fn drain(self) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
         let Self { head, slots } = self;

@@ -214,6 +214,16 @@ impl<K: Key, V> Segment<K, V> {
         })
     }
 
+    /// Drops all entries; returns how many there were.
+    pub(super) fn clear(&mut self) -> usize {
+        self.newest = 0;
+        let len = mem::take(&mut self.len);
+        if len > 0 {
+            self.blocks.iter_mut().for_each(BlockMut::clear);
+        }
+        len
+    }
+
     /// Takes all entries out. The caller reads to the end: what it leaves is never dropped.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
         let used = if self.len == 0 { 0 } else { self.blocks.len() };

@@ -238,10 +238,23 @@ impl<K: Key, V: Data> Table<K, V> {
     /// no capture wants them any more, and records the removal if one is needed.
     pub(crate) fn clear(&mut self) {
         for segment in &mut self.segments {
-            segment.drain().for_each(drop);
+            segment.clear();
         }
         self.len = 0;
         self.removed.clear();
+    }
+
+    /// The same for one segment; returns how many entries there were.
+    pub(crate) fn clear_segment(&mut self, index: usize) -> usize {
+        let cleared = self.segments[index].clear();
+        self.len -= cleared;
+        cleared
+    }
+
+    /// The hashes of one segment's entries, in their order.
+    pub(crate) fn hashes_of_segment(&self, index: usize, hashes: &mut Vec<u64>) {
+        hashes.clear();
+        hashes.extend(self.segments[index].entries().map(|(key, _)| hash_again(key)));
     }
 
     /// The entries of one segment with their hashes.

@@ -62,7 +62,7 @@ impl Checker {
                 let hashes: Vec<_> = keys.iter().map(|key| hash(*key)).collect();
                 let (known, seen) = (self.model.clone(), RefCell::new(Vec::new()));
                 let init = |item: &u64| *item;
-                self.table.update_all((&hashes, &keys), 0.., init, |key, v, n, new| {
+                self.table.update_all(&hashes, keys.iter().zip(0..), init, |key, v, n, new| {
                     assert_eq!(new, !known.contains_key(key) && !seen.borrow().contains(key));
                     seen.borrow_mut().push(*key);
                     *v = if new { n } else { *v ^ n };

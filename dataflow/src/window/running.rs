@@ -52,6 +52,8 @@ pub(super) struct Running<K, A> {
     included: i64,
     /// The next segment of the slice at work.
     segment: usize,
+    /// The hashes of the keys in it.
+    hashes: Vec<u64>,
 }
 
 impl<K: Key, A: Data> Running<K, A> {
@@ -61,7 +63,7 @@ impl<K: Key, A: Data> Running<K, A> {
             Sliding::Stacks => Totals::Stacks(Table::default()),
             Sliding::Anew => Totals::Anew(Table::default()),
         };
-        Self { totals, low: i64::MIN, included: i64::MIN, segment: 0 }
+        Self { totals, low: i64::MIN, included: i64::MIN, segment: 0, hashes: Vec::new() }
     }
 
     /// Whether it holds the slice.
@@ -92,10 +94,9 @@ impl<K: Key, A: Data> Running<K, A> {
                     if *budget == 0 {
                         return false;
                     }
-                    for (hash, key, acc) in entries.segment_hashed(self.segment) {
-                        subtract(table, hash, key, |total| around.fold.subtract(total, acc));
-                        *budget = budget.saturating_sub(1);
-                    }
+                    entries.hashes_of_segment(self.segment, &mut self.hashes);
+                    subtract(table, around.fold, &self.hashes, entries.segment(self.segment));
+                    *budget = budget.saturating_sub(self.hashes.len());
                     self.segment += 1;
                 }
                 self.segment = 0;
@@ -119,10 +120,14 @@ impl<K: Key, A: Data> Running<K, A> {
                 if *budget == 0 {
                     return false;
                 }
-                for (hash, key, acc) in entries.segment_hashed(self.segment) {
-                    self.totals.include(around.fold, slice, (hash, key, acc));
-                    *budget = budget.saturating_sub(1);
-                }
+                entries.hashes_of_segment(self.segment, &mut self.hashes);
+                self.totals.include(
+                    around.fold,
+                    slice,
+                    &self.hashes,
+                    entries.segment(self.segment),
+                );
+                *budget = budget.saturating_sub(self.hashes.len());
                 self.segment += 1;
             }
             self.segment = 0;
@@ -218,47 +223,61 @@ impl<K: Key, A: Data> Running<K, A> {
     }
 }
 
-/// Takes one slice out of a key's total, and the key with its last slice.
-fn subtract<K: Key, A: Data>(
-    table: &mut Table<K, (A, u32)>,
-    hash: u64,
-    key: &K,
-    take: impl FnOnce(&mut A),
+/// Takes keys of one slice out of their totals, and a key with its last slice.
+fn subtract<'a, K: Key, T, F: Fold<K, T>>(
+    table: &mut Table<K, (F::Acc, u32)>,
+    fold: &F,
+    hashes: &[u64],
+    entries: impl Iterator<Item = (&'a K, &'a F::Acc)>,
 ) {
-    let Some((total, slices)) = table.get_mut(hash, key) else { return };
-    if *slices > 1 {
-        *slices -= 1;
-        take(total);
-    } else {
-        table.remove(hash, key);
+    let mut gone = Vec::new();
+    let mut at = hashes.iter();
+    let none = |_: &_| (fold.zero(), 0);
+    table.update_all(hashes, entries, none, |key, (total, slices), acc, _| {
+        let hash = at.next();
+        if *slices > 1 {
+            *slices -= 1;
+            fold.subtract(total, acc);
+        } else {
+            gone.extend(hash.map(|hash| (*hash, key.clone())));
+        }
+    });
+    for (hash, key) in gone {
+        table.remove(hash, &key);
     }
 }
 
 impl<K: Key, A: Data> Totals<K, A> {
-    #[inline]
-    fn include<T, F: Fold<K, T, Acc = A>>(
+    /// Takes in keys of one slice.
+    fn include<'a, T, F: Fold<K, T, Acc = A>>(
         &mut self,
         fold: &F,
         slice: i64,
-        (hash, key, acc): (u64, &K, &A),
+        hashes: &[u64],
+        entries: impl Iterator<Item = (&'a K, &'a A)>,
     ) {
         match self {
             Self::Subtract(table) => {
-                let (total, slices) = table.entry(hash, key.clone(), || (fold.zero(), 0));
-                fold.merge(total, acc);
-                *slices += 1;
+                let none = |_: &_| (fold.zero(), 0);
+                table.update_all(hashes, entries, none, |_, (total, slices), acc, _| {
+                    fold.merge(total, acc);
+                    *slices += 1;
+                });
             }
             Self::Stacks(table) => {
-                let empty = || Stacks { back_from: i64::MAX, ..Stacks::default() };
-                let stacks = table.entry(hash, key.clone(), empty);
-                match &mut stacks.back {
-                    Some(back) => fold.merge(back, acc),
-                    // Marked to be made anew: that takes this slice in too.
-                    None if stacks.back_from == i64::MIN => {}
-                    None => (stacks.back, stacks.back_from) = (Some(acc.clone()), slice),
-                }
+                let none = |_: &_| Stacks { back_from: i64::MAX, ..Stacks::default() };
+                table.update_all(hashes, entries, none, |_, stacks, acc, _| {
+                    match &mut stacks.back {
+                        Some(back) => fold.merge(back, acc),
+                        // Marked to be made anew: that takes this slice in too.
+                        None if stacks.back_from == i64::MIN => {}
+                        None => (stacks.back, stacks.back_from) = (Some(acc.clone()), slice),
+                    }
+                });
             }
-            Self::Anew(table) => *table.entry(hash, key.clone(), || slice) = slice,
+            Self::Anew(table) => {
+                table.update_all(hashes, entries, |_| slice, |_, last, _, _| *last = slice);
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sliced<K, T, F> {
         let (fold, table) = (&self.fold, self.slices.table_mut(place));
         let Batch { records, hashes, .. } = batch;
         let add = |_: &K, acc: &mut F::Acc, record, _| fold.add(acc, record);
-        table.update_all((&hashes, keys), records, |_| fold.zero(), add);
+        table.update_all(&hashes, keys.iter().zip(records), |_| fold.zero(), add);
     }
 
     /// Finds the table of each record: most fall into one or two slices.

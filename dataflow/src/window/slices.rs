@@ -120,7 +120,7 @@ impl<K: Key, A: Data> Slices<K, A> {
         while let Some((place, segment)) = self.dirty.last_mut().filter(|_| budget > 0) {
             let table = &mut self.tables[*place];
             if *segment < table.segment_count() {
-                let emptied = table.drain_segment(*segment).map(drop).count();
+                let emptied = table.clear_segment(*segment);
                 budget = budget.saturating_sub(emptied.max(1));
                 *segment += 1;
             } else {

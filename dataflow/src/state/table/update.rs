@@ -59,13 +59,13 @@ impl<K: Key, V: Data> Table<K, V> {
         }
     }
 
-    /// Calls `each` with every key in turn (given with their hashes) and its value, which `init`
-    /// makes where there is none, the item, and whether the value is new.
+    /// Calls `each` with every key in turn (`hashes` are theirs) and its value, which `init` makes
+    /// where there is none, the item, and whether the value is new.
     #[inline(always)]
-    pub(crate) fn update_all<T>(
+    pub(crate) fn update_all<'a, T>(
         &mut self,
-        (hashes, keys): (&[u64], &[K]),
-        items: impl IntoIterator<Item = T>,
+        hashes: &[u64],
+        items: impl IntoIterator<Item = (&'a K, T)>,
         init: impl Fn(&T) -> V,
         mut each: impl FnMut(&K, &mut V, T, bool),
     ) {
@@ -78,7 +78,7 @@ impl<K: Key, V: Data> Table<K, V> {
         for (look, hash) in looks.iter_mut().zip(hashes).take(LOOKS_AHEAD) {
             *look = self.look(*hash);
         }
-        for (index, ((hash, key), item)) in hashes.iter().zip(keys).zip(items).enumerate() {
+        for (index, (hash, (key, item))) in hashes.iter().zip(items).enumerate() {
             if let Some(ahead) = hashes.get(index + HEADS_AHEAD) {
                 self.prefetch(*ahead);
             }
