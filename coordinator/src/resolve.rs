@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     pub program: &'a ProgramSpec,
     /// The job's key groups.
     pub key_groups: KeyGroups,
-    /// How many of the newest snapshots are safe from retention.
+    /// How many of the newest snapshots a claim keeps that does not say.
     pub retain: u32,
     /// Whether state that does not fit may be lost.
     pub allow_dropped_state: bool,
@@ -138,11 +138,13 @@ fn named(history: &History, seq: Seq, facts: Facts<'_>) -> Decision {
             ),
         );
     }
-    // Outside of what retention keeps, a coordinator that still dies may be deleting its parts.
-    if !history.kept(facts.retain).contains(&seq) {
+    if let Some((run, keeps)) = history.retired_by(seq, facts.retain) {
         return refuse(
             ErrorKind::Invalid,
-            format!("restore.uri: {uri} is about to be deleted: name a newer one"),
+            format!(
+                "restore.uri: {uri} may be deleted at any time: run {run} keeps the newest {keeps} \
+                 snapshots and may not have done with the others: name a newer one"
+            ),
         );
     }
     from(seq, true, Some(manifest))

@@ -133,7 +133,9 @@ fn a_wish_for_what_retention_may_be_deleting_is_refused() {
         case.history.insert(Seq(seq), manifest_of(1, epoch, plan()));
     }
     case.wish = Wish::Snapshot { seq: Seq(2), request: None };
-    assert!(case.refused().contains("about to be deleted"));
+    assert!(case.refused().contains("run 1 keeps the newest 3 snapshots"));
+    case.history.insert(Seq(6), claim(2, Some(5)));
+    assert!(case.refused().contains("may be deleted at any time"), "it may sleep for long");
 }
 
 #[test]

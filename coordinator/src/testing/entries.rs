@@ -24,6 +24,7 @@ pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
         sink_parallelism: BTreeMap::new(),
         protocol: PROTOCOL_VERSION,
         program: None,
+        retain: Some(3),
         at: Timestamp(0),
     })
 }
