@@ -219,8 +219,11 @@ impl Context {
         if self.is_completing && matches!(kind, ErrorKind::Invalid | ErrorKind::Corrupt) {
             failure.message = format!(
                 "output of the newest snapshot may not be visible yet, and must be before the job \
-                 can begin from something else: {}",
-                failure.message
+                 can begin from something else: {}. Where that cannot be mended, only {} is left, \
+                 which gives up every snapshot of the job and whatever of that output is not \
+                 visible",
+                failure.message,
+                self.config.deletion()
             );
         }
         self.status.last_failure = Some(FailureStatus { failure: failure.clone(), at: self.now });

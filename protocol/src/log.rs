@@ -171,6 +171,10 @@ pub struct OperatorState {
     pub parts: Vec<PartRef>,
     /// Each task at the barrier.
     pub tasks: Vec<TaskMark>,
+    /// Of a sink, whether it has output that its commit makes visible; none of other operators, and
+    /// in manifests from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_commits: Option<bool>,
 }
 
 /// Where a task stood at the barrier.

@@ -264,15 +264,21 @@ async fn read_parts(
     Ok(restore)
 }
 
+/// What to do about a part that is damaged.
+const MEND: &str = "restore from another snapshot, or bring the object back from a backup";
+
 /// Reads a part that a manifest names, and checks it against that. Errors name the object.
 pub(crate) async fn read_part(store: &dyn Store, part: &PartRef, manifest: Seq) -> Result<Vec<u8>> {
-    let bytes = store.read_range(&part.object, part.offset, part.length).await?;
+    let bytes = store.read_range(&part.object, part.offset, part.length).await;
+    let bytes = bytes.map_err(|error| match error.kind() {
+        Kind::Corrupt => Error::corrupt(format!("{error}: {MEND}")),
+        _ => error,
+    })?;
     if millstream_dataflow::snapshot::checksum(&bytes) == part.crc32c {
         return Ok(bytes);
     }
     Err(Error::corrupt(format!(
-        "{}/{} does not match its checksum in manifest {manifest}: restore from another snapshot, \
-         or bring the object back from a backup",
+        "{}/{} does not match its checksum in manifest {manifest}: {MEND}",
         store.describe(),
         part.object
     )))

@@ -86,6 +86,7 @@ pub(crate) fn manifest_with(run: u64, epoch: u64, objects: &[&str]) -> Entry {
             parallelism: 1,
             parts: objects.iter().map(part).collect(),
             tasks: vec![],
+            pending_commits: None,
         });
     }
     entry
