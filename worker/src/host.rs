@@ -236,7 +236,10 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
             }
             Some(Role::Operator) | None => {}
         }
-        rates.records_late += counters.late.load(Ordering::Relaxed);
+        let late = counters.late.load(Ordering::Relaxed);
+        if late > 0 {
+            *rates.late.entry((&*task.operator).into()).or_default() += late;
+        }
         rates.records_failed += counters.failed.load(Ordering::Relaxed);
     }
     rates
