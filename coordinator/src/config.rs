@@ -51,16 +51,13 @@ impl Config {
     /// The command that removes all that the job has in its store, for messages.
     pub fn deletion(&self) -> String {
         let SnapshotsSpec { endpoint, region, path_style, .. } = &self.spec.snapshots;
-        let mut command = format!("snapshots delete {} --yes", self.prefix);
         let path_style = path_style.map(|it| it.to_string());
-        for (option, value) in
-            [("endpoint", endpoint), ("region", region), ("path-style", &path_style)]
-        {
-            if let Some(value) = value {
-                command += &format!(" --{option} {value}");
-            }
-        }
-        command
+        let options = [("endpoint", endpoint), ("region", region), ("path-style", &path_style)];
+        let given = options.into_iter().filter_map(|(option, value)| {
+            value.as_ref().map(|value| format!(" --{option} {value}"))
+        });
+        let given: String = given.collect();
+        format!("snapshots delete {} --yes{given}", self.prefix)
     }
 }
 

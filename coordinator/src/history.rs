@@ -186,12 +186,13 @@ impl History {
             let end = claims.get(last + 1).map_or(self.last().next(), |(next, _)| *next);
             // Retention follows a snapshot, and knows of none that came later.
             let retires = seq < end && self.entries.range(start..end).any(|it| is_snapshot(&it));
-            // Those that are already overwritten count: a sleeper may not know that they are.
-            let newer = || self.entries.range(seq.next()..end).filter(is_snapshot).count();
             let keeps = claim.retain.unwrap_or(unsaid).max(1);
+            // Those that are already overwritten count: a sleeper may not know that they are.
+            let newer = || self.entries.range(seq.next()..end).filter(is_snapshot);
+            let is_kept = || newer().take(keeps as usize).count() < keeps as usize;
             let of_claims = &claims[(last + 1).saturating_sub(CLAIMS_WITH_BASE)..=last];
             let is_base = || of_claims.iter().any(|(_, claim)| claim.base == Some(seq));
-            (retires && newer() >= keeps as usize && !is_base()).then_some((claim.run, keeps))
+            (retires && !is_kept() && !is_base()).then_some((claim.run, keeps))
         })
     }
 

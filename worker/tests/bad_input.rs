@@ -430,9 +430,10 @@ fn disk_that_is_full() {
         let last = ran.err.lines().last().unwrap();
         // Before the first run, the log says what the claim waits for.
         let claiming = reason.starts_with("log entry");
-        let (why, goes_on) = match claiming {
-            true => ("starting", "resumes from the last one, where there is one"),
-            false => ("restarting: ", "begins anew: there is none yet"),
+        let (why, goes_on) = if claiming {
+            ("starting", "resumes from the last one, where there is one")
+        } else {
+            ("restarting: ", "begins anew: there is none yet")
         };
         let first = format!("trial stopped without a snapshot (it was {why}");
         assert!(last.starts_with(&first) && (claiming || last.contains(reason)), "{ran:?}");

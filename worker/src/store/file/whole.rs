@@ -8,8 +8,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use millstream_dataflow::clock::{Clock, SystemClock};
 use uuid::Uuid;
 
 /// Where files lie that have a name before their own. No object's name starts with a dot.
@@ -49,9 +50,10 @@ pub(super) fn overwrite(root: &Path, path: &Path, pieces: &[Vec<u8>]) -> io::Res
 /// Removes what processes left that were killed while they wrote.
 pub(super) fn sweep(root: &Path) {
     let folder = root.join(TEMPORARY);
+    let now = UNIX_EPOCH + Duration::from_millis(SystemClock::new().now().millis().unsigned_abs());
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let age = entry.metadata().and_then(|file| file.modified()).map(|at| at.elapsed());
-        if age.is_ok_and(|age| age.is_ok_and(|age| age > ABANDONED_AFTER)) {
+        let written = entry.metadata().and_then(|file| file.modified()).unwrap_or(now);
+        if now.duration_since(written).is_ok_and(|age| age > ABANDONED_AFTER) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -119,8 +121,6 @@ fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     #[test]
@@ -155,8 +155,10 @@ mod tests {
         let root = folder.path();
         sweep(root);
         let (old, new) = (Named::write(root, &[]).unwrap(), Named::write(root, &[]).unwrap());
-        let long_ago = SystemTime::now() - ABANDONED_AFTER - Duration::from_secs(1);
-        File::options().write(true).open(&old.0).unwrap().set_modified(long_ago).unwrap();
+        let file = File::options().write(true).open(&old.0).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        let long_ago = written - ABANDONED_AFTER - Duration::from_secs(1);
+        file.set_modified(long_ago).unwrap();
         sweep(root);
         assert!(!old.0.exists() && new.0.exists());
         drop(new);
