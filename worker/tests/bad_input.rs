@@ -334,8 +334,8 @@ fn finished_job_with_other_arguments() {
     let reason = format!(
         "trial had finished before, with other arguments (argument in is another): nothing was \
          done. For another input write another metadata.name. The same command with --fresh \
-         starts anew; the output of this run stays where it is, so that an output directory then holds both. \
-         Snapshots are in file://{}/",
+         starts anew; the output of this run stays where it is, so that an output directory then \
+         holds both. Snapshots are in file://{}/",
         place.path("state/default/trial").display()
     );
     ran.refused(2, &reason);

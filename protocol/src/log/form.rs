@@ -16,8 +16,8 @@ use crate::path::JobPrefix;
 /// version, since a reader refuses fields that it does not know.
 pub const FORMAT_VERSION: u32 = 4;
 
-/// The versions before, which are read too. In 3 a claim did not say what its retention keeps, nor a
-/// manifest which sinks have pending output; 2 had no [`Began`](super::Began).
+/// The versions before, which are read too. In 3 a claim did not say what its retention keeps, nor
+/// a manifest which sinks have pending output; 2 had no [`Began`](super::Began).
 const FORMAT_VERSIONS_BEFORE: [u32; 2] = [3, FORMAT_VERSION_UNSEEDED];
 /// In which the checksum did not cover the version.
 const FORMAT_VERSION_UNSEEDED: u32 = 2;

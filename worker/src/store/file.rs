@@ -122,7 +122,7 @@ fn failure(what: &str, path: &Path, error: &io::Error) -> Error {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             (Kind::Invalid, ": the user that runs the job must be able to write there")
         }
-        // Directories are made where they are missing, so that where one cannot be found none can be.
+        // Directories that are missing are made: where one cannot be found, none can be made.
         ErrorKind::NotADirectory | ErrorKind::InvalidFilename | ErrorKind::NotFound => {
             (Kind::Invalid, ": correct spec.snapshots.store")
         }

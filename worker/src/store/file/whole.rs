@@ -1,9 +1,9 @@
 //! Files that are whole or not there: written, brought to disk, and only then given their name.
 //!
-//! Used by [`super`]. On Linux a new file has no name at all before (`O_TMPFILE`): a process that is
-//! killed leaves nothing. Where the file system knows no such files, and for one that takes the
-//! place of another, it lies in a directory beside the objects, and [`sweep`] removes what killed
-//! processes left there.
+//! Used by [`super`]. On Linux a new file has no name at all before (`O_TMPFILE`): a process that
+//! is killed leaves nothing. Where the file system knows no such files, and for one that takes
+//! the place of another, it lies in a directory beside the objects, and [`sweep`] removes what
+//! killed processes left there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
