@@ -18,15 +18,34 @@ ensure_command() {
   if command -v "$command" >/dev/null; then
     return
   fi
-  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    die "'$command' is missing: install it (Debian: apt-get install $*)"
-  fi
-  echo "installing $* for '$command'" >&2
-  apt_update_once
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-    die "apt-get could not install $*: install '$command' by hand"
+  apt_install "'$command'" "$@"
   hash -r
   command -v "$command" >/dev/null || die "$* is installed, but '$command' is not on the PATH"
+}
+
+# ensure_library <name for pkg-config> <debian package>...: the same for the headers of a library.
+ensure_library() {
+  local library=$1
+  shift
+  ensure_command pkg-config pkg-config
+  if pkg-config --exists "$library"; then
+    return
+  fi
+  apt_install "the headers of '$library'" "$@"
+  pkg-config --exists "$library" || die "$* is installed, but pkg-config does not find '$library'"
+}
+
+# apt_install <what is missing> <debian package>...
+apt_install() {
+  local missing=$1
+  shift
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    die "missing: $missing (Debian: apt-get install $*)"
+  fi
+  echo "installing $* for $missing" >&2
+  apt_update_once
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+    die "apt-get could not install $*: install $missing by hand"
 }
 
 apt_updated=no
@@ -44,24 +63,6 @@ need_toolchain() {
   command -v cargo >/dev/null || die "'cargo' is missing: install Rust from https://rustup.rs"
   command -v cc >/dev/null || ensure_command cc gcc libc6-dev
   ensure_command make make
-}
-
-# ensure_library <name for pkg-config> <debian package>: the same for the headers of a library.
-ensure_library() {
-  local library=$1
-  shift
-  ensure_command pkg-config pkg-config
-  if pkg-config --exists "$library"; then
-    return
-  fi
-  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    die "the headers of '$library' are missing: install them (Debian: apt-get install $*)"
-  fi
-  echo "installing $* for the headers of '$library'" >&2
-  apt_update_once
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-    die "apt-get could not install $*: install the headers of '$library' by hand"
-  pkg-config --exists "$library" || die "$* is installed, but pkg-config does not find '$library'"
 }
 
 # What the feature `kafka` is built with beyond the toolchain: librdkafka has C++ in it, and speaks

@@ -3,7 +3,7 @@
 //! Received from: the command line or the operator. Handed to: [`crate::machine::Machine`].
 //! Invariant: the spec in it has passed [`validate::job`].
 
-use millstream_protocol::job::{JobSpec, StreamJob};
+use millstream_protocol::job::{JobSpec, SnapshotsSpec, StreamJob};
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::path::JobPrefix;
 use millstream_protocol::validate::{self, Problem};
@@ -47,6 +47,18 @@ impl Config {
         let key_groups = spec.key_groups().expect("validation has checked the bounds");
         Ok(Self { prefix, spec: spec.clone(), key_groups, wish, seed })
     }
+
+    /// The command that removes all that the job has in its store, for messages.
+    pub fn deletion(&self) -> String {
+        let SnapshotsSpec { endpoint, region, path_style, .. } = &self.spec.snapshots;
+        let path_style = path_style.map(|it| it.to_string());
+        let options = [("endpoint", endpoint), ("region", region), ("path-style", &path_style)];
+        let given = options.into_iter().filter_map(|(option, value)| {
+            value.as_ref().map(|value| format!(" --{option} {value}"))
+        });
+        let given: String = given.collect();
+        format!("snapshots delete {} --yes{given}", self.prefix)
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +79,12 @@ mod tests {
         job.spec.snapshots.store = "file:///var/s".into();
         let config = Config::new(&job, Some(Wish::Empty { request: None }), 1).unwrap();
         assert_eq!(config.prefix.to_string(), "file:///var/s/default/averages/");
+        assert_eq!(config.deletion(), "snapshots delete file:///var/s/default/averages/ --yes");
+        job.spec.snapshots.store = "s3://b".into();
+        job.spec.snapshots.endpoint = Some("http://h:1".into());
+        job.spec.snapshots.path_style = Some(true);
+        let config = Config::new(&job, None, 1).unwrap();
+        assert!(config.deletion().ends_with(" --yes --endpoint http://h:1 --path-style true"));
         job.metadata.namespace = "Team/One".into();
         assert_eq!(Config::new(&job, None, 1).unwrap_err()[0].path, "metadata.namespace");
     }

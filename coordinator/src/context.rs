@@ -204,7 +204,9 @@ impl Context {
             for (sink, records) in &rates.sinks {
                 *totals.sinks.entry(sink.clone()).or_default() += records;
             }
-            totals.records_late += rates.records_late;
+            for (operator, records) in &rates.late {
+                *totals.late.entry(operator.clone()).or_default() += records;
+            }
             totals.records_failed += rates.records_failed;
             // A worker without a watermark holds the whole job's.
             totals.watermark =
@@ -219,8 +221,11 @@ impl Context {
         if self.is_completing && matches!(kind, ErrorKind::Invalid | ErrorKind::Corrupt) {
             failure.message = format!(
                 "output of the newest snapshot may not be visible yet, and must be before the job \
-                 can begin from something else: {}",
-                failure.message
+                 can begin from something else: {}. Where that cannot be mended, only {} is left, \
+                 which gives up every snapshot of the job and whatever of that output is not \
+                 visible",
+                failure.message,
+                self.config.deletion()
             );
         }
         self.status.last_failure = Some(FailureStatus { failure: failure.clone(), at: self.now });
@@ -276,6 +281,9 @@ impl Context {
             Outcome::Failed(_) | Outcome::Fenced(_) => Phase::Failed,
         };
         self.status.restarts_in = None;
+        if self.seen > Seq(0) {
+            self.status.has_snapshot = Some(self.history.restorable().is_some());
+        }
         self.send_all(&Command::Stop);
         self.act(Action::Exit(outcome));
         State::Ended

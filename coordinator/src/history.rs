@@ -174,6 +174,28 @@ impl History {
         sinks
     }
 
+    /// Whose retention may still overwrite this manifest, and how many of the newest that one
+    /// keeps: a coordinator that looked at the log, slept, and was overtaken meanwhile overwrites
+    /// when it wakes. What a claim keeps while it is the last does not grow, so that its state at
+    /// the next claim counts. For claims that do not say what they keep, `unsaid` stands.
+    pub fn retired_by(&self, seq: Seq, unsaid: u32) -> Option<(Run, u32)> {
+        let claims: Vec<(Seq, &Claim)> = self.claims().collect();
+        let is_snapshot = |(_, entry): &(&Seq, &Entry)| entry.epoch().is_some();
+        (0..claims.len()).find_map(|last| {
+            let (start, claim) = claims[last];
+            let end = claims.get(last + 1).map_or(self.last().next(), |(next, _)| *next);
+            // Retention follows a snapshot, and knows of none that came later.
+            let retires = seq < end && self.entries.range(start..end).any(|it| is_snapshot(&it));
+            let keeps = claim.retain.unwrap_or(unsaid).max(1);
+            // Those that are already overwritten count: a sleeper may not know that they are.
+            let newer = || self.entries.range(seq.next()..end).filter(is_snapshot);
+            let is_kept = || newer().take(keeps as usize).count() < keeps as usize;
+            let of_claims = &claims[(last + 1).saturating_sub(CLAIMS_WITH_BASE)..=last];
+            let is_base = || of_claims.iter().any(|(_, claim)| claim.base == Some(seq));
+            (retires && !is_kept() && !is_base()).then_some((claim.run, keeps))
+        })
+    }
+
     /// The manifests that retention keeps: the newest `count`, the bases of the last claims, and
     /// what a restart would begin from.
     pub fn kept(&self, count: u32) -> BTreeSet<Seq> {
@@ -237,6 +259,48 @@ mod tests {
         history.insert(Seq(2), tombstone(1, 8));
         assert_eq!(history.highest_epoch(), Epoch(8));
         assert!(!history.is_committed(Seq(2)));
+    }
+
+    fn keeping(run: u64, base: Option<u64>, retain: Option<u32>) -> Entry {
+        let Entry::Claim(claim) = claim(run, base) else { unreachable!("it is a claim") };
+        Entry::Claim(Claim { retain, ..claim })
+    }
+
+    #[test]
+    fn whoever_kept_less_may_still_overwrite() {
+        let mut history = History::default();
+        history.insert(Seq(1), keeping(1, None, Some(2)));
+        for (seq, epoch) in [(2, 1), (3, 2), (4, 3)] {
+            history.insert(Seq(seq), manifest(1, epoch));
+        }
+        let by = |history: &History, seq| history.retired_by(Seq(seq), 9).map(|(run, _)| run.0);
+        assert_eq!(history.retired_by(Seq(2), 9), Some((Run(1), 2)));
+        assert_eq!((by(&history, 3), by(&history, 4)), (None, None));
+        history.insert(Seq(5), keeping(2, Some(4), Some(9)));
+        history.insert(Seq(6), manifest(2, 4));
+        assert_eq!(by(&history, 2), Some(1), "that the next run keeps more wakes nobody up");
+        assert_eq!(by(&history, 3), None, "run 1 has not seen what came after it");
+        history.insert(Seq(7), keeping(3, Some(3), Some(1)));
+        assert_eq!(by(&history, 4), None, "run 3 retires nothing before its first snapshot");
+        history.insert(Seq(8), manifest(3, 5));
+        assert_eq!(by(&history, 6), Some(3));
+        assert_eq!(
+            (by(&history, 3), by(&history, 4)),
+            (None, None),
+            "the bases of two claims stay"
+        );
+        history.insert(Seq(3), tombstone(1, 2));
+        assert_eq!(by(&history, 2), Some(1), "run 1 may not know that it is overwritten");
+    }
+
+    #[test]
+    fn a_claim_that_does_not_say_keeps_what_it_is_told() {
+        let mut history = History::default();
+        history.insert(Seq(1), keeping(1, None, None));
+        history.insert(Seq(2), manifest(1, 1));
+        history.insert(Seq(3), manifest(1, 2));
+        assert_eq!(history.retired_by(Seq(2), 1), Some((Run(1), 1)));
+        assert_eq!(history.retired_by(Seq(2), 2), None);
     }
 
     #[test]

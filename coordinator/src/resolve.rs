@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     pub program: &'a ProgramSpec,
     /// The job's key groups.
     pub key_groups: KeyGroups,
-    /// How many of the newest snapshots are safe from retention.
+    /// How many of the newest snapshots a claim keeps that does not say.
     pub retain: u32,
     /// Whether state that does not fit may be lost.
     pub allow_dropped_state: bool,
@@ -138,11 +138,13 @@ fn named(history: &History, seq: Seq, facts: Facts<'_>) -> Decision {
             ),
         );
     }
-    // Outside of what retention keeps, a coordinator that still dies may be deleting its parts.
-    if !history.kept(facts.retain).contains(&seq) {
+    if let Some((run, keeps)) = history.retired_by(seq, facts.retain) {
         return refuse(
             ErrorKind::Invalid,
-            format!("restore.uri: {uri} is about to be deleted: name a newer one"),
+            format!(
+                "restore.uri: {uri} may be deleted at any time: run {run} keeps the newest {keeps} \
+                 snapshots and may not have done with the others: name a newer one"
+            ),
         );
     }
     from(seq, true, Some(manifest))
@@ -203,7 +205,12 @@ fn check_key_groups(manifest: &Manifest, seq: Seq, facts: Facts<'_>) -> Result<(
 /// Output that is not yet visible is never let go, whatever the job allows.
 fn check_pending(manifest: &Manifest, plan: &Plan, uri: &str) -> Result<(), String> {
     let sinks = manifest.plan.operators.iter().filter(|old| matches!(old.role, Role::Sink(_)));
-    for sink in sinks.filter(|old| !old.states.is_empty()) {
+    // One that does not say is from before that was noted, and may have some.
+    let may_have = |sink: &PlanOperator| {
+        let noted = manifest.operator(&sink.id).and_then(|state| state.pending_commits);
+        !sink.states.is_empty() && noted != Some(false)
+    };
+    for sink in sinks.filter(|old| may_have(old)) {
         let why = match plan.operator(&sink.id) {
             None => "the program does not have it",
             Some(new) if new.states != sink.states => "the program keeps it in another form",

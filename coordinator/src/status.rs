@@ -38,6 +38,9 @@ pub struct Status {
     /// How the job that finished before this start differs from this one, in words; its output is
     /// complete all the same. Empty where it does not.
     pub finished_with: Vec<String>,
+    /// Whether there is a snapshot that the next start goes on from; said at the end, where the log
+    /// was read.
+    pub has_snapshot: Option<bool>,
     /// How much moved since the run started, over all workers.
     pub totals: Totals,
 }
@@ -124,8 +127,9 @@ pub struct Totals {
     pub records_out: u64,
     /// The same for each sink.
     pub sinks: BTreeMap<OperatorId, u64>,
-    /// Records that came too late for their window.
-    pub records_late: u64,
+    /// Records that came too late for their window, for each operator that had some. One record may
+    /// be late for several.
+    pub late: BTreeMap<OperatorId, u64>,
     /// Records that were malformed, or for which a function failed, and that were left out or put
     /// out at a side output.
     pub records_failed: u64,

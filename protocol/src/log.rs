@@ -69,6 +69,10 @@ pub struct Claim {
     /// Which program runs; none in claims from before this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramMark>,
+    /// So many of the newest snapshots its retention keeps. What it does not keep it may overwrite
+    /// at any later time, if it sleeps in between. None in claims from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<u32>,
     /// When it was made.
     pub at: Timestamp,
 }
@@ -167,6 +171,10 @@ pub struct OperatorState {
     pub parts: Vec<PartRef>,
     /// Each task at the barrier.
     pub tasks: Vec<TaskMark>,
+    /// Of a sink, whether it has output that its commit makes visible; none of other operators, and
+    /// in manifests from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_commits: Option<bool>,
 }
 
 /// Where a task stood at the barrier.
@@ -309,6 +317,7 @@ pub(crate) mod tests {
             sink_parallelism: BTreeMap::from([("out".into(), 2)]),
             protocol: 1,
             program: Some(ProgramMark::default()),
+            retain: Some(3),
             at: Timestamp(3),
         };
         let tombstone = Tombstone { run: Run(1), epoch: Epoch(3), at: Timestamp(9) };

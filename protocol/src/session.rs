@@ -323,8 +323,10 @@ pub struct Rates {
     /// The same for each sink.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<OperatorId, u64>,
-    /// Records that came too late for their window.
-    pub records_late: u64,
+    /// Records that came too late for their window, for each operator that had some. One record may
+    /// be late for several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub late: BTreeMap<OperatorId, u64>,
     /// Records that were malformed, or for which a function failed, and that were left out or put
     /// out at a side output.
     pub records_failed: u64,

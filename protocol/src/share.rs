@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Epoch, OperatorId, TaskIndex};
 use crate::key_group::{KeyGroupRange, KeyGroups};
 use crate::log::{OperatorState, PartRef, TaskMark};
-use crate::plan::{Plan, PlanOperator};
+use crate::plan::{Plan, PlanOperator, Role};
 
 /// What one task of one operator contributes to a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +256,8 @@ fn extend_operator(
         parallelism: operator.parallelism,
         parts,
         tasks: tasks.collect(),
+        pending_commits: matches!(operator.role, Role::Sink(_))
+            .then(|| shares.iter().any(|share| share.pending_commit)),
     }
 }
 

@@ -141,3 +141,13 @@ pub(crate) enum Snapshots {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, (String, bool)> {
     Cli::try_parse_from(args).map_err(|error| (error.render().to_string(), error.use_stderr()))
 }
+
+/// Whether a command line that does not parse asks for JSON all the same.
+pub(crate) fn asks_for_json(args: impl IntoIterator<Item = OsString>) -> bool {
+    let mut before = OsString::new();
+    args.into_iter().any(|arg| {
+        let asks = arg == "--log-format=json" || (before == "--log-format" && arg == "json");
+        before = arg;
+        asks
+    })
+}

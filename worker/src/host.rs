@@ -236,7 +236,10 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
             }
             Some(Role::Operator) | None => {}
         }
-        rates.records_late += counters.late.load(Ordering::Relaxed);
+        let late = counters.late.load(Ordering::Relaxed);
+        if late > 0 {
+            *rates.late.entry((&*task.operator).into()).or_default() += late;
+        }
         rates.records_failed += counters.failed.load(Ordering::Relaxed);
     }
     rates
@@ -264,15 +267,21 @@ async fn read_parts(
     Ok(restore)
 }
 
+/// What to do about a part that is damaged.
+const MEND: &str = "restore from another snapshot, or bring the object back from a backup";
+
 /// Reads a part that a manifest names, and checks it against that. Errors name the object.
 pub(crate) async fn read_part(store: &dyn Store, part: &PartRef, manifest: Seq) -> Result<Vec<u8>> {
-    let bytes = store.read_range(&part.object, part.offset, part.length).await?;
+    let bytes = store.read_range(&part.object, part.offset, part.length).await;
+    let bytes = bytes.map_err(|error| match error.kind() {
+        Kind::Corrupt => Error::corrupt(format!("{error}: {MEND}")),
+        _ => error,
+    })?;
     if millstream_dataflow::snapshot::checksum(&bytes) == part.crc32c {
         return Ok(bytes);
     }
     Err(Error::corrupt(format!(
-        "{}/{} does not match its checksum in manifest {manifest}: restore from another snapshot, \
-         or bring the object back from a backup",
+        "{}/{} does not match its checksum in manifest {manifest}: {MEND}",
         store.describe(),
         part.object
     )))

@@ -42,7 +42,12 @@ pub fn main(programs: &[Program]) -> ExitCode {
     let programs = Programs::new(programs);
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err((text, is_error)) => return terminal::usage(&text, is_error),
+        Err((text, is_error)) => {
+            if cli::asks_for_json(std::env::args_os()) {
+                terminal::say_json();
+            }
+            return terminal::usage(&text, is_error);
+        }
     };
     match cli.command {
         cli::Command::Run(args) => local::run(programs, args),

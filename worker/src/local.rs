@@ -185,17 +185,16 @@ async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Opti
 fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
     let End { outcome, status, twice } = end;
     let job = &local.job.metadata.name;
-    let again = format!("run {}", args.job.display());
     match outcome {
-        Outcome::Finished { already: true } => finished_before(status, local, &again),
+        Outcome::Finished { already: true } => finished_before(status, local),
         Outcome::Finished { already: false } => {
             let totals = &status.totals;
             let line = format!(
-                "{job} finished: {} records in, {} out{}, {} late{}",
+                "{job} finished: {} records in, {} out{}, {}{}",
                 totals.records_in,
                 totals.records_out,
                 progress::by_sink(totals, usize::MAX, |_, records| records.to_string()),
-                totals.records_late,
+                progress::late(totals),
                 progress::failed(", ", totals)
             );
             terminal::end(&line, 0)
@@ -203,14 +202,21 @@ fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
         Outcome::Suspended { snapshot: true } => {
             let epoch = status.last_snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch.0);
             let failed = progress::failed(", ", &status.totals);
-            let line =
-                format!("{job} stopped after snapshot {epoch}{failed}: {again} resumes from it");
+            let line = format!(
+                "{job} stopped after snapshot {epoch}{failed}: {} resumes from it",
+                again(args)
+            );
             terminal::end(&line, 0)
         }
         Outcome::Suspended { snapshot: false } => {
             let why = why_no_snapshot(status, *twice);
-            let line =
-                format!("{job} stopped without a snapshot{why}: {again} resumes from the last one");
+            let goes_on = match status.has_snapshot {
+                Some(true) => "resumes from the last one",
+                Some(false) => "begins anew: there is none yet",
+                None => "resumes from the last one, where there is one",
+            };
+            let again = again(args);
+            let line = format!("{job} stopped without a snapshot{why}: {again} {goes_on}");
             terminal::end(&line, terminal::STOPPED_WITHOUT_SNAPSHOT)
         }
         Outcome::Failed(failure) | Outcome::Fenced(failure) => {
@@ -219,14 +225,19 @@ fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
     }
 }
 
+/// What goes on from the last snapshot: the other options of the command are to be given again.
+fn again(args: &cli::Run) -> &'static str {
+    if args.fresh { "the same command without --fresh" } else { "the same command" }
+}
+
 /// Says that nothing was done, and returns the exit code: other arguments mean another input or
 /// output, for which nothing was done either.
-fn finished_before(status: &Status, local: &LocalJob, again: &str) -> u8 {
+fn finished_before(status: &Status, local: &LocalJob) -> u8 {
     let job = &local.job.metadata.name;
     let place = &local.config.prefix;
     let anew = format!(
-        "{again} --fresh starts anew; the output of this run stays where it is, so that an output \
-         directory then holds both. Snapshots are in {place}"
+        "The same command with --fresh starts anew; the output of this run stays where it is, so \
+         that an output directory then holds both. Snapshots are in {place}"
     );
     match &status.finished_with[..] {
         [] => {
@@ -235,7 +246,7 @@ fn finished_before(status: &Status, local: &LocalJob, again: &str) -> u8 {
         differs => {
             let reason = format!(
                 "{job} had finished before, with other arguments ({}): nothing was done. For \
-                 another input write another metadata.name; {anew}",
+                 another input write another metadata.name. {anew}",
                 differs.join(", ")
             );
             terminal::fail(&reason, terminal::INVALID)

@@ -1,7 +1,7 @@
 //! What a run shows of itself: a live line on a terminal, else a log line every few seconds.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,8 +25,8 @@ const LIVE_EVERY: Duration = Duration::from_millis(500);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// Of so many sinks each has its rate in the progress line: with more, it fills the screen.
 const SINKS_LIVE_MAX: usize = 4;
-/// Behind which the rest of a terminal's line is cleared.
-const CLEAR: &str = "\r\x1b[K";
+/// When the first line comes: whoever started the job is still looking.
+const FIRST_AFTER: Duration = Duration::from_secs(1);
 
 /// Starts logging to standard error.
 pub(crate) fn init_log(format: LogFormat) {
@@ -34,7 +34,8 @@ pub(crate) fn init_log(format: LogFormat) {
         EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        // A log line never goes on where the live line ends.
+        .with_writer(terminal::cleared)
         // Said on standard error, by a macro that panics where nothing can be said there.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
@@ -86,15 +87,19 @@ impl View {
                     if changed.is_err() {
                         return;
                     }
-                    self.note_changes();
+                    if self.note_changes() {
+                        self.seen = Some((self.clock.monotonic_ns(), Totals::default()));
+                        tick.reset_after(FIRST_AFTER);
+                    }
                 }
                 _ = tick.tick() => self.show(),
             }
         }
     }
 
-    /// Says what happened, once each: where it started from, failures, phases.
-    fn note_changes(&mut self) {
+    /// Says what happened, once each: where it started from, failures, phases. Whether the job has
+    /// begun to run.
+    fn note_changes(&mut self) -> bool {
         let status = self.status.borrow_and_update().clone();
         if status.restarts > self.restarts {
             self.restarts = status.restarts;
@@ -102,20 +107,22 @@ impl View {
                 let pause = status
                     .restarts_in
                     .map_or_else(String::new, |pause| format!(", in {}", brief(pause)));
-                self.warn(&format!(
+                tracing::warn!(
                     "{} restarts (attempt {}{pause}): {}",
-                    self.job, status.restarts, last.failure.message
-                ));
+                    self.job,
+                    status.restarts,
+                    last.failure.message
+                );
             }
         }
         if status.snapshot_failure != self.snapshot_failure {
             if let Some(reason) = &status.snapshot_failure {
-                self.warn(&format!("{}: snapshot failed: {reason}", self.job));
+                tracing::warn!("{}: snapshot failed: {reason}", self.job);
             }
             self.snapshot_failure.clone_from(&status.snapshot_failure);
         }
         if status.phase == self.phase {
-            return;
+            return false;
         }
         self.phase = status.phase;
         if let (Phase::Running, Some((request, run))) = (status.phase, status.acted) {
@@ -136,22 +143,15 @@ impl View {
             }
             _ => {}
         }
+        self.phase == Phase::Running
     }
 
     fn line(&self, text: &str) {
         if self.live {
-            say(&format!("{CLEAR}{text}"));
+            say(text);
         } else {
             tracing::info!("{text}");
         }
-    }
-
-    /// Says what somebody should look at.
-    fn warn(&self, text: &str) {
-        if self.live {
-            let _ = write!(io::stderr(), "{CLEAR}");
-        }
-        tracing::warn!("{text}");
     }
 
     fn show(&mut self) {
@@ -160,8 +160,7 @@ impl View {
         }
         let Some(line) = self.progress() else { return };
         if self.live {
-            let mut out = io::stderr();
-            let _ = write!(out, "{CLEAR}{line}").and_then(|()| out.flush());
+            terminal::live(&line);
         } else {
             tracing::info!("{line}");
         }
@@ -248,6 +247,16 @@ pub(crate) fn failed(before: &str, totals: &Totals) -> String {
     }
 }
 
+/// How many records were late, and for which operators where there are several.
+pub(crate) fn late(totals: &Totals) -> String {
+    let sum: u64 = totals.late.values().sum();
+    let each: Vec<_> = totals.late.iter().map(|(id, records)| format!("{id} {records}")).collect();
+    match each.len() {
+        0 | 1 => format!("{sum} late"),
+        _ => format!("{sum} late ({})", each.join(", ")),
+    }
+}
+
 /// A number with three digits and a letter: 1.25 M.
 fn short(number: f64) -> String {
     let scales = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
@@ -286,6 +295,16 @@ mod tests {
         totals.sinks.insert("screen".into(), 2);
         assert_eq!(by_sink(&totals, 4, plain), " (files 7, screen 2)");
         assert_eq!(by_sink(&totals, 1, plain), "");
+    }
+
+    #[test]
+    fn operators_are_named_where_several_had_late_records() {
+        let mut totals = Totals::default();
+        assert_eq!(late(&totals), "0 late");
+        totals.late.insert("by hour".into(), 3);
+        assert_eq!(late(&totals), "3 late");
+        totals.late.insert("by day".into(), 1);
+        assert_eq!(late(&totals), "4 late (by day 1, by hour 3)");
     }
 
     #[test]

@@ -79,6 +79,7 @@ mod tests {
             sink_parallelism: std::collections::BTreeMap::new(),
             protocol: 1,
             program: None,
+            retain: None,
             at: Timestamp(0),
         })
     }

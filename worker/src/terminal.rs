@@ -1,7 +1,7 @@
 //! What is said to the person at the terminal: results to standard output, everything else to
 //! standard error.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Stderr, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,26 @@ pub(crate) const STOPPED_WITHOUT_SNAPSHOT: u8 = 4;
 
 /// Whether standard error takes JSON lines only.
 static JSON: AtomicBool = AtomicBool::new(false);
+/// Whether the last thing on standard error is a live line, which has no end.
+static LIVE: AtomicBool = AtomicBool::new(false);
+/// Clears a terminal's line.
+const CLEAR: &str = "\r\x1b[K";
+
+/// Draws a line that the next one takes the place of.
+pub(crate) fn live(line: &str) {
+    LIVE.store(true, Ordering::Relaxed);
+    let mut out = io::stderr();
+    let _ = write!(out, "{CLEAR}{line}").and_then(|()| out.flush());
+}
+
+/// Standard error, without a live line.
+pub(crate) fn cleared() -> Stderr {
+    let out = io::stderr();
+    if LIVE.swap(false, Ordering::Relaxed) {
+        let _ = write!(&out, "{CLEAR}");
+    }
+    out
+}
 
 /// From here on, every line on standard error is a JSON object, what a panic says too.
 pub(crate) fn say_json() {
@@ -32,7 +52,7 @@ pub(crate) fn is_json() -> bool {
 /// Prints usage or help.
 pub(crate) fn usage(text: &str, is_error: bool) -> ExitCode {
     if is_error {
-        say(text.trim_end());
+        say_at("ERROR", text.trim_end(), Some(INVALID));
         return ExitCode::from(INVALID);
     }
     print(text)
@@ -86,9 +106,9 @@ pub(crate) fn fail(reason: &str, code: u8) -> u8 {
 
 fn say_at(level: &str, line: &str, exit_code: Option<u8>) {
     let _ = if is_json() {
-        writeln!(io::stderr(), "{}", json_line(level, line, exit_code))
+        writeln!(cleared(), "{}", json_line(level, line, exit_code))
     } else {
-        writeln!(io::stderr(), "{line}")
+        writeln!(cleared(), "{line}")
     };
 }
 
@@ -103,7 +123,11 @@ fn json_line(level: &str, message: &str, exit_code: Option<u8>) -> Value {
 }
 
 fn print(text: &str) -> ExitCode {
-    // A reader such as `head` that has seen enough is not an error.
-    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-    ExitCode::SUCCESS
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        // A reader such as `head` that has seen enough is not an error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            ExitCode::from(fail(&format!("cannot write to standard output: {error}"), FAILED))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

@@ -83,6 +83,14 @@ fn read_rest(job: &mut Job) -> Result<()> {
     Ok(())
 }
 
+/// The same, each number being its time.
+fn read_timed(job: &mut Job) -> Result<()> {
+    let files = Files::json::<i64>(job.args().get("in")?);
+    let numbers = job.source("files", files);
+    numbers.event_time(|n| Timestamp(*n), Watermarks::ascending()).sink("out", Discard::new());
+    Ok(())
+}
+
 /// Prints.
 fn print(job: &mut Job) -> Result<()> {
     job.source("numbers", Collection::of([1u64, 2, 3])).sink("shown", Print::json());
@@ -257,7 +265,8 @@ fn field_of_the_wrong_type() {
 
 fn program_that_is_not_there() {
     let names = "count, count-wide, days, free, no-time, panicking, panicking-key, pass, print, \
-                 print-more, print-twice, read, read-rest, remember, twice, windows, write";
+                 print-more, print-twice, read, read-rest, read-timed, remember, twice, windows, \
+                 write";
     run(&place("counts", "{}"), &[]).refused(
         2,
         &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
@@ -324,9 +333,9 @@ fn finished_job_with_other_arguments() {
     let ran = run(&place, &["--set", "spec.program.args.in=other.json"]);
     let reason = format!(
         "trial had finished before, with other arguments (argument in is another): nothing was \
-         done. For another input write another metadata.name; run job.yaml --fresh starts anew; \
-         the output of this run stays where it is, so that an output directory then holds both. \
-         Snapshots are in file://{}/",
+         done. For another input write another metadata.name. The same command with --fresh \
+         starts anew; the output of this run stays where it is, so that an output directory then \
+         holds both. Snapshots are in file://{}/",
         place.path("state/default/trial").display()
     );
     ran.refused(2, &reason);
@@ -421,10 +430,14 @@ fn disk_that_is_full() {
         let last = ran.err.lines().last().unwrap();
         // Before the first run, the log says what the claim waits for.
         let claiming = reason.starts_with("log entry");
-        let why = if claiming { "starting" } else { "restarting: " };
+        let (why, goes_on) = if claiming {
+            ("starting", "resumes from the last one, where there is one")
+        } else {
+            ("restarting: ", "begins anew: there is none yet")
+        };
         let first = format!("trial stopped without a snapshot (it was {why}");
         assert!(last.starts_with(&first) && (claiming || last.contains(reason)), "{ran:?}");
-        assert!(last.ends_with("): run job.yaml resumes from the last one"), "{ran:?}");
+        assert!(last.ends_with(&format!("): the same command {goes_on}")), "{ran:?}");
     };
     let full = "exec \"$0\" run job.yaml --threads 1 > /dev/full";
     shell("print", full, "operator shown: cannot print: No space left on device");
@@ -443,7 +456,11 @@ fn last_snapshot_that_does_not_fit() {
     let args = ["-c", script, binary.to_str().unwrap()];
     let ran = place.run_until("trial: snapshot failed: epoch 1: ", &args);
     assert_eq!(ran.code, Some(4), "{ran:?}");
-    assert_eq!(ran.err.matches("snapshot failed: epoch 1: ").count(), 1, "once each: {ran:?}");
+    assert_eq!(
+        ran.err.matches("WARN trial: snapshot failed: epoch 1: ").count(),
+        1,
+        "once each: {ran:?}"
+    );
     let last = ran.err.lines().last().unwrap();
     let first = "trial stopped without a snapshot (the last attempt failed: epoch ";
     assert!(last.starts_with(first) && last.contains("cannot write "), "{ran:?}");
@@ -489,6 +506,16 @@ fn time_that_no_record_can_have() {
                   Timestamp::MAX, which stands for the end: 9223372036854775807 (to leave such \
                   records out: on_malformed)";
     assert_eq!((ran.code, ran.err.lines().last()), (Some(2), Some(reason)), "{ran:?}");
+    let place = place("read-timed", "{in: numbers.json}");
+    place.write("numbers.json", format!("1\n2\n{}\n", i64::MIN));
+    let reason = "error: trial: operator files: numbers.json, line 3: event time: the function \
+                  returned Timestamp::MIN, which stands for no event time: -9223372036854775808 \
+                  (to leave such records out: on_malformed)";
+    let ran = run(&place, &[]);
+    assert_eq!((ran.code, ran.err.lines().last()), (Some(2), Some(reason)), "{ran:?}");
+}
+
+fn time_that_no_record_can_have_left_out() {
     let ran = run(&place("no-time", "{skip: 'true'}"), &[]);
     let last = "trial finished: 2 records in, 2 out, 0 late, 2 records failed";
     assert_eq!((&*ran.out, ran.err.lines().last()), ("1\n2\n", Some(last)), "{ran:?}");
@@ -529,6 +556,50 @@ fn log_that_is_json() {
     assert!(ran.err.contains("panicked at "), "{ran:?}");
     let nothing = place("print", "{}");
     all_json(&nothing.run(&["run", "none.yaml", "--log-format", "json"]), 2, "ERROR", "none.yaml");
+    for format in [&["--log-format", "json"][..], &["--log-format=json"]] {
+        let ran = nothing.run(&[&["run", "--nonesuch"], format].concat());
+        all_json(&ran, 2, "ERROR", "unexpected argument '--nonesuch'");
+    }
+}
+
+/// What goes on is said without the command: whoever gave it knows its options.
+fn stops_that_say_what_resumes() {
+    let last = |ran: &Ran| ran.err.lines().last().unwrap().to_owned();
+    let place = place("count", "{}");
+    let ran = place.run_until("starts from an empty state", RUN);
+    let said = "trial stopped after snapshot 1: the same command resumes from it";
+    assert_eq!(last(&ran), said);
+    let fresh = [RUN, &["--fresh"]].concat();
+    let ran = place.run_until("starts from an empty state", &fresh);
+    let said = "trial stopped after snapshot 2: the same command without --fresh resumes from it";
+    assert_eq!(last(&ran), said);
+}
+
+/// A result that cannot be written is none.
+fn output_that_is_full() {
+    let place = Place::new(Path::new("/bin/sh"), &job("print", "{}"));
+    let binary = env::current_exe().unwrap();
+    let script = "exec \"$0\" describe job.yaml > /dev/full";
+    let reason = "cannot write to standard output: No space left on device (os error 28)";
+    place.run(&["-c", script, binary.to_str().unwrap()]).refused(1, reason);
+}
+
+/// Neither is waited for: nobody but the user can mend it.
+fn store_where_nothing_can_be_written() {
+    let place = place("count", "{}");
+    let ran = run(&place, &["--set", "spec.snapshots.store=file:///proc/x"]);
+    let reason = "trial: cannot write /proc/x/default/trial/log/00000000000000000001.json: No such \
+                  file or directory (os error 2): correct spec.snapshots.store";
+    ran.refused(2, reason);
+    assert_eq!(place.run_until("starts from an empty state", RUN).code, Some(0));
+    let slot = place.path("state/default/trial/log/00000000000000000003.json");
+    std::fs::create_dir(&slot).unwrap();
+    let reason = format!(
+        "trial: cannot write {}: is a directory: a file of the job belongs there: move what is \
+         there away",
+        slot.display()
+    );
+    run(&place, &[]).refused(2, &reason);
 }
 
 fn store_that_is_no_directory() {
@@ -662,8 +733,12 @@ const TESTS: &[(&str, fn())] = suite::tests![
     link_that_leads_to_itself,
     first_and_last_date,
     time_that_no_record_can_have,
+    time_that_no_record_can_have_left_out,
     job_file_with_a_mark_or_to_be_suspended,
     log_that_is_json,
+    stops_that_say_what_resumes,
+    output_that_is_full,
+    store_where_nothing_can_be_written,
     store_that_is_no_directory,
     store_of_another_program,
     state_whose_type_changed,
@@ -689,6 +764,7 @@ fn main() -> ExitCode {
             print_twice,
             read,
             read_rest,
+            read_timed,
             remember,
             twice,
             windows,

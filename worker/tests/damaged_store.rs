@@ -31,6 +31,8 @@ const LOG: [&str; 4] = [
     "log/00000000000000000004.json",
 ];
 
+const MEND: &str = "restore from another snapshot, or bring the object back from a backup";
+
 /// The claim of a start that comes to nothing.
 const NEXT_CLAIM: &str = "log/00000000000000000005.json";
 
@@ -129,7 +131,7 @@ fn a_part_that_was_cut_short_is_named() {
     let part = last_part(&whole).to_owned();
     let before = damage(&place, &part, cut);
     let path = place.path("state/default/counts").join(part);
-    let reason = format!("{} is shorter than the manifest says", path.display());
+    let reason = format!("{} is shorter than the manifest says: {MEND}", path.display());
     refused(&place, &before, true, &reason);
 }
 
@@ -139,7 +141,30 @@ fn a_part_that_is_missing_is_named() {
     let part = last_part(&whole).to_owned();
     let before = damage(&place, &part, take_away);
     let path = place.path("state/default/counts").join(part);
-    refused(&place, &before, true, &format!("{} is missing", path.display()));
+    refused(&place, &before, true, &format!("{} is missing: {MEND}", path.display()));
+}
+
+/// A start anew completes the newest snapshot first; where that is damaged, one way is left.
+#[test]
+fn a_start_anew_that_a_damaged_part_bars_says_what_is_left() {
+    let (place, whole) = stopped();
+    let part = last_part(&whole).to_owned();
+    damage(&place, "committed/4", take_away);
+    damage(&place, &part, take_away);
+    let path = place.path("state/default/counts").join(part);
+    let command = format!("snapshots delete {}/ --yes", job(&place));
+    let reason = format!(
+        "counts: output of the newest snapshot may not be visible yet, and must be before the job \
+         can begin from something else: {} is missing: {MEND}. Where that cannot be mended, only \
+         {command} is left, which gives up every snapshot of the job and whatever of that output \
+         is not visible",
+        path.display()
+    );
+    let fresh = [RUN, &["--fresh"]].concat();
+    place.run(&fresh).refused(1, &reason);
+    let command: Vec<_> = command.split(' ').collect();
+    assert_eq!(place.run(&command).code, Some(0));
+    assert_eq!(place.run_until("starts from an empty state", &fresh).code, Some(0));
 }
 
 #[test]

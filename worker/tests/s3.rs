@@ -236,7 +236,13 @@ fn snapshots_in_a_bucket_are_listed_shown_verified_and_deleted() {
     assert!(text(&verified.stderr).starts_with(&message), "{verified:?}");
     s3.remove(&key);
     let verified = place.snapshots(&["verify", uri]);
-    assert_eq!(text(&verified.stderr), format!("error: {job}/{part} is missing\n"));
+    assert_eq!(
+        text(&verified.stderr),
+        format!(
+            "error: {job}/{part} is missing: restore from another snapshot, or bring \
+                                        the object back from a backup\n"
+        )
+    );
     assert_eq!(verified.status.code(), Some(1));
 
     assert_eq!(place.snapshots(&["delete", job]).status.code(), Some(2), "not without --yes");

@@ -1,6 +1,6 @@
 //! The decision, case by case.
 
-use millstream_protocol::log::{Entry, ProgramMark};
+use millstream_protocol::log::{Entry, OperatorState, ProgramMark};
 use millstream_protocol::plan::{EdgeKind, Guarantee, PlanEdge, StateMigration};
 
 use super::*;
@@ -133,7 +133,9 @@ fn a_wish_for_what_retention_may_be_deleting_is_refused() {
         case.history.insert(Seq(seq), manifest_of(1, epoch, plan()));
     }
     case.wish = Wish::Snapshot { seq: Seq(2), request: None };
-    assert!(case.refused().contains("about to be deleted"));
+    assert!(case.refused().contains("run 1 keeps the newest 3 snapshots"));
+    case.history.insert(Seq(6), claim(2, Some(5)));
+    assert!(case.refused().contains("may be deleted at any time"), "it may sleep for long");
 }
 
 #[test]
@@ -240,6 +242,33 @@ fn a_sink_with_pending_output_is_never_dropped() {
     assert!(case.refused().contains("in another form"));
     case.history.commit(Seq(4));
     assert_eq!(case.seq(), Seq(4), "once it is visible, the state may go");
+}
+
+#[test]
+fn a_sink_without_pending_output_may_go() {
+    let sinks = [("in", "positions", "u64"), ("screen", "pending", "()"), ("out", "pending", "b")];
+    let mut old = plan_of(&sinks);
+    for sink in &mut old.operators[1..] {
+        sink.role = Role::Sink(Guarantee::AtLeastOnce);
+    }
+    let mut case = Case::new(old.clone());
+    let mut manifest = case.history.manifest(Seq(3)).unwrap().clone();
+    manifest.pending_commits = true;
+    let state = |id: &str, pending| OperatorState {
+        id: id.into(),
+        parallelism: 1,
+        parts: vec![],
+        tasks: vec![],
+        pending_commits: Some(pending),
+    };
+    manifest.operators = vec![state("screen", false), state("out", true)];
+    case.history.insert(Seq(4), Entry::Manifest(manifest));
+    case.plan = plan_of(&sinks[..1]);
+    case.allow_dropped_state = true;
+    let message = case.refused();
+    assert!(message.contains("sink out") && !message.contains("screen"), "{message}");
+    case.plan = plan_of(&[sinks[0], sinks[2]]);
+    assert_eq!(case.seq(), Seq(4));
 }
 
 /// A job that has finished, with a claim that says by which program.

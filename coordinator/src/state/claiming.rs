@@ -42,6 +42,7 @@ impl Claiming {
             sink_parallelism: ctx.sink_parallelism(),
             protocol: PROTOCOL_VERSION,
             program: Some(ProgramMark::of(&ctx.config.spec.program)),
+            retain: Some(ctx.config.spec.snapshots.retain),
             at: ctx.now,
         };
         let seq = ctx.history.last().next();

@@ -24,6 +24,7 @@ pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
         sink_parallelism: BTreeMap::new(),
         protocol: PROTOCOL_VERSION,
         program: None,
+        retain: Some(3),
         at: Timestamp(0),
     })
 }
@@ -85,6 +86,7 @@ pub(crate) fn manifest_with(run: u64, epoch: u64, objects: &[&str]) -> Entry {
             parallelism: 1,
             parts: objects.iter().map(part).collect(),
             tasks: vec![],
+            pending_commits: None,
         });
     }
     entry

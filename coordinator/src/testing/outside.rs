@@ -163,6 +163,10 @@ impl Outside {
         let entry = parse(text, seq);
         assert!(matches!(entry, Entry::Tombstone(_)), "only tombstones overwrite: {seq}");
         assert_eq!(there.epoch(), entry.epoch(), "a tombstone keeps the epoch: {seq}");
+        assert_ne!(Some(seq), self.newest, "what a start goes on from is overwritten");
+        let claims = self.entries().filter_map(|(_, entry)| entry.as_claim().cloned());
+        let base = claims.last().and_then(|claim| claim.base);
+        assert_ne!(Some(seq), base, "the base of the run is overwritten");
         self.log.insert(seq, text.to_owned());
     }
 

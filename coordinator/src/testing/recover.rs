@@ -67,26 +67,41 @@ pub(super) fn positions(manifest: Option<&Manifest>, outside: &Outside) -> BTree
     bodies.flat_map(|body| body.positions.clone()).collect()
 }
 
+/// Looks at the guard, then overwrites and deletes. Now and then what comes behind the look takes
+/// its time: that goes into `stalled`, to be done later, whatever the log says by then.
 pub(super) fn retain_objects(
     retain: &Retain,
     outside: &mut Outside,
     chance: &mut Chance,
+    stalled: &mut Vec<Retain>,
 ) -> Report {
-    let Retain { guard, tombstones, delete } = retain;
-    let guard = *guard;
+    let guard = retain.guard;
     if outside.log().contains_key(&guard) {
         let result = Err(Failure::new(ErrorKind::Fenced, "another coordinator is at work"));
         return Report::Retained { guard, result };
     }
-    for (seq, text) in tombstones {
+    let unavailable = || Failure::new(ErrorKind::Unavailable, "the store does not answer");
+    if chance.hits(150) {
+        stalled.push(retain.clone());
+        return Report::Retained { guard, result: Err(unavailable()) };
+    }
+    let whole = retire(retain, outside, chance);
+    Report::Retained { guard, result: whole.then_some(()).ok_or_else(unavailable) }
+}
+
+/// Overwrites and deletes. False: it was broken off.
+pub(super) fn retire(retain: &Retain, outside: &mut Outside, chance: &mut Chance) -> bool {
+    for (done, (seq, text)) in retain.tombstones.iter().enumerate() {
+        if done > 0 && chance.hits(50) {
+            return false;
+        }
         outside.overwrite(*seq, text);
     }
-    for (done, name) in delete.iter().enumerate() {
+    for (done, name) in retain.delete.iter().enumerate() {
         if done > 0 && chance.hits(50) {
-            let result = Err(Failure::new(ErrorKind::Unavailable, "the store does not answer"));
-            return Report::Retained { guard, result };
+            return false;
         }
         outside.delete(name);
     }
-    Report::Retained { guard, result: Ok(()) }
+    true
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Seq, WorkerIndex};
-use millstream_protocol::session::{Command, Report};
+use millstream_protocol::session::{Command, Report, Retain};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 use rand::Rng;
 
 use super::host::{self, RECORDS};
 use super::outside::Outside;
+use super::recover::retire;
 use super::worker::{Chance, FakeWorker};
 use crate::machine::{Action, Event, Machine, Outcome, StopMode};
 
@@ -24,6 +25,7 @@ enum What {
     Emit { host: usize, worker: WorkerIndex, life: u64 },
     Return { host: usize, worker: WorkerIndex },
     Land { seq: Seq, text: String },
+    Retire { retain: Retain },
     NewHost,
     Fault,
 }
@@ -88,9 +90,14 @@ impl World {
         let host = self.hosts.len();
         let seed = self.seed.wrapping_mul(1000) + host as u64;
         let wish = self.wish();
-        self.say(format!("host {host} starts with {workers} workers, wish {wish:?}"));
+        let mut config = host::config(workers, seed, wish);
+        if self.chance.on {
+            config.spec.snapshots.retain = self.between(1, 5) as u32;
+        }
+        let keeps = config.spec.snapshots.retain;
+        self.say(format!("host {host}: {workers} workers, wish {wish:?}, keeps {keeps}"));
         self.hosts.push(Host {
-            machine: Machine::new(host::config(workers, seed, wish)),
+            machine: Machine::new(config),
             workers: vec![],
             sessions: vec![],
             wishes: wish.is_some(),
@@ -197,7 +204,7 @@ impl World {
             | What::Event { host, .. }
             | What::Emit { host, .. }
             | What::Return { host, .. } => Some(*host),
-            What::Land { .. } | What::NewHost | What::Fault => None,
+            What::Land { .. } | What::Retire { .. } | What::NewHost | What::Fault => None,
         };
         if let Some(host) = of
             && self.hosts[host].paused_until > self.now
@@ -240,6 +247,11 @@ impl World {
                 let landed = self.outside.append(seq, &text).is_ok();
                 self.say(format!("late append to {seq}: landed {landed}"));
             }
+            What::Retire { retain } => {
+                let seqs: Vec<_> = retain.tombstones.iter().map(|(seq, _)| seq.0).collect();
+                self.say(format!("late retention of {seqs:?}"));
+                retire(&retain, &mut self.outside, &mut self.chance);
+            }
             What::NewHost => self.new_host(),
             What::Fault => self.fault(),
         }
@@ -252,10 +264,14 @@ impl World {
         self.say(format!("host {host} worker {worker}: {}", brief_command(&command)));
         let fake = &mut self.hosts[host].workers[worker.0 as usize].1;
         let reports = fake.on(command, &mut self.outside, &mut self.chance);
-        let stalled = std::mem::take(&mut fake.stalled);
+        let (stalled, retiring) = std::mem::take(&mut fake.stalled);
         for (seq, text) in stalled {
             let delay = self.between(100, 90_000);
             self.at(delay, What::Land { seq, text });
+        }
+        for retain in retiring {
+            let delay = self.between(100, 90_000);
+            self.at(delay, What::Retire { retain });
         }
         for report in &reports {
             self.report(host, worker, report);

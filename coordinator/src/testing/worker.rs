@@ -10,7 +10,7 @@ use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Guarantee, Plan, Role};
 use millstream_protocol::session::{
-    AppendOutcome, Command, Deploy, Facts, PROTOCOL_VERSION, Report,
+    AppendOutcome, Command, Deploy, Facts, PROTOCOL_VERSION, Report, Retain,
 };
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use rand::rngs::SmallRng;
@@ -74,7 +74,7 @@ struct Tasks {
 }
 
 /// A worker process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FakeWorker {
     index: WorkerIndex,
     workers: u32,
@@ -83,13 +83,13 @@ pub(crate) struct FakeWorker {
     uploads: u64,
     tasks: Option<Tasks>,
     highest: Run,
-    /// Appends under way, which will land some time.
-    pub(crate) stalled: Vec<(Seq, String)>,
+    /// Appends and retentions under way, which will land some time.
+    pub(crate) stalled: (Vec<(Seq, String)>, Vec<Retain>),
 }
 
 impl FakeWorker {
     pub(crate) fn new(index: WorkerIndex, workers: u32, life: u64) -> Self {
-        Self { index, workers, life, uploads: 0, tasks: None, highest: Run(0), stalled: vec![] }
+        Self { index, workers, life, ..Self::default() }
     }
 
     pub(crate) fn run(&self) -> Option<Run> {
@@ -149,7 +149,9 @@ impl FakeWorker {
                 outside.mark(seq);
                 vec![Report::CommittedWritten { seq, result: Ok(()) }]
             }
-            Command::Retain(retain) => vec![retain_objects(&retain, outside, chance)],
+            Command::Retain(retain) => {
+                vec![retain_objects(&retain, outside, chance, &mut self.stalled.1)]
+            }
             Command::ListParts if chance.hits(100) => vec![Report::Parts(Err(unavailable()))],
             Command::ListParts => vec![Report::Parts(Ok(outside.parts()))],
             Command::Drop { run } => {
@@ -190,7 +192,7 @@ impl FakeWorker {
         chance: &mut Chance,
     ) -> AppendOutcome {
         if chance.hits(80) {
-            self.stalled.push((seq, text.to_owned()));
+            self.stalled.0.push((seq, text.to_owned()));
             return AppendOutcome::Unknown("the request timed out".into());
         }
         if chance.hits(40) {

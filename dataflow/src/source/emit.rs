@@ -153,7 +153,7 @@ impl<T> Emit<T> {
         quiet
     }
 
-    /// Whether anybody wants to know where records stand: event times are read that may fail.
+    /// Whether anybody wants to know where records stand: event times are read, and may be bad.
     pub fn wants_places(&self) -> bool {
         self.wants_places
     }

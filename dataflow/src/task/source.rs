@@ -75,7 +75,7 @@ impl<S: Source> SourceTask<S> {
         let mut emit = Emit::new();
         emit.on_malformed = parts.malformed.on_malformed;
         emit.aside = parts.malformed.aside;
-        emit.wants_places = parts.event_time.as_ref().is_some_and(|(times, _)| times.may_fail());
+        emit.wants_places = parts.event_time.is_some();
         Self {
             parts,
             reader: None,

@@ -62,8 +62,6 @@ fn bad(index: usize, time: Timestamp) -> Option<BadTime> {
 pub(crate) trait EventTime<T>: Send {
     /// Appends a time for each record, whatever it is for those that are returned as bad.
     fn times(&self, records: &[T], into: &mut Vec<Timestamp>) -> Vec<BadTime>;
-    /// Whether a record may be bad.
-    fn may_fail(&self) -> bool;
     fn clone_box(&self) -> Box<dyn EventTime<T>>;
 }
 
@@ -79,10 +77,6 @@ impl<T, F: Fn(&T) -> Timestamp + Clone + Send + 'static> EventTime<T> for F {
             return Vec::new();
         }
         times.iter().enumerate().filter_map(|(index, time)| bad(index, *time)).collect()
-    }
-
-    fn may_fail(&self) -> bool {
-        false
     }
 
     fn clone_box(&self) -> Box<dyn EventTime<T>> {
@@ -111,10 +105,6 @@ impl<T, F: Fn(&T) -> Result<Timestamp> + Clone + Send + 'static> EventTime<T> fo
             into.push(time);
         }
         found
-    }
-
-    fn may_fail(&self) -> bool {
-        true
     }
 
     fn clone_box(&self) -> Box<dyn EventTime<T>> {

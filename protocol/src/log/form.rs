@@ -1,4 +1,4 @@
-//! The bytes of a log entry: `{"version":3,"checksum":"<16 hex digits>","job":..,"slot":..,
+//! The bytes of a log entry: `{"version":4,"checksum":"<16 hex digits>","job":..,"slot":..,
 //! "entry":..}`.
 //!
 //! Received from: [`Entry`], and the store. Handed to: the store, and the coordinator as an
@@ -14,10 +14,13 @@ use crate::path::JobPrefix;
 
 /// Version of the form of log entries. A reader refuses newer ones: also a field more is a new
 /// version, since a reader refuses fields that it does not know.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
-/// The version before, which had no [`Began`](super::Began): it is read too.
-const FORMAT_VERSION_BEFORE: u32 = 2;
+/// The versions before, which are read too. In 3 a claim did not say what its retention keeps, nor
+/// a manifest which sinks have pending output; 2 had no [`Began`](super::Began).
+const FORMAT_VERSIONS_BEFORE: [u32; 2] = [3, FORMAT_VERSION_UNSEEDED];
+/// In which the checksum did not cover the version.
+const FORMAT_VERSION_UNSEEDED: u32 = 2;
 
 /// Hexadecimal digits of a checksum.
 const CHECKSUM_DIGITS: usize = 16;
@@ -121,12 +124,12 @@ fn head(version: u32) -> String {
 
 /// The checksum covers the version too, so that no other one can be read into an entry.
 fn checksum(version: u32, rest: &str) -> String {
-    let seed = if version == FORMAT_VERSION_BEFORE { 0 } else { version.into() };
+    let seed = if version == FORMAT_VERSION_UNSEEDED { 0 } else { version.into() };
     format!("{:0CHECKSUM_DIGITS$x}", xxh3_64_with_seed(rest.as_bytes(), seed))
 }
 
 fn placed(text: &str) -> Result<Placed<Entry>, Error> {
-    let mut ours = [FORMAT_VERSION, FORMAT_VERSION_BEFORE].into_iter();
+    let mut ours = std::iter::once(FORMAT_VERSION).chain(FORMAT_VERSIONS_BEFORE);
     let known = ours.find_map(|version| Some((version, text.strip_prefix(&head(version))?)));
     let Some((version, behind)) = known else {
         return Err(other_version(text));
@@ -149,8 +152,9 @@ fn other_version(text: &str) -> Error {
     }
     match serde_json::from_str(text) {
         Err(source) => Error::Malformed { source },
-        Ok(Head { version: FORMAT_VERSION | FORMAT_VERSION_BEFORE }) => Error::Damaged,
         Ok(Head { version: found }) if found > FORMAT_VERSION => Error::Newer { found },
+        Ok(Head { version: FORMAT_VERSION }) => Error::Damaged,
+        Ok(Head { version }) if FORMAT_VERSIONS_BEFORE.contains(&version) => Error::Damaged,
         Ok(Head { version: found }) => Error::Older { found },
     }
 }
@@ -191,7 +195,7 @@ mod tests {
     #[test]
     fn the_words_in_the_log_are_these() {
         for word in [
-            r#"{"version":3,"checksum":""#,
+            r#"{"version":4,"checksum":""#,
             r#""job":"default/counts","slot":7,"entry":{"#,
             r#""kind":"manifest""#,
             r#""final":true"#,
@@ -236,21 +240,23 @@ mod tests {
             assert!(matches!(parse(bad), Err(Error::Malformed { .. })), "{bad}");
             assert!(!Entry::is_any(bad));
         }
-        let newer = r#"{"version":4,"kind":"something"}"#;
-        assert!(matches!(parse(newer), Err(Error::Newer { found: 4 })));
+        let newer = r#"{"version":5,"kind":"something"}"#;
+        assert!(matches!(parse(newer), Err(Error::Newer { found: 5 })));
         let older = r#"{"kind":"claim","version":1}"#;
         assert!(matches!(parse(older), Err(Error::Older { found: 1 })));
         assert!(Entry::is_any(newer) && Entry::is_any(older));
-        let spaced = text().replacen("\":3", "\": 3", 1);
+        let spaced = text().replacen("\":4", "\": 4", 1);
         assert!(matches!(parse(&spaced), Err(Error::Damaged)), "one form only");
     }
 
     #[test]
-    fn the_version_before_is_read_too() {
+    fn the_versions_before_are_read_too() {
         let text = text();
         let rest = &text[head(FORMAT_VERSION).len() + CHECKSUM_DIGITS + 2..];
-        let before = format!("{}{}\",{rest}", head(2), checksum(2, rest));
-        assert_eq!(parse(&before).unwrap(), parse(&text).unwrap());
+        for version in FORMAT_VERSIONS_BEFORE {
+            let before = format!("{}{}\",{rest}", head(version), checksum(version, rest));
+            assert_eq!(parse(&before).unwrap(), parse(&text).unwrap(), "version {version}");
+        }
     }
 
     #[test]

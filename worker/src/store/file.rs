@@ -1,75 +1,92 @@
 //! A store in a directory: for local runs.
 //!
-//! An object is created by writing a file of another name, bringing it to disk, and linking it into
-//! place: link(2) refuses a name that exists, so one of several attempts wins, and a file is whole
-//! or not there.
+//! An object is created by writing a file, bringing it to disk, and linking it into place: link(2)
+//! refuses a name that exists, so one of several attempts wins, and a file is whole or not there.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+mod whole;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use millstream_dataflow::snapshot::{Put, Store};
 use millstream_dataflow::{Context as _, Error, Kind, Result};
-use uuid::Uuid;
 
-/// Where files lie until they are linked into place. No object's name starts with a dot.
-const TEMPORARY: &str = ".temporary";
+/// So often a directory is made for a new object: whoever deletes the last one in it removes it.
+const DIRECTORY_ATTEMPTS: u32 = 5;
 
 /// A store in a directory.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     root: PathBuf,
+    /// What others left is removed once, before the first write.
+    swept: Arc<Once>,
 }
 
 impl FileStore {
     /// A store below this directory, which is made when the first object is created.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, swept: Arc::new(Once::new()) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Writes the pieces to a file of its own, and brings them to disk.
-    fn write_temporary(&self, pieces: &[Vec<u8>]) -> io::Result<PathBuf> {
-        let folder = self.root.join(TEMPORARY);
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(Uuid::new_v4().to_string());
-        let written =
-            OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| {
-                pieces.iter().try_for_each(|piece| file.write_all(piece))?;
-                file.sync_all()
-            });
-        if let Err(error) = written {
-            let _ = fs::remove_file(&path);
-            return Err(error);
-        }
-        Ok(path)
-    }
-
     fn create_now(&self, name: &str, pieces: &[Vec<u8>]) -> io::Result<Put> {
         let path = self.path(name);
-        if path.exists() {
-            return Ok(Put::Exists);
-        }
-        let temporary = self.write_temporary(pieces)?;
-        let linked = make_parent(&path).and_then(|()| fs::hard_link(&temporary, &path));
-        let _ = fs::remove_file(&temporary);
-        match linked {
-            Ok(()) => sync_folder(&path).map(|()| Put::Created),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
-            Err(error) => Err(error),
-        }
+        let put = match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+            Ok(_) => return Ok(Put::Exists),
+            Err(_) => self.write_in(&path, |root| whole::create(root, &path, pieces))?,
+        };
+        Ok(if put { Put::Created } else { Put::Exists })
     }
 
     fn overwrite_now(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         let path = self.path(name);
-        let temporary = self.write_temporary(&[bytes])?;
-        make_parent(&path)?;
-        fs::rename(&temporary, &path)?;
-        sync_folder(&path)
+        self.write_in(&path, |root| whole::overwrite(root, &path, std::slice::from_ref(&bytes)))
+    }
+
+    /// Writes a file in its directory, which is made, and brought to disk behind it.
+    fn write_in<R>(&self, path: &Path, write: impl Fn(&Path) -> io::Result<R>) -> io::Result<R> {
+        self.swept.call_once(|| whole::sweep(&self.root));
+        let folder = path.parent().unwrap_or(&self.root);
+        let mut attempts = 0;
+        let written = loop {
+            attempts += 1;
+            let written = fs::create_dir_all(folder).and_then(|()| write(&self.root));
+            match written {
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && attempts < DIRECTORY_ATTEMPTS => {}
+                written => break written?,
+            }
+        };
+        File::open(folder)?.sync_all()?;
+        Ok(written)
+    }
+
+    /// Removes a file, and every directory that is empty without it.
+    fn delete_now(&self, name: &str) -> io::Result<()> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let above = path.ancestors().skip(1).take_while(|it| it.starts_with(&self.root));
+        for folder in above {
+            if folder == self.root {
+                let _ = fs::remove_dir(folder.join(whole::TEMPORARY));
+            }
+            // One that holds something else stays, and so does what lies above it.
+            match fs::remove_dir(folder) {
+                Err(error) if error.kind() != ErrorKind::NotFound => break,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn list_now(&self, prefix: &str, after: &str) -> io::Result<Vec<String>> {
@@ -105,20 +122,16 @@ fn failure(what: &str, path: &Path, error: &io::Error) -> Error {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             (Kind::Invalid, ": the user that runs the job must be able to write there")
         }
-        ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
+        // Directories that are missing are made: where one cannot be found, none can be made.
+        ErrorKind::NotADirectory | ErrorKind::InvalidFilename | ErrorKind::NotFound => {
             (Kind::Invalid, ": correct spec.snapshots.store")
+        }
+        ErrorKind::IsADirectory => {
+            (Kind::Invalid, ": a file of the job belongs there: move what is there away")
         }
         _ => (Kind::Unavailable, ""),
     };
     Error::new(kind, format!("cannot {what} {}: {error}{hint}", path.display()))
-}
-
-fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn collect(root: &Path, folder: &str, names: &mut Vec<String>) -> io::Result<()> {
@@ -200,11 +213,7 @@ impl Store for FileStore {
 
     async fn delete(&self, name: &str) -> Result<()> {
         let object = name.to_owned();
-        self.run("delete", name, move |store| match fs::remove_file(store.path(&object)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
+        self.run("delete", name, move |store| store.delete_now(&object)).await
     }
 
     fn describe(&self) -> String {
@@ -215,4 +224,66 @@ impl Store for FileStore {
 /// Reads a job's file for [`crate::config`]; here because stores and config share the wording.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).or_kind(Kind::Invalid, || format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_directory_goes_with_the_last_object_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("default/job");
+        let store = FileStore::new(root.clone());
+        for name in ["log/1", "parts/1/1/0-a", "parts/1/2/0-b", "parts/1/2/0-c"] {
+            store.create(name, b"x").await.unwrap();
+        }
+        store.delete("parts/1/1/0-a").await.unwrap();
+        store.delete("parts/1/2/0-c").await.unwrap();
+        assert_eq!(names(&root.join("parts/1")), ["2"]);
+        store.delete("parts/1/2/0-b").await.unwrap();
+        assert_eq!(names(&root), ["log"]);
+        store.overwrite("log/1", b"y").await.unwrap();
+        store.delete("log/1").await.unwrap();
+        assert!(!root.exists() && folder.path().join("default").exists());
+    }
+
+    #[tokio::test]
+    async fn directories_that_come_and_go_are_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::new(folder.path().join("job"));
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..4 {
+            let store = store.clone();
+            writers.spawn(async move {
+                for round in 0..50 {
+                    let name = format!("parts/1/{round}/{writer}");
+                    assert_eq!(store.create(&name, b"x").await.unwrap(), Put::Created);
+                    store.delete(&name).await.unwrap();
+                }
+            });
+        }
+        writers.join_all().await;
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn where_no_file_can_be_nothing_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::new(folder.path().to_owned());
+        fs::create_dir_all(folder.path().join("log/1")).unwrap();
+        for error in [
+            store.create("log/1", b"x").await.unwrap_err(),
+            store.read("log/1").await.unwrap_err(),
+            FileStore::new("/proc/x".into()).create("log/1", b"x").await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), Kind::Invalid, "{error}");
+            assert!(error.to_string().contains("/log/1: "), "{error}");
+        }
+    }
 }

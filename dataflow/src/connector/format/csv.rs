@@ -66,7 +66,16 @@ impl<T: Data> Format for Csv<T> {
 
     fn header(&mut self, bytes: &[u8]) -> Result<()> {
         let mut columns = ByteRecord::new();
-        self.reader(bytes).read_byte_record(&mut columns)?;
+        let mut reader = self.reader(bytes);
+        reader.read_byte_record(&mut columns)?;
+        // Lines are told apart by their newlines, so that the header is the whole file here.
+        let behind = &bytes[reader.position().byte() as usize..];
+        if behind.iter().any(|byte| !b"\r\n".contains(byte)) {
+            return Err(Error::invalid(
+                "the header line ends with a carriage return alone, and so may the others: write \
+                 newlines instead (as tr '\\r' '\\n' does)",
+            ));
+        }
         self.columns = Some(columns);
         Ok(())
     }
@@ -164,6 +173,21 @@ mod tests {
         let mut csv = Csv::new();
         csv.header(header.as_bytes()).unwrap();
         csv
+    }
+
+    #[test]
+    fn a_file_without_newlines_is_no_header() {
+        let mut csv = Csv::<(String, u32)>::new();
+        for text in ["a,b\rc,1\rd,2\r", "\ra,b\rc,1"] {
+            let error = csv.header(text.as_bytes()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the header line ends with a carriage return alone"),
+                "{error}"
+            );
+        }
+        for text in ["a,b", "a,b\r", "a,b\r\n", "a,\"b\rc\"\r\n", "a,b\n"] {
+            csv.header(text.as_bytes()).unwrap();
+        }
     }
 
     #[test]
