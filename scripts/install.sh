@@ -2,7 +2,7 @@
 # Finds what Millstream's scripts need, and installs the missing Debian packages where it may.
 #
 # Sourced by the other scripts, which call the functions for what they need. Run by itself it checks
-# the toolchain, what the feature kafka is built with, and everything the demo needs.
+# the toolchain, what the features kafka and rocksdb are built with, and everything the demo needs.
 
 # Prints a message and fails: `die "what is wrong and what to do"`.
 die() {
@@ -54,14 +54,22 @@ ensure_library() {
   if pkg-config --exists "$library"; then
     return
   fi
+  install_packages "the headers of '$library'" "$@"
+  pkg-config --exists "$library" || die "$* is installed, but pkg-config does not find '$library'"
+}
+
+# install_packages <what for> <debian package>...: as root on a system with apt; elsewhere says what
+# to install.
+install_packages() {
+  local what=$1
+  shift
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    die "the headers of '$library' are missing: install them (Debian: apt-get install $*)"
+    die "$what is missing: install it (Debian: apt-get install $*)"
   fi
-  echo "installing $* for the headers of '$library'" >&2
+  echo "installing $* for $what" >&2
   apt_update_once
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-    die "apt-get could not install $*: install the headers of '$library' by hand"
-  pkg-config --exists "$library" || die "$* is installed, but pkg-config does not find '$library'"
+    die "apt-get could not install $*: install $what by hand"
 }
 
 # What the feature `kafka` is built with beyond the toolchain: librdkafka has C++ in it, and speaks
@@ -69,6 +77,27 @@ ensure_library() {
 need_kafka() {
   ensure_command g++ g++
   ensure_library openssl libssl-dev
+}
+
+# What the feature `rocksdb` is built with beyond the toolchain: RocksDB is C++, and its header is
+# read by libclang.
+need_rocksdb() {
+  ensure_command g++ g++
+  if ! find_libclang; then
+    install_packages "the library 'libclang'" libclang-dev
+    find_libclang || die "libclang-dev is installed, but there is no libclang.so: set LIBCLANG_PATH"
+  fi
+}
+
+# Whether there is a libclang where bindgen looks for it. libclang-cpp is another library.
+find_libclang() {
+  local place
+  for place in "${LIBCLANG_PATH:-}" /usr/lib/llvm-*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-gnu; do
+    if compgen -G "$place/libclang.so*" || compgen -G "$place/libclang-[0-9]*"; then
+      return
+    fi
+  done >/dev/null
+  return 1
 }
 
 # What the demo needs beyond the toolchain: a client of the npm registry for its data.
@@ -80,6 +109,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   set -euo pipefail
   need_toolchain
   need_kafka
+  need_rocksdb
   need_demo
   echo "everything is there"
 fi
