@@ -21,7 +21,8 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-dataflow/kafka millstream-worker/kafka millstream-worker/s3
+FEATURES := millstream-dataflow/kafka millstream-dataflow/rocksdb \
+  millstream-worker/kafka millstream-worker/rocksdb millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.
 PEERS_TARGET := $(CACHE)/peers-target
@@ -47,10 +48,10 @@ test: libraries tools ## Run every test, then those of the crates outside the wo
 	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
 	done
 
-# What the feature `kafka` is built with; all else asks for cargo and a C compiler alone.
+# What the features `kafka` and `rocksdb` are built with; all else asks for cargo and a C compiler alone.
 .PHONY: libraries
 libraries:
-	. scripts/install.sh; need_kafka
+	. scripts/install.sh; need_kafka; need_rocksdb
 
 .PHONY: tools
 tools: ## Install what the tests run against, S3 and Kafka, into the cache directory
@@ -116,8 +117,8 @@ bench: ## Measure against hand-written loops and peers; prints two tables (BENCH
 	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
-soak: libraries tools ## The tests again, optimised, with SOAK_CASES cases per property test (20000)
-	PROPTEST_CASES=$(SOAK_CASES) cargo test --profile soak --workspace --all-features --locked
+soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (20000)
+	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) cargo test --profile soak --workspace --all-features --locked
 
 .PHONY: fmt
 fmt: ## Format the sources

@@ -2,7 +2,7 @@
 # Finds what Millstream's scripts need, and installs the missing Debian packages where it may.
 #
 # Sourced by the other scripts, which call the functions for what they need. Run by itself it checks
-# the toolchain, what the feature kafka is built with, and everything the demo needs.
+# the toolchain, what the features kafka and rocksdb are built with, and everything the demo needs.
 
 # Prints a message and fails: `die "what is wrong and what to do"`.
 die() {
@@ -72,6 +72,27 @@ need_kafka() {
   ensure_library openssl libssl-dev
 }
 
+# What the feature `rocksdb` is built with beyond the toolchain: RocksDB is C++, and its header is
+# read by libclang.
+need_rocksdb() {
+  ensure_command g++ g++
+  if ! find_libclang; then
+    apt_install "the library 'libclang'" libclang-dev
+    find_libclang || die "libclang-dev is installed, but there is no libclang.so: set LIBCLANG_PATH"
+  fi
+}
+
+# Whether there is a libclang where bindgen looks for it. libclang-cpp is another library.
+find_libclang() {
+  local place
+  for place in "${LIBCLANG_PATH:-}" /usr/lib/llvm-*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-gnu; do
+    if compgen -G "$place/libclang.so*" || compgen -G "$place/libclang-[0-9]*"; then
+      return
+    fi
+  done >/dev/null
+  return 1
+}
+
 # What the demo needs beyond the toolchain: a client of the npm registry for its data.
 need_demo() {
   ensure_command npm npm
@@ -81,6 +102,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   set -euo pipefail
   need_toolchain
   need_kafka
+  need_rocksdb
   need_demo
   echo "everything is there"
 fi

@@ -18,6 +18,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BuildSpec, build, resolve};
 use crate::sink::{Base, Commits, History};
 use crate::snapshot::{Restore, Share, encoder};
+use crate::state;
 use crate::stream::Job;
 use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
 
@@ -89,6 +90,7 @@ impl Engine {
         let resolved = resolve(&graph, spec.threads.iter().sum(), key_groups)?;
         let own = spec.threads.get(spec.worker.0 as usize).copied().unwrap_or(0);
         let doorbells: Vec<Doorbell> = (0..own).map(|_| Doorbell::default()).collect();
+        let tiers = state::Base::open(&job.settings.backend)?;
         let built = build(
             &graph,
             &resolved,
@@ -102,6 +104,7 @@ impl Engine {
                 job: spec.job.clone(),
                 history: Arc::new(spec.history),
                 clock: spec.clock.clone(),
+                tiers: tiers.as_ref(),
             },
         )?;
         // Each share, each thread's few reports: the queue never fills while somebody listens at

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key_group::KeyGroups;
 use crate::time::GepDuration;
+use crate::validate::parse_quantity;
 
 /// The API group and version of [`StreamJob`].
 pub const API_VERSION: &str = "millstream.dev/v1alpha1";
@@ -136,12 +137,25 @@ pub struct ProgramSpec {
 pub struct StateSpec {
     /// What holds keyed state.
     pub backend: BackendName,
-    /// `RocksDB`: one bound for its caches and buffers, as a quantity (`512Mi`).
+    /// `RocksDB`: one bound for the cache above it, its buffers and its block cache, over all tasks
+    /// of a worker, as a quantity. Default: [`StateSpec::MEMORY_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
     /// A volume that survives the pod and makes recovery local. A cache, never the truth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_volume: Option<LocalVolume>,
+}
+
+impl StateSpec {
+    /// The bound on memory of a job that does not say one.
+    pub const MEMORY_DEFAULT: &str = "512Mi";
+    /// The smallest bound, in bytes: below it, write buffers alone would pass it.
+    pub const MEMORY_MIN: u64 = 16 << 20;
+
+    /// The bound on memory, in bytes; `None` where it is not a quantity.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        parse_quantity(self.memory.as_deref().unwrap_or(Self::MEMORY_DEFAULT))
+    }
 }
 
 /// What holds keyed state.

@@ -106,8 +106,13 @@ pub fn spec(spec: &JobSpec) -> Vec<Problem> {
 fn validate_state(state: &StateSpec, problems: &mut Problems) {
     let StateSpec { backend: _, memory, local_volume } = state;
     let quantity = "is not a quantity: write digits with a unit, such as 512Mi or 20Gi";
-    if memory.as_ref().is_some_and(|memory| parse_quantity(memory).is_none()) {
-        problems.add("spec.state.memory", quantity);
+    match (memory, state.memory_bytes()) {
+        (Some(memory), Some(bytes)) if bytes < StateSpec::MEMORY_MIN => {
+            let least = StateSpec::MEMORY_MIN >> 20;
+            problems.add("spec.state.memory", format!("is {memory}: write {least}Mi or more"));
+        }
+        (_, Some(_)) => {}
+        (_, None) => problems.add("spec.state.memory", quantity),
     }
     if let Some(LocalVolume { size, storage_class_name: _ }) = local_volume
         && parse_quantity(size).is_none()

@@ -1,12 +1,15 @@
 //! Reads a job: the file, `--set`, and what a local run puts in by itself. The only reader of files
 //! and environment besides the connectors.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use millstream_coordinator::config::Config;
-use millstream_dataflow::{Environment, Error, Result};
-use millstream_protocol::job::{BackendName, OnDelete, StreamJob};
+use millstream_dataflow::state::{Backend, RocksDbSettings};
+use millstream_dataflow::{Context as _, Environment, Error, Kind, Result};
+use millstream_protocol::job::{BackendName, OnDelete, StateSpec, StreamJob};
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
 
@@ -108,12 +111,13 @@ pub(crate) fn local(
             notes.push(format!("spec.{field} is for clusters and ignored here"));
         }
     }
-    if spec.state.memory.is_some() {
-        notes.push("spec.state.memory is for RocksDB and ignored here".to_owned());
+    if spec.state.memory.is_some() && spec.state.backend == BackendName::Memory {
+        notes.push("spec.state.memory is for RocksDB and ignored with Memory".to_owned());
     }
-    if spec.state.backend == BackendName::RocksDB {
+    if spec.state.backend == BackendName::RocksDB && !Backend::HAS_ROCKSDB {
         return Err(Error::invalid(
-            "spec.state.backend: RocksDB is not in this build: write Memory, or leave it out",
+            "spec.state.backend: RocksDB is not in this binary: build it with the feature \
+             `rocksdb`, or write Memory",
         ));
     }
     let store = &mut spec.snapshots.store;
@@ -136,6 +140,38 @@ pub(crate) fn local(
         Error::invalid(lines.join("\n"))
     })?;
     Ok(LocalJob { job, config, threads, notes })
+}
+
+/// What holds the keyed state of a job.
+pub(crate) fn backend(state: &StateSpec) -> Result<Backend> {
+    match state.backend {
+        BackendName::Memory => Ok(Backend::Memory),
+        BackendName::RocksDB => {
+            let memory_bytes = state
+                .memory_bytes()
+                .ok_or_else(|| Error::invalid("spec.state.memory: is not a quantity"))?;
+            let directory = scratch_directory()?;
+            Ok(Backend::RocksDb(RocksDbSettings { memory_bytes, directory }))
+        }
+    }
+}
+
+/// Where local state goes: one folder per user among those for temporary files. Others may write
+/// there, but not to what is this user's.
+fn scratch_directory() -> Result<PathBuf> {
+    // SAFETY: it reads a number, and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    let path = std::env::temp_dir().join(format!("millstream-state-{user}"));
+    let attempt = || format!("cannot use {} for local state", path.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(&path).or_kind(Kind::Invalid, attempt)?;
+    let owner = std::fs::metadata(&path).or_kind(Kind::Invalid, attempt)?.uid();
+    if owner != user {
+        return Err(Error::invalid(format!(
+            "{}: it belongs to another user: set TMPDIR to a place of your own",
+            attempt()
+        )));
+    }
+    Ok(path)
 }
 
 /// `file://` with a relative path means a place below the current directory.

@@ -39,7 +39,7 @@ impl<K: Key> Chains<K> {
     /// The newest record of a key.
     #[inline]
     pub(super) fn newest(&self, hash: u64, key: &K) -> Option<u32> {
-        self.heads.get(hash, key).copied()
+        self.heads.peek(hash, key).copied()
     }
 
     /// The record before this one of the same key.

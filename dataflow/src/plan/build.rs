@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::exchange::{Receiver, Sender, channel};
 use crate::sink::{Commits, History, SinkContext};
+use crate::state::Base;
 use crate::task::{BoxNode, Counters, Discard, Doorbell, InputTask, Task, TaskInfo, Tee};
 
 type Channels<T> = HashMap<(NodeIndex, usize, u32), Vec<T>>;
@@ -35,6 +36,8 @@ pub(crate) struct Wiring<'a> {
     job: Arc<str>,
     history: Arc<History>,
     clock: Arc<dyn Clock>,
+    /// Where bounded state goes that finds no room in memory; none where memory is not bounded.
+    pub(crate) tiers: Option<&'a Base>,
 }
 
 impl Wiring<'_> {
@@ -139,6 +142,7 @@ pub(crate) struct BuildSpec<'a> {
     pub(crate) job: Arc<str>,
     pub(crate) history: Arc<History>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tiers: Option<&'a Base>,
 }
 
 /// Makes the tasks of one worker.
@@ -156,6 +160,7 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
         job: spec.job.clone(),
         history: spec.history.clone(),
         clock: spec.clock.clone(),
+        tiers: spec.tiers,
     };
     let mut threads: Vec<Vec<_>> = spec.doorbells.iter().map(|_| Vec::new()).collect();
     let mut shares = 0;

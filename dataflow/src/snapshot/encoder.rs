@@ -155,13 +155,12 @@ fn finish_share(mut finish: Finish, mut states: HashMap<usize, Buckets>) -> Resu
         let items = items.into_iter().map(|item| item()).collect::<Result<_>>()?;
         finish.index.lists.push((name, items));
     }
-    let mut writer = Writer::new(finish.index.clone())?;
+    let mut writer = Writer::new(finish.index.clone());
     let mut total = 0;
     for (place, name) in finish.states.iter().enumerate() {
         if let Some(buckets) = states.remove(&place) {
-            let entries = buckets.entries();
-            total += entries;
-            writer.state(name, entries, buckets.into_groups())?;
+            total += buckets.entries();
+            writer.state(name, buckets)?;
         }
     }
     let pieces = writer.finish()?;

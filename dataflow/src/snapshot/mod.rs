@@ -16,6 +16,7 @@ pub(crate) use capture::{Captures, Cut};
 pub(crate) use encoder::encoder;
 pub use encoder::{Durable, Encoder, Late, Share, ShareFacts};
 pub use restore::{Restore, RestoredList, RestoredPart};
+pub(crate) use share::{Packed, Packer};
 pub use store::{Put, Store};
 
 /// The checksum that manifests and shares carry: CRC32C.

@@ -176,7 +176,7 @@ mod tests {
             floors: vec![(range(4, 6), Timestamp(90))],
             ..Index::default()
         };
-        let bytes = Writer::new(index).unwrap().finish().unwrap().concat();
+        let bytes = Writer::new(index).finish().unwrap().concat();
         let mut restore = Restore::new(Epoch(2), Plan::default());
         restore.add(RestoredPart::new(bytes, Some(range(0, 10))).unwrap());
         let reached = restore.watermarks("sums", range(5, 20));

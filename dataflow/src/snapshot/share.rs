@@ -10,8 +10,11 @@
 //! magic             8 bytes
 //! ```
 //!
-//! A reader that wants some key groups reads the index, then the blocks that hold them. Each block
-//! has a checksum of its own in the index, so nothing is believed before it was checked.
+//! The entries of a key group may lie in several blocks, which are then read in the order of the
+//! index. A reader that wants some key groups reads the index, then the blocks that hold them. Each
+//! block has a checksum of its own in the index, so nothing is believed before it was checked.
+
+use std::mem;
 
 use millstream_protocol::id::{Epoch, KeyGroup};
 use millstream_protocol::key_group::KeyGroupRange;
@@ -19,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use zstd::bulk::Compressor;
 
 use crate::error::{Error, Result};
+use crate::state::{Buckets, Drained, joined};
 use crate::time::Timestamp;
 
 const MAGIC: &[u8; 8] = b"MSSHARE1";
@@ -82,25 +86,75 @@ pub struct Block {
 pub(crate) struct Writer {
     pieces: Vec<Vec<u8>>,
     offset: u64,
-    /// Kept from block to block: making one costs more than compressing a small block.
-    compressor: Compressor<'static>,
+    packer: Packer,
     index: Index,
 }
 
 impl Writer {
-    pub(crate) fn new(index: Index) -> Result<Self> {
-        let compressor = Compressor::new(ZSTD_LEVEL)?;
-        Ok(Self { pieces: Vec::new(), offset: 0, compressor, index })
+    pub(crate) fn new(index: Index) -> Self {
+        Self { pieces: Vec::new(), offset: 0, packer: Packer::default(), index }
     }
 
-    /// Adds a keyed state: the entries of each of its groups, in order.
-    pub(crate) fn state(
-        &mut self,
-        name: &str,
-        entries: u64,
-        groups: impl Iterator<Item = (KeyGroup, Vec<u8>)>,
-    ) -> Result<()> {
+    /// Adds a keyed state: what its buckets hold.
+    pub(crate) fn state(&mut self, name: &str, buckets: Buckets) -> Result<()> {
+        let entries = buckets.entries();
         let mut state = StateIndex { name: name.to_owned(), entries, blocks: Vec::new() };
+        let Drained { removed, packed, put } = buckets.drain();
+        let mut packer = mem::take(&mut self.packer);
+        if packed.is_empty() {
+            packer.pack(joined(removed, put))?;
+        } else {
+            // Removals stand in front of all that is put, wherever it lies.
+            packer.pack(removed)?;
+            packer.packed.extend(packed);
+            packer.pack(put)?;
+        }
+        for Packed { bytes, groups } in packer.packed.drain(..) {
+            state.blocks.push(Block {
+                offset: self.offset,
+                length: bytes.len() as u32,
+                crc32c: crc32c::crc32c(&bytes),
+                groups,
+            });
+            self.offset += bytes.len() as u64;
+            self.pieces.push(bytes);
+        }
+        self.packer = packer;
+        self.index.states.push(state);
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
+        let mut last = self.packer.compress(&postcard::to_stdvec(&self.index)?)?;
+        let (length, crc32c) = (last.len() as u32, crc32c::crc32c(&last));
+        last.extend(length.to_le_bytes());
+        last.extend(crc32c.to_le_bytes());
+        last.extend(MAGIC);
+        self.pieces.push(last);
+        Ok(self.pieces)
+    }
+}
+
+/// A block on its way into a share.
+pub(crate) struct Packed {
+    bytes: Vec<u8>,
+    groups: Vec<(KeyGroup, u32)>,
+}
+
+/// Makes blocks.
+#[derive(Default)]
+pub(crate) struct Packer {
+    /// Kept from block to block: making one costs more than compressing a small block.
+    compressor: Option<Compressor<'static>>,
+    pub(crate) packed: Vec<Packed>,
+}
+
+impl Packer {
+    /// Makes blocks of the entries of each of some groups, in order.
+    pub(crate) fn pack(
+        &mut self,
+        groups: impl IntoIterator<Item = (KeyGroup, Vec<u8>)>,
+    ) -> Result<()> {
         let (mut raw, mut in_block) = (Vec::new(), Vec::new());
         for (group, bytes) in groups {
             in_block.push((group, bytes.len() as u32));
@@ -110,38 +164,24 @@ impl Writer {
                 raw.extend(bytes);
             }
             if raw.len() >= BLOCK_BYTES {
-                state.blocks.push(self.block(&raw, std::mem::take(&mut in_block))?);
+                let bytes = self.compress(&raw)?;
+                self.packed.push(Packed { bytes, groups: mem::take(&mut in_block) });
                 raw.clear();
             }
         }
         if !in_block.is_empty() {
-            state.blocks.push(self.block(&raw, in_block)?);
+            let bytes = self.compress(&raw)?;
+            self.packed.push(Packed { bytes, groups: in_block });
         }
-        self.index.states.push(state);
         Ok(())
     }
 
-    fn block(&mut self, raw: &[u8], groups: Vec<(KeyGroup, u32)>) -> Result<Block> {
-        let compressed = self.compressor.compress(raw)?;
-        let block = Block {
-            offset: self.offset,
-            length: compressed.len() as u32,
-            crc32c: crc32c::crc32c(&compressed),
-            groups,
+    fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(ZSTD_LEVEL)?),
         };
-        self.offset += compressed.len() as u64;
-        self.pieces.push(compressed);
-        Ok(block)
-    }
-
-    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
-        let mut last = self.compressor.compress(&postcard::to_stdvec(&self.index)?)?;
-        let (length, crc32c) = (last.len() as u32, crc32c::crc32c(&last));
-        last.extend(length.to_le_bytes());
-        last.extend(crc32c.to_le_bytes());
-        last.extend(MAGIC);
-        self.pieces.push(last);
-        Ok(self.pieces)
+        Ok(compressor.compress(raw)?)
     }
 }
 
@@ -226,6 +266,10 @@ pub fn verify(share: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use millstream_protocol::key_group::KeyGroups;
+
     use super::*;
 
     fn range(start: u16, end: u16) -> KeyGroupRange {
@@ -235,9 +279,13 @@ mod tests {
     fn sample() -> Vec<u8> {
         let index =
             Index { operator: "sum".into(), groups: Some(range(0, 720)), ..Index::default() };
-        let mut writer = Writer::new(index).unwrap();
-        let groups = (0..720).map(|g| (KeyGroup(g), vec![g as u8; 2000]));
-        writer.state("value", 720, groups).unwrap();
+        let mut writer = Writer::new(index);
+        let groups = KeyGroups::default();
+        let mut buckets = Buckets::new(groups, groups.all());
+        for group in 0..720 {
+            buckets.put_raw(KeyGroup(group), &[&[group as u8; 1996]]).unwrap();
+        }
+        writer.state("value", buckets).unwrap();
         writer.finish().unwrap().concat()
     }
 
@@ -249,11 +297,48 @@ mod tests {
         let mut seen = Vec::new();
         let each = |bytes: &[u8]| {
             assert_eq!(bytes.len(), 2000);
-            seen.push(bytes[0]);
+            seen.push(bytes[4]);
             Ok(())
         };
         read_groups(&share, &index.states[0], range(100, 103), each).unwrap();
         assert_eq!(seen, [100, 101, 102]);
+    }
+
+    /// More than is kept uncompressed, with removals that come late: a key both removed and put
+    /// lives.
+    #[test]
+    fn what_was_packed_early_is_read_behind_removals_and_in_order() {
+        let groups = KeyGroups::default();
+        let mut buckets = Buckets::new(groups, groups.all());
+        let value = |round: u8| vec![round; 1000];
+        for round in 0..4 {
+            for key in 0..6000u32 {
+                buckets.put(&key, &(key, value(round))).unwrap();
+            }
+            (0..6000u32).for_each(|key| buckets.remove(&key, &key).unwrap());
+        }
+        let mut writer = Writer::new(Index::default());
+        writer.state("value", buckets).unwrap();
+        let share = writer.finish().unwrap().concat();
+        let index = read_index(&share).unwrap();
+        assert_eq!(index.states[0].entries, 48_000);
+        let mut found = HashMap::new();
+        read_groups(&share, &index.states[0], groups.all(), |bytes| {
+            for entry in crate::state::entries(bytes) {
+                let entry = entry.unwrap();
+                if entry.removed {
+                    found.remove(&postcard::from_bytes::<u32>(entry.body).unwrap());
+                } else {
+                    let (key, value): (u32, Vec<u8>) = postcard::from_bytes(entry.body).unwrap();
+                    found.insert(key, value);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found.len(), 6000);
+        assert!(found.values().all(|found| *found == value(3)));
+        verify(&share).unwrap();
     }
 
     #[test]

@@ -288,6 +288,11 @@ impl<K, V> Blocks<K, V> {
         self.len
     }
 
+    /// The memory they take, without what their entries have elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        self.len * (size_of::<Head>() + size_of::<Slots<K, V>>())
+    }
+
     pub(super) fn base(&self) -> Base<K, V> {
         self.base
     }

@@ -1,12 +1,16 @@
 //! [`Chunk`]: captured entries on their way from the engine thread to the encoder.
 
+use std::mem;
+
 use millstream_protocol::id::KeyGroup;
 use millstream_protocol::key_group::{KeyGroupRange, KeyGroups};
 use millstream_protocol::key_hash::key_hash;
 use serde::Serialize;
 
+use super::tier::OutsideChunk;
 use crate::data::{Data, Key};
 use crate::error::{Error, Result};
+use crate::snapshot::{Packed, Packer};
 
 /// Captured entries that know how to write themselves down, off the engine thread.
 pub trait Chunk: Send {
@@ -26,6 +30,8 @@ pub trait Chunk: Send {
 pub(crate) struct TableChunk<K, V> {
     pub(crate) entries: Vec<(K, V)>,
     pub(crate) removed: Vec<K>,
+    /// What is read from outside of memory when it is encoded.
+    pub(crate) outside: Option<OutsideChunk>,
 }
 
 impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
@@ -36,11 +42,12 @@ impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
         for (key, value) in &self.entries {
             into.put(key, &(key, value))?;
         }
-        Ok(())
+        self.outside.map_or(Ok(()), |outside| outside.encode(&[], into))
     }
 
     fn len(&self) -> usize {
-        self.entries.len() + self.removed.len()
+        let outside = self.outside.as_ref().map_or(0, OutsideChunk::len);
+        self.entries.len() + self.removed.len() + outside
     }
 }
 
@@ -48,37 +55,94 @@ impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
 ///
 /// An entry is a little-endian u32 header (the length of the body, shifted left by one, and a bit
 /// that says "removed"), then the body in postcard. Removals of a share stand in front of what it
-/// puts, see [`Buckets::into_groups`]: a key both removed and put lives.
+/// puts, see [`joined`]: a key both removed and put lives.
+///
+/// What is put is compressed as soon as there is much of it, so that all of a large state is in
+/// memory compressed at most.
 pub struct Buckets {
     groups: KeyGroups,
     range: KeyGroupRange,
     removed: Vec<Vec<u8>>,
     put: Vec<Vec<u8>>,
+    put_bytes: usize,
+    packer: Packer,
     entries: u64,
+}
+
+/// Bytes that are kept uncompressed: enough for blocks of a good size in each key group's turn.
+const PUT_BYTES_MAX: usize = 16 << 20;
+
+/// The bytes of each group that has any, in order.
+pub(crate) type ByGroup = Vec<(KeyGroup, Vec<u8>)>;
+
+/// What buckets held.
+pub(crate) struct Drained {
+    /// By group, those that have any.
+    pub(crate) removed: ByGroup,
+    /// What was compressed already, in the order in which it was put.
+    pub(crate) packed: Vec<Packed>,
+    /// What was put behind that, by group.
+    pub(crate) put: ByGroup,
 }
 
 impl Buckets {
     pub(crate) fn new(groups: KeyGroups, range: KeyGroupRange) -> Self {
         let empty = || (0..range.len()).map(|_| Vec::new()).collect();
-        Self { groups, range, removed: empty(), put: empty(), entries: 0 }
+        Self {
+            groups,
+            range,
+            removed: empty(),
+            put: empty(),
+            put_bytes: 0,
+            packer: Packer::default(),
+            entries: 0,
+        }
     }
 
     /// Appends an entry to the group of its key.
     pub fn put<K: Key>(&mut self, key: &K, body: &impl Serialize) -> Result<()> {
         let index = self.bucket(key)?;
         self.entries += 1;
-        append(&mut self.put[index], body, 0)
+        self.put_bytes += append(&mut self.put[index], body, 0)?;
+        self.pack_much()
     }
 
     /// Appends the removal of an entry.
     pub fn remove<K: Key>(&mut self, key: &K, body: &impl Serialize) -> Result<()> {
         let index = self.bucket(key)?;
         self.entries += 1;
-        append(&mut self.removed[index], body, 1)
+        append(&mut self.removed[index], body, 1)?;
+        Ok(())
+    }
+
+    /// Appends an entry whose body is written already, in pieces.
+    pub(crate) fn put_raw(&mut self, group: KeyGroup, body: &[&[u8]]) -> Result<()> {
+        let index = self.bucket_of(group)?;
+        self.entries += 1;
+        let length = body.iter().map(|piece| piece.len()).sum();
+        let bucket = &mut self.put[index];
+        bucket.extend(header(length, 0)?);
+        for piece in body {
+            bucket.extend_from_slice(piece);
+        }
+        self.put_bytes += length;
+        self.pack_much()
+    }
+
+    fn pack_much(&mut self) -> Result<()> {
+        if self.put_bytes < PUT_BYTES_MAX {
+            return Ok(());
+        }
+        self.put_bytes = 0;
+        let put = self.put.iter_mut().map(mem::take).collect();
+        self.packer.pack(by_group(self.range, put))
     }
 
     fn bucket<K: Key>(&self, key: &K) -> Result<usize> {
-        let group = self.groups.of_hash(key_hash(key)?);
+        self.bucket_of(self.groups.of_hash(key_hash(key)?))
+    }
+
+    fn bucket_of(&self, group: KeyGroup) -> Result<usize> {
         if !self.range.contains(group) {
             let message = format!("key group {group} is captured by a task that does not own it");
             return Err(Error::bug(message));
@@ -91,31 +155,62 @@ impl Buckets {
         self.entries
     }
 
-    /// The bytes of each group that has any.
+    /// The bytes of each group that has any, of buckets that hold little.
+    #[cfg(test)]
     pub(crate) fn into_groups(self) -> impl Iterator<Item = (KeyGroup, Vec<u8>)> {
-        let first = self.range.start.0;
-        let both = self.removed.into_iter().zip(self.put);
-        both.enumerate().filter_map(move |(index, (mut bytes, put))| {
-            if bytes.is_empty() {
-                bytes = put;
-            } else {
-                bytes.extend(put);
-            }
-            (!bytes.is_empty()).then(|| (KeyGroup(first + index as u16), bytes))
-        })
+        let Drained { removed, packed, put } = self.drain();
+        assert!(packed.is_empty(), "more than a test should have");
+        joined(removed, put)
+    }
+
+    /// What they hold.
+    pub(crate) fn drain(self) -> Drained {
+        Drained {
+            removed: by_group(self.range, self.removed),
+            packed: self.packer.packed,
+            put: by_group(self.range, self.put),
+        }
     }
 }
 
-fn append(bucket: &mut Vec<u8>, body: &impl Serialize, removed: u32) -> Result<()> {
+fn by_group(range: KeyGroupRange, buckets: Vec<Vec<u8>>) -> ByGroup {
+    let groups = (range.start.0..).map(KeyGroup).zip(buckets);
+    groups.filter(|(_, bytes)| !bytes.is_empty()).collect()
+}
+
+/// Both by group, the first in front in each.
+pub(crate) fn joined(first: ByGroup, second: ByGroup) -> impl Iterator<Item = (KeyGroup, Vec<u8>)> {
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    std::iter::from_fn(move || {
+        let (one, two) = (first.peek().map(|it| it.0), second.peek().map(|it| it.0));
+        match (one, two) {
+            (Some(one), Some(two)) if one == two => {
+                let (group, mut bytes) = first.next()?;
+                bytes.extend(second.next()?.1);
+                Some((group, bytes))
+            }
+            (Some(one), Some(two)) if one < two => first.next(),
+            (Some(_), None) => first.next(),
+            _ => second.next(),
+        }
+    })
+}
+
+/// Appends an entry; returns the length of its body.
+fn append(bucket: &mut Vec<u8>, body: &impl Serialize, removed: u32) -> Result<usize> {
     let start = bucket.len();
     bucket.extend([0; 4]);
-    let mut bytes = postcard::to_extend(body, std::mem::take(bucket))?;
+    let mut bytes = postcard::to_extend(body, mem::take(bucket))?;
     let length = bytes.len() - start - 4;
-    let header = u32::try_from(length).ok().filter(|length| length >> 31 == 0);
-    let header = header.ok_or_else(|| Error::user("a state entry is larger than 2 GiB"))?;
-    bytes[start..start + 4].copy_from_slice(&(header << 1 | removed).to_le_bytes());
+    bytes[start..start + 4].copy_from_slice(&header(length, removed)?);
     *bucket = bytes;
-    Ok(())
+    Ok(length)
+}
+
+fn header(length: usize, removed: u32) -> Result<[u8; 4]> {
+    let length = u32::try_from(length).ok().filter(|length| length >> 31 == 0);
+    let length = length.ok_or_else(|| Error::user("a state entry is larger than 2 GiB"))?;
+    Ok((length << 1 | removed).to_le_bytes())
 }
 
 /// One entry read back.

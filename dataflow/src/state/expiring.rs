@@ -13,11 +13,15 @@ use crate::data::{Data, Key};
 use crate::error::Result;
 use crate::time::Timestamp;
 
+/// Entries outside of memory that a sweep looks at in one go: some 100 us of work.
+const OUTSIDE_AT_ONCE: usize = 256;
+
 /// A value per key.
 pub(crate) struct ExpiringValue<K: Key, V: Data> {
     pub(crate) table: TableState<K, Lived<V>>,
     ttl: Option<Ttl>,
-    sweep: Sweep<usize>,
+    /// The segment to go on with; behind the last one, the place outside.
+    sweep: Sweep<(usize, Vec<u8>)>,
 }
 
 impl<K: Key, V: Data> ExpiringValue<K, V> {
@@ -85,16 +89,26 @@ impl<K: Key, V: Data> ExpiringValue<K, V> {
     /// when to go on.
     pub(crate) fn sweep(&mut self, now: Timestamp, budget: &mut usize) -> Result<Timestamp> {
         let Some(ttl) = self.ttl else { return Ok(Timestamp::MAX) };
-        let Some(mut at) = self.sweep.due(ttl, now) else { return Ok(self.sweep.next(now)) };
-        while *budget > 0 && at < self.table.segment_count() {
+        let Some((mut at, mut from)) = self.sweep.due(ttl, now) else {
+            return Ok(self.sweep.next(now));
+        };
+        let mut more = true;
+        while *budget > 0 && more {
             let (mut over, mut ageless, mut seen) = (Vec::new(), Vec::new(), 1);
-            for (key, entry) in self.table.segment(at) {
+            let mut look = |key: &K, entry: &Lived<V>| {
                 seen += 1;
                 if ttl.is_over(entry, now) {
                     over.push(key.clone());
                 } else if entry.is_ageless() {
                     ageless.push(key.clone());
                 }
+            };
+            if at < self.table.segment_count() {
+                self.table.segment(at).for_each(|(key, entry)| look(key, entry));
+                at += 1;
+            } else {
+                let mut some = (*budget).min(OUTSIDE_AT_ONCE);
+                more = self.table.walk_outside(&mut from, &mut some, look)?;
             }
             for key in over {
                 self.table.remove(key_hash(&key)?, &key);
@@ -105,10 +119,9 @@ impl<K: Key, V: Data> ExpiringValue<K, V> {
                 }
             }
             *budget = budget.saturating_sub(seen);
-            at += 1;
         }
-        self.sweep.at = Some(at);
-        if at >= self.table.segment_count() {
+        self.sweep.at = Some((at, from));
+        if !more {
             self.sweep.is_through(ttl, now);
         }
         Ok(self.sweep.next(now))

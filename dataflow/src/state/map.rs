@@ -90,7 +90,7 @@ impl<K: Key, A: Data + Ord, B: Data> MapState<K, A, B> {
     /// The place of a key, if it has entries.
     #[inline]
     pub(crate) fn slot(&self, hash: u64, key: &K) -> Option<Slot> {
-        self.index.get(hash, key).map(|slot| Slot(*slot))
+        self.index.peek(hash, key).map(|slot| Slot(*slot))
     }
 
     fn cell(&self, slot: Slot) -> &Cell<K, A, B> {

@@ -13,6 +13,8 @@ mod prefetch;
 mod schema;
 mod segment;
 mod table;
+#[cfg_attr(not(feature = "rocksdb"), allow(dead_code, reason = "nothing opens one then"))]
+mod tier;
 mod timers;
 mod ttl;
 mod value;
@@ -21,7 +23,7 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::{StateMigration, StateSchema};
 
 pub use chunk::{Buckets, Chunk, Entry};
-pub(crate) use chunk::{TableChunk, entries};
+pub(crate) use chunk::{Drained, TableChunk, entries, joined};
 pub(crate) use expiring::{ExpiringMap, ExpiringValue};
 pub(crate) use list::ExpiringList;
 pub(crate) use map::MapState;
@@ -29,6 +31,10 @@ pub use migrate::{Also, Migration, Migrations, Shape};
 pub(crate) use migrate::{LivedPerKey, LivedPerPlace, PerKey};
 pub use schema::schema_of;
 pub(crate) use table::Table;
+pub(crate) use tier::Base;
+#[cfg(all(test, feature = "rocksdb"))]
+pub(crate) use tier::without_memory;
+pub use tier::{Backend, RocksDbSettings, Tier};
 pub use timers::TimerKind;
 pub(crate) use timers::Timers;
 pub(crate) use ttl::Lived;
@@ -59,6 +65,17 @@ pub trait State: Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Bounds its memory: what finds no room goes to a tier, which `tier` makes when it is called,
+    /// once. A state that stays in memory as a whole does nothing.
+    fn bound(&mut self, tier: &mut dyn FnMut() -> Result<Tier>) -> Result<()> {
+        let _ = tier;
+        Ok(())
+    }
+
+    /// Called after each batch where memory is bounded: moves entries out if it has grown too
+    /// large.
+    fn shrink(&mut self) {}
 
     /// The cut.
     fn begin(&mut self, epoch: Epoch, full: bool);

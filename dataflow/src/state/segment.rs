@@ -64,11 +64,21 @@ pub(super) struct Segment<K, V> {
     pub(super) floor: u32,
     /// The generation up to which a scan has taken it.
     pub(super) scanned: u32,
+    /// Whether entries that belong here may be outside.
+    pub(super) has_outside: bool,
 }
 
 impl<K: Key, V> Segment<K, V> {
     pub(super) fn new(blocks: usize, depth: u32, floor: u32) -> Self {
-        Self { blocks: Blocks::empty(blocks), len: 0, depth, newest: 0, floor, scanned: 0 }
+        Self {
+            blocks: Blocks::empty(blocks),
+            len: 0,
+            depth,
+            newest: 0,
+            floor,
+            scanned: 0,
+            has_outside: false,
+        }
     }
 
     /// How many blocks it has: a power of two.
@@ -161,6 +171,37 @@ impl<K: Key, V> Segment<K, V> {
             at = (at + 1) & (self.blocks.len() - 1);
         }
         Some(taken)
+    }
+
+    /// The entry at an index stays when others leave, once.
+    pub(super) fn keep_for_now(&mut self, index: usize) {
+        self.blocks.at_mut(index / STRIDE).head.keep(index % STRIDE);
+    }
+
+    /// Where the entries are that were written to the longest ago, seen from a generation: one in
+    /// `part` of all, but none that is to stay this time. Among those of one generation it is left
+    /// to chance, which `salt` is for.
+    pub(super) fn oldest(&mut self, now: u32, part: usize, salt: u32) -> Vec<usize> {
+        let chance = |index: usize| (index as u32 ^ salt).wrapping_mul(0x9e37_79b1);
+        let mut old: Vec<(u32, u32, usize)> = Vec::with_capacity(self.len);
+        let mut kept = Vec::new();
+        for at in 0..self.blocks.len() {
+            let head = self.blocks.at_mut(at).head;
+            for lane in head.used() {
+                let index = at * STRIDE + lane;
+                let place = (stamp_of(head.age(lane), now), chance(index), index);
+                if head.take_keep(lane) { kept.push(place) } else { old.push(place) }
+            }
+        }
+        let wanted = (self.len / part).max(1);
+        if old.is_empty() {
+            old = kept;
+        }
+        if old.len() > wanted {
+            old.select_nth_unstable(wanted);
+            old.truncate(wanted);
+        }
+        old.into_iter().map(|(_, _, index)| index).collect()
     }
 
     /// Makes it twice as large.

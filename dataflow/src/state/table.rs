@@ -9,16 +9,21 @@
 //! raises the generation; the scan later takes older entries, and a write to one that it has not
 //! reached saves the old value first. Invariant: saved and scanned entries together are the state
 //! as it was at the cut.
+//!
+//! A table of a bounded state moves entries out to a [`crate::state::tier`] where it may not grow,
+//! and brings them in when they are asked for: see [`outside`]. Each entry is in one of the two
+//! places. Nothing of that is on the way of a record whose entry is in memory.
 
+mod capture;
+mod outside;
 mod update;
 
-use std::mem;
-
+use capture::Capture;
 use millstream_protocol::id::Epoch;
+use outside::Outside;
 
-use super::block::{Base, LANES, OLD};
-use super::chunk::TableChunk;
-use super::segment::{AGES, SEGMENT_BLOCKS, Segment, age_of, hash_again, stamp_of};
+use super::block::{Base, OLD};
+use super::segment::{SEGMENT_BLOCKS, Segment, age_of, hash_again, stamp_of};
 use crate::data::{Data, Key};
 
 const SEGMENT_BLOCKS_MIN: usize = 1;
@@ -26,16 +31,6 @@ const SEGMENT_BLOCKS_MIN: usize = 1;
 const DEPTH_MAX: u32 = super::segment::HOME_SHIFT;
 /// The stamp of entries that a restore brought: older than every write of this run.
 const RESTORED: u32 = 1;
-
-struct Capture<K, V> {
-    epoch: Epoch,
-    generation: u32,
-    /// Entries stamped later than this are taken.
-    base: u32,
-    next_segment: usize,
-    next_removed: usize,
-    saved: Vec<(K, V)>,
-}
 
 /// A hash map whose content can be captured while it is written to.
 pub(crate) struct Table<K, V> {
@@ -60,6 +55,8 @@ pub(crate) struct Table<K, V> {
     in_flight: Option<(Epoch, u32)>,
     /// Keys removed since the base, with the generation of the removal, in order.
     removed: Vec<(K, u32)>,
+    /// Where entries go that find no room in memory; none where memory is not bounded.
+    outside: Option<Box<Outside>>,
 }
 
 impl<K: Key, V: Data> Default for Table<K, V> {
@@ -79,6 +76,7 @@ impl<K: Key, V: Data> Default for Table<K, V> {
             grown: 0,
             in_flight: None,
             removed: Vec::new(),
+            outside: None,
         }
     }
 }
@@ -95,18 +93,35 @@ impl<K: Key, V: Data> Table<K, V> {
         unsafe { *self.directory.get_unchecked(hash as usize & self.directory_mask) as usize }
     }
 
-    /// The value of a key.
+    /// The value of a key that is in memory: for tables that have nothing outside.
     #[inline]
-    pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
+    pub(crate) fn peek(&self, hash: u64, key: &K) -> Option<&V> {
         let segment = &self.segments[self.segment_of(hash)];
         segment.find(hash, key).map(|index| &segment.entry(index).1)
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub(crate) fn get(&mut self, hash: u64, key: &K) -> Option<&V> {
+        let (at, index) = self.locate(hash, key)?;
+        Some(&self.segments[at].entry(index).1)
+    }
+
+    /// Where the entry of a key is: the segment, the index. Brought in if it was outside.
+    #[inline]
+    fn locate(&mut self, hash: u64, key: &K) -> Option<(usize, usize)> {
+        let at = self.segment_of(hash);
+        match self.segments[at].find(hash, key) {
+            Some(index) => Some((at, index)),
+            None if self.segments[at].has_outside => self.bring_in(hash, key),
+            None => None,
+        }
     }
 
     /// The value of a key, to write to.
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let at = self.segment_of(hash);
-        let index = self.segments[at].find(hash, key)?;
+        let (at, index) = self.locate(hash, key)?;
         Some(self.touch(at, index))
     }
 
@@ -142,11 +157,8 @@ impl<K: Key, V: Data> Table<K, V> {
         let scanned = segment.scanned;
         segment.newest = segment.newest.max(self.generation);
         let entry = segment.renew(index, self.age);
-        if let Some(capture) = &mut self.capture
-            && scanned < capture.generation
-            && stamp > capture.base
-        {
-            capture.saved.push(entry.clone());
+        if let Some(capture) = &mut self.capture {
+            capture.keep_old(scanned, stamp, entry);
         }
     }
 
@@ -165,11 +177,15 @@ impl<K: Key, V: Data> Table<K, V> {
     fn make_room(&mut self, hash: u64) -> usize {
         loop {
             let at = self.segment_of(hash);
-            let segment = &mut self.segments[at];
-            if !segment.is_full() {
+            if !self.segments[at].is_full() {
                 return at;
             }
             self.grown = self.grown.wrapping_add(1);
+            if self.outside.is_some() && !self.may_grow(at) {
+                self.move_out(at);
+                continue;
+            }
+            let segment = &mut self.segments[at];
             if segment.block_count() < SEGMENT_BLOCKS || segment.depth >= DEPTH_MAX {
                 segment.double();
                 self.mask = segment.home_mask();
@@ -208,8 +224,7 @@ impl<K: Key, V: Data> Table<K, V> {
 
     /// Takes a key out.
     pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let at = self.segment_of(hash);
-        let index = self.segments[at].find(hash, key)?;
+        let (at, index) = self.locate(hash, key)?;
         self.note_write(at, index);
         let (key, value) = self.segments[at].take(hash, index)?;
         self.len -= 1;
@@ -286,122 +301,9 @@ impl<K: Key, V: Data> Table<K, V> {
 
     /// Takes out an entry that a later snapshot of a chain did not hold any more.
     pub(crate) fn restore_removed(&mut self, hash: u64, key: &K) {
-        let at = self.segment_of(hash);
-        let index = self.segments[at].find(hash, key);
-        if index.is_some_and(|index| self.segments[at].take(hash, index).is_some()) {
+        let place = self.locate(hash, key);
+        if place.is_some_and(|(at, index)| self.segments[at].take(hash, index).is_some()) {
             self.len -= 1;
-        }
-    }
-
-    /// Says that the content equals a published snapshot, so that the next capture may hold changes
-    /// only.
-    pub(crate) fn restored(&mut self) {
-        self.base = RESTORED;
-    }
-
-    /// Whether a capture may hold changes only.
-    pub(crate) fn can_delta(&self) -> bool {
-        self.base > 0 && self.removed.len() <= 1024 + 2 * self.len
-    }
-
-    /// The cut: what is written from here on belongs to the next epoch.
-    pub(crate) fn begin_capture(&mut self, epoch: Epoch, full: bool) {
-        if full {
-            // Nothing is built upon from here on until this capture, or a later full one, is
-            // published.
-            self.base = 0;
-            self.removed.clear();
-        }
-        let (base, generation) = (self.base, self.generation);
-        self.forget_ages();
-        self.capture = Some(Capture {
-            epoch,
-            generation,
-            base,
-            next_segment: 0,
-            next_removed: 0,
-            saved: Vec::new(),
-        });
-        self.in_flight = Some((epoch, generation));
-        self.generation += 1;
-        self.age = age_of(self.generation);
-    }
-
-    /// Sees to it that no age is about to mean a later generation. A scan does so in passing; here
-    /// it is left to do where the scans of many captures were broken off.
-    fn forget_ages(&mut self) {
-        let now = self.generation;
-        // A full capture takes all, so that they need not be told apart.
-        let old = if self.base == 0 { now } else { self.base };
-        for segment in &mut self.segments {
-            if now - segment.floor + 1 >= AGES {
-                segment.forget(now, old, Some(now));
-            }
-        }
-    }
-
-    /// Whether a scan is under way.
-    pub(crate) fn is_capturing(&self) -> bool {
-        self.capture.is_some()
-    }
-
-    /// Takes about `budget` more slots of the capture; `None` when all is taken.
-    pub(crate) fn scan(&mut self, budget: &mut usize) -> Option<TableChunk<K, V>> {
-        let capture = self.capture.as_mut()?;
-        let mut chunk = TableChunk { entries: mem::take(&mut capture.saved), removed: Vec::new() };
-        if capture.base > 0 {
-            let from = capture.next_removed;
-            let wanted = self.removed[from..].iter().take(*budget);
-            let wanted = wanted.take_while(|(_, stamp)| *stamp <= capture.generation);
-            chunk.removed.extend(wanted.map(|(key, _)| key.clone()));
-            capture.next_removed += chunk.removed.len();
-            *budget -= chunk.removed.len();
-        }
-        // Room for all at once: memory that is taken anew may have to be cleared first.
-        chunk.entries.reserve((*budget).min(self.len));
-        while *budget > 0 && capture.next_segment < self.segments.len() {
-            let segment = &mut self.segments[capture.next_segment];
-            capture.next_segment += 1;
-            if segment.scanned >= capture.generation {
-                continue;
-            }
-            segment.scanned = capture.generation;
-            let is_stale = self.generation - segment.floor > AGES / 2;
-            if segment.newest <= capture.base && !is_stale {
-                continue;
-            }
-            let range = capture.base + 1..=capture.generation;
-            let wanted = segment.stamped(self.generation);
-            let wanted = wanted.filter(|(stamp, _)| range.contains(stamp));
-            chunk.entries.extend(wanted.map(|(_, entry)| entry.clone()));
-            if is_stale {
-                let old = if capture.base == 0 { capture.generation } else { capture.base };
-                segment.forget(self.generation, old, None);
-            }
-            *budget = budget.saturating_sub(segment.block_count() * LANES);
-        }
-        if *budget > 0 && capture.next_segment == self.segments.len() {
-            self.capture = None;
-            return (chunk.entries.len() + chunk.removed.len() > 0).then_some(chunk);
-        }
-        Some(chunk)
-    }
-
-    /// The snapshot was published, and becomes the base of the next; or it was given up, and its
-    /// changes are kept for the next.
-    pub(crate) fn settled(&mut self, epoch: Epoch, published: bool) {
-        if self.capture.as_ref().is_some_and(|capture| capture.epoch == epoch) && !published {
-            self.capture = None;
-        }
-        let Some((captured, generation)) = self.in_flight else { return };
-        if captured != epoch {
-            return;
-        }
-        self.in_flight = None;
-        if published {
-            self.base = generation;
-            let kept = self.removed.partition_point(|(_, stamp)| *stamp <= generation);
-            self.removed.drain(..kept);
         }
     }
 }

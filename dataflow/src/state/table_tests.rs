@@ -7,6 +7,8 @@ use millstream_protocol::key_hash::key_hash;
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::Tier;
+use crate::state::tier::shelf;
 
 fn hash(key: u32) -> u64 {
     key_hash(&key).unwrap()
@@ -35,6 +37,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Tables whose entries constantly go out and come in, and one that has memory enough.
+const BOUNDS: [Option<usize>; 4] = [None, Some(0), Some(20_000), Some(100_000)];
+
 #[derive(Default)]
 struct Checker {
     table: Table<u32, u64>,
@@ -48,6 +53,35 @@ struct Checker {
 }
 
 impl Checker {
+    /// One whose table has this tier, if any.
+    fn over(tier: Option<Tier>) -> Self {
+        let mut checker = Self::default();
+        if let Some(tier) = tier {
+            checker.table.bound(tier, Vec::new());
+        }
+        checker
+    }
+
+    /// One whose table may take so much memory, and has a tier for the rest.
+    fn bounded(bytes: Option<usize>) -> Self {
+        Self::over(bytes.map(shelf::tier))
+    }
+
+    /// Fills the table, does all of this, and compares it with the model.
+    fn run(mut self, fill: u32, ops: Vec<Op>) {
+        for key in 0..fill {
+            self.apply(Op::Put(key % 3000 + key / 3000 * 1_000_000, 7));
+        }
+        for op in ops {
+            self.apply(op);
+        }
+        assert_eq!(self.table.len(), self.model.len());
+        assert_eq!(self.all(), self.model);
+        for (key, value) in &self.model {
+            assert_eq!(self.table.get(hash(*key), key), Some(value));
+        }
+    }
+
     fn apply(&mut self, op: Op) {
         match op {
             Op::Put(k, v) => {
@@ -85,13 +119,35 @@ impl Checker {
         }
     }
 
+    /// All entries, wherever they are.
+    fn all(&self) -> HashMap<u32, u64> {
+        let mut all: HashMap<_, _> = self.table.iter().map(|(k, v)| (*k, *v)).collect();
+        let (mut from, mut budget, mut more) = (Vec::new(), 700, true);
+        while more {
+            let each = |key: &u32, value: &u64| assert!(all.insert(*key, *value).is_none());
+            more = self.table.walk_outside(&mut from, &mut budget, each).unwrap();
+            budget = 700;
+        }
+        all
+    }
+
     fn scan(&mut self, mut budget: usize) {
         let Some((_, _, brought, removed)) = &mut self.capture else { return };
         match self.table.scan(&mut budget) {
             Some(chunk) => {
+                let mut outside = Vec::new();
+                if let Some(chunk) = chunk.outside {
+                    outside = shelf::entries_of(chunk);
+                }
                 removed.extend(chunk.removed);
-                for (key, value) in chunk.entries {
-                    assert!(brought.insert(key, value).is_none(), "{key} came twice");
+                let is_bounded = self.table.is_bounded();
+                for (key, value) in chunk.entries.into_iter().chain(outside) {
+                    // What came in between the cut and the scan may be taken in both places.
+                    let before = brought.insert(key, value);
+                    assert!(
+                        before.is_none_or(|before| is_bounded && before == value),
+                        "{key} came twice"
+                    );
                 }
             }
             None => self.complete = true,
@@ -125,22 +181,25 @@ proptest! {
 
     #[test]
     fn it_is_a_map_and_what_is_published_is_what_stood_at_the_cut(
+        bound in prop::sample::select(&BOUNDS[..]),
         fill in 0u32..20_000,
         ops in prop::collection::vec(op(), 1..2000),
     ) {
-        let mut checker = Checker::default();
-        for key in 0..fill {
-            checker.apply(Op::Put(key % 3000 + key / 3000 * 1_000_000, 7));
-        }
-        for op in ops {
-            checker.apply(op);
-        }
-        prop_assert_eq!(checker.table.len(), checker.model.len());
-        let all: HashMap<_, _> = checker.table.iter().map(|(k, v)| (*k, *v)).collect();
-        prop_assert_eq!(&all, &checker.model);
-        for (key, value) in &checker.model {
-            prop_assert_eq!(checker.table.get(hash(*key), key), Some(value));
-        }
+        Checker::bounded(bound).run(fill, ops);
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn it_is_the_same_over_rocksdb(
+        bytes in prop::sample::select(&[0, 20_000, 100_000][..]),
+        fill in 0u32..10_000,
+        ops in prop::collection::vec(op(), 1..1000),
+    ) {
+        Checker::over(Some(shelf::rocks(bytes))).run(fill, ops);
     }
 }
 
@@ -171,8 +230,9 @@ fn keys_with_equal_hashes_are_told_apart() {
 /// captures in between, broken-off scans included.
 #[test]
 fn ages_do_not_come_round() {
-    for (published, scanned) in [(true, true), (false, true), (false, false)] {
-        let mut checker = Checker::default();
+    let fates = [(true, true), (false, true), (false, false)];
+    for (bound, (published, scanned)) in BOUNDS.into_iter().flat_map(|b| fates.map(|f| (b, f))) {
+        let mut checker = Checker::bounded(bound);
         for key in 0..5000 {
             checker.apply(Op::Put(key, 1));
         }

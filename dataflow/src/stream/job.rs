@@ -12,6 +12,7 @@ use super::{Args, Environment, Secret, Stream};
 use crate::error::Result;
 use crate::plan::{Graph, Make, Node};
 use crate::source::{Malformed, OnMalformed, Source};
+use crate::state::Backend;
 use crate::task::{MalformedParts, SourceParts, SourceTask, Task};
 use crate::time::{EventTime, Timestamp, TryTime, Watermarks};
 
@@ -26,6 +27,8 @@ pub struct JobSettings {
     pub linger: Duration,
     /// Where the program's secrets come from.
     pub environment: Environment,
+    /// What holds keyed state.
+    pub backend: Backend,
 }
 
 /// How long a record may wait for its batch to fill.
@@ -38,6 +41,7 @@ impl Default for JobSettings {
             key_groups: KeyGroups::default(),
             linger: LINGER,
             environment: Environment::default(),
+            backend: Backend::default(),
         }
     }
 }

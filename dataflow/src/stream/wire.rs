@@ -205,7 +205,11 @@ where
         keyed: described.keyed,
         states: described.states.clone(),
     };
-    Ok(Stage::new(operator, info, out, side, keeps))
+    let mut stage = Stage::new(operator, info, out, side, keeps);
+    if let Some(tiers) = wiring.tiers {
+        stage.bound(tiers)?;
+    }
+    Ok(stage)
 }
 
 fn head_of<T: Data>(node: Box<dyn Any>) -> Result<Box<dyn Head>> {

@@ -13,7 +13,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Kind, Result};
 use crate::operator::{Context, Operator, Output, Progress, TwoInputs};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::state::StateTypes;
+use crate::state::{Base, State, StateTypes};
 use crate::time::Timestamp;
 
 /// An operator, its outputs, and the captures of its state.
@@ -32,6 +32,8 @@ pub(crate) struct Stage<P: Operator> {
     captures: Option<Captures>,
     keyed: bool,
     states: StateTypes,
+    /// Some of its keyed states are bounded.
+    bounded: bool,
     ended: bool,
 }
 
@@ -68,8 +70,24 @@ impl<P: Operator> Stage<P> {
             captures,
             keyed: keeps.keyed,
             states: keeps.states,
+            bounded: false,
             ended: false,
         }
+    }
+
+    /// Bounds the memory of the keyed states that can be bounded.
+    pub(crate) fn bound(&mut self, tiers: &Base) -> Result<()> {
+        if !self.keyed {
+            return Ok(());
+        }
+        let schemas = &self.states.schemas;
+        for (state, schema) in self.operator.states().into_iter().zip(schemas) {
+            state.bound(&mut || {
+                self.bounded = true;
+                tiers.tier(&self.info, &schema.name)
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs the operator, with its name on the door should it panic, and sends what it put out.
@@ -93,6 +111,9 @@ impl<P: Operator> Stage<P> {
         self.out.flush(step)?;
         self.side.flush(step)?;
         count(&self.info.counters.records_out, self.out.take_sent() + self.side.take_sent());
+        if self.bounded {
+            self.operator.states().into_iter().for_each(State::shrink);
+        }
         step.operator = before;
         Ok(result)
     }

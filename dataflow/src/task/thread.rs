@@ -192,8 +192,12 @@ fn guarded<R>(
         Ok(result) => result.map_err(|error| error.in_operator(&info.operator)),
         Err(panic) => {
             let operator = step.operator.take().unwrap_or_else(|| info.operator.clone());
-            let message = format!("panicked: {}", message_of(&*panic));
-            Err(Error::user(message).in_operator(&operator))
+            // State that cannot read what is outside of memory unwinds with an error of its own.
+            let error = match panic.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(panic) => Error::user(format!("panicked: {}", message_of(&*panic))),
+            };
+            Err(error.in_operator(&operator))
         }
     }
 }

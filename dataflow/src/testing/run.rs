@@ -17,6 +17,7 @@ use crate::engine::{Deployment, Engine, Event};
 use crate::error::{Error, Result};
 use crate::sink::History;
 use crate::snapshot::{Restore, RestoredPart, Share};
+use crate::state::Backend;
 use crate::stream::{Job, JobSettings, Stream};
 use crate::task::Barrier;
 use crate::time::Timestamp;
@@ -72,6 +73,13 @@ impl Harness {
     #[must_use]
     pub fn without_restore(self) -> Self {
         Self { restore: false, ..self }
+    }
+
+    /// With its keyed state in this backend.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.settings.backend = backend;
+        self
     }
 
     /// The clock that the engine reads: processing time stands still until the test moves it.
@@ -241,7 +249,7 @@ impl Parts {
 
 /// The suite that every operator passes: the output, sorted, is the same on one thread and on many,
 /// with and without snapshots, with and without restores at each of them, and when restored at
-/// another parallelism.
+/// another parallelism. In this crate's own tests also over `RocksDB`, with no memory above it.
 ///
 /// # Panics
 /// Where an output differs from that of the undisturbed run on one thread, or the run fails.
@@ -269,6 +277,12 @@ where
                 }
             }
             let harness = Harness::new().threads(threads);
+            #[cfg(all(test, feature = "rocksdb"))]
+            if every == 5 && threads.len() == 3 {
+                let (backend, _home) = crate::state::without_memory();
+                let harness = harness.clone().backend(backend);
+                assert_eq!(run(harness, disturbed.clone()), plain, "restores over RocksDB");
+            }
             let still = harness.clone().without_restore();
             assert_eq!(run(still, disturbed.clone()), plain, "snapshots at {threads:?} threads");
             assert_eq!(run(harness, disturbed), plain, "restores at {threads:?} threads");

@@ -133,7 +133,7 @@ pub(super) struct Globals<K: Key, T, F: Fold<K, T>, G: Trigger<T>> {
 
 impl<K: Key, T: Data, F: Fold<K, T>, G: Trigger<T>> Globals<K, T, F, G> {
     pub(super) fn new(keys: Box<dyn SelectKeys<K, T>>, fold: F, trigger: G) -> Self {
-        let (scratch, table) = (Vec::new(), TableState::default());
+        let (scratch, table) = (Vec::new(), TableState::in_memory());
         Self { keys, scratch, fold, trigger, table, due: Due::default(), restored: false }
     }
 

@@ -302,7 +302,7 @@ impl<A: Data> Stacks<A> {
         if self.front.is_empty() && self.back_from < from {
             let mut newer: Option<A> = None;
             for (slice, table) in around.slices.range(from, to).rev() {
-                let Some(acc) = table.get(hash, key) else { continue };
+                let Some(acc) = table.peek(hash, key) else { continue };
                 let mut total = acc.clone();
                 if let Some(newer) = &newer {
                     around.fold.merge(&mut total, newer);
@@ -331,7 +331,7 @@ pub(super) fn gather<'a, K: Key, T, F: Fold<K, T>>(
     hash: u64,
     key: &K,
 ) -> Option<F::Acc> {
-    let mut accs = slices.filter_map(|(_, table)| table.get(hash, key));
+    let mut accs = slices.filter_map(|(_, table)| table.peek(hash, key));
     let mut total = accs.next()?.clone();
     accs.for_each(|acc| fold.merge(&mut total, acc));
     Some(total)

@@ -147,7 +147,7 @@ impl<K: Key, T: Data, F: Fold<K, T>> Sessions<K, T, F> {
             gap_ms,
             lateness_ms,
             reached: Reached::new(info, lateness_ms),
-            table: TableState::default(),
+            table: TableState::in_memory(),
             due: Due::default(),
             restored: false,
         }

@@ -46,7 +46,9 @@ impl Programs {
         })?;
         let args = Args::new(spec.program.args.clone());
         let environment = config::environment();
-        let settings = JobSettings { args, key_groups, environment, ..JobSettings::default() };
+        let backend = config::backend(&spec.state)?;
+        let settings =
+            JobSettings { args, key_groups, environment, backend, ..JobSettings::default() };
         let mut job = Job::new(settings);
         build(&mut job).map_err(|error| {
             // Whatever fails while a program is built fails again at the next start.

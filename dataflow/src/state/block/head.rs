@@ -16,7 +16,7 @@ pub(in crate::state) const OLD: u8 = 0;
 /// Aligned, so that all tags are loaded at once and a head lies in one cache line.
 #[repr(C, align(32))]
 pub(in crate::state) struct Head {
-    /// 0 where the lane is free; the last two are no lanes.
+    /// 0 where the lane is free; the last two are no lanes, but the bits of those that are kept.
     pub(super) tags: [u8; 16],
     pub(super) ages: [u8; LANES],
     /// Entries that found the block full and went on.
@@ -78,6 +78,19 @@ impl Head {
     #[inline(always)]
     pub(in crate::state) fn set_age(&mut self, lane: usize, age: u8) {
         self.ages[lane] = age;
+    }
+
+    /// The entry of a lane came in from outside, and stays when others leave, once.
+    pub(in crate::state) fn keep(&mut self, lane: usize) {
+        self.tags[LANES + lane / 8] |= 1 << (lane % 8);
+    }
+
+    /// Whether the entry of a lane is to stay this time.
+    pub(in crate::state) fn take_keep(&mut self, lane: usize) -> bool {
+        let (byte, bit) = (&mut self.tags[LANES + lane / 8], 1 << (lane % 8));
+        let is_kept = *byte & bit != 0;
+        *byte &= !bit;
+        is_kept
     }
 
     /// Whether entries that belong here may be in the blocks behind it.

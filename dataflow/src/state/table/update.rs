@@ -71,8 +71,8 @@ impl<K: Key, V: Data> Table<K, V> {
     ) {
         let age = self.age;
         let mut looks = [Look::NONE; LOOKS];
-        // What a look found stays good until a segment grows: what is added meanwhile it does not
-        // know, and the long way does.
+        // What a look found stays good until a segment grows or entries leave: what is added it
+        // does not know, and the long way does.
         let mut grown = self.grown;
         hashes.iter().take(HEADS_AHEAD).for_each(|hash| self.prefetch(*hash));
         for (look, hash) in looks.iter_mut().zip(hashes).take(LOOKS_AHEAD) {
@@ -122,16 +122,21 @@ impl<K: Key, V: Data> Table<K, V> {
         // SAFETY: as for `home_mut`: the block is of this segment, which is borrowed.
         let block = unsafe { base.at_mut(home) };
         // Nearly all that come here: the first record of a key.
-        if !segment.is_full() && block.is_absent(tag(hash)) && block.has_room() {
+        if !segment.is_full()
+            && !segment.has_outside
+            && block.is_absent(tag(hash))
+            && block.has_room()
+        {
             self.len += 1;
             segment.len += 1;
             segment.newest = segment.newest.max(self.generation);
             return (block.put_in_room(tag(hash), age, (key.clone(), init())), true);
         }
-        if let Some(index) = self.segments[at].find(hash, key) {
+        if let Some((at, index)) = self.locate(hash, key) {
             self.note_write(at, index);
             return (self.segments[at].entry_mut(index), false);
         }
+        let at = self.segment_of(hash);
         let (at, index) = self.insert(at, hash, (key.clone(), init()));
         (self.segments[at].entry_mut(index), true)
     }

@@ -1,0 +1,158 @@
+//! A job whose state is several times the memory that it may have for it, on `RocksDB`.
+//!
+//! This binary is a user's binary as well: with [`ROLE`] set it has the program below, and says at
+//! its end how much memory it had at most. With `MILLSTREAM_LARGE_STATE` set, as `make soak` does,
+//! the state is ten times as large.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "support/suite.rs"]
+mod suite;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+
+use millstream_worker::connector::generator::Generator;
+use millstream_worker::connector::print::Print;
+use millstream_worker::{Job, Result, programs};
+
+use support::{Place, ROLE, Ran};
+
+/// How much larger the state is in `make soak`.
+const LARGE: &str = "MILLSTREAM_LARGE_STATE";
+/// Keys of the large state; a value has half a kilobyte, so that they take 200 MB.
+const KEYS: u64 = 400_000;
+
+/// What is kept of a key: half a kilobyte, of which each part tells whether it was kept well.
+type Kept = [[u64; 32]; 2];
+
+/// Spreads keys, so that none is near the one before.
+fn mixed(n: u64) -> u64 {
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Twice the keys in records: sums per key, and in the end one line, which all of them go into.
+fn digest(job: &mut Job) -> Result<()> {
+    let (keys, rate): (u64, f64) = (job.args().parse("keys")?, job.args().parse("rate")?);
+    let records = 2 * keys;
+    let numbers = Generator::new(|n| n).records(records).records_per_second(rate);
+    let seen = job.source("numbers", numbers).inspect(move |n| {
+        if n % (records / 8) == records / 16 {
+            eprintln!("{} of 8 seen", n / (records / 8) + 1);
+        }
+    });
+    let by_key = seen.key_by(move |n| mixed(n % keys));
+    let sums = by_key.scan("sums", Kept::default(), |kept: &mut Kept, n| {
+        for (place, part) in kept.iter_mut().flatten().enumerate() {
+            *part += n * place as u64 + 1;
+        }
+        let parts = kept.iter().flatten().enumerate();
+        parts.fold(0, |sum: u64, (place, part)| mixed(sum ^ part ^ place as u64))
+    });
+    let all = sums.key_by(|_| 0u8).scan("all", (0u64, 0u64), |(count, sum), one| {
+        (*count, *sum) = (*count + 1, sum.wrapping_add(one));
+        (*count, *sum)
+    });
+    all.filter(move |(count, _)| *count == records).sink("out", Print::json());
+    Ok(())
+}
+
+const JOB: &str = "
+apiVersion: millstream.dev/v1alpha1
+kind: StreamJob
+metadata: {name: large}
+spec:
+  program: {name: digest, args: {keys: '1000', rate: '1e9'}}
+  snapshots: {store: 'file://state', interval: 1s}
+";
+
+fn place() -> Place {
+    Place::new(&env::current_exe().unwrap(), JOB)
+}
+
+fn sets(keys: u64, backend: &str, memory: &str) -> [String; 3] {
+    [
+        format!("spec.program.args.keys={keys}"),
+        format!("spec.state.backend={backend}"),
+        format!("spec.state.memory={memory}"),
+    ]
+}
+
+fn args(sets: &[String]) -> Vec<&str> {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    ["run", "job.yaml", "--threads", "2"].into_iter().chain(sets).collect()
+}
+
+/// What a run put out, and the most memory it had, in bytes.
+fn result(ran: &Ran) -> (String, u64) {
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let peak = ran.err.lines().find_map(|line| line.strip_prefix("peak ")).unwrap();
+    (ran.out.clone(), peak.parse().unwrap())
+}
+
+/// The most memory that this process had, in bytes.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// The folders of local state that are there.
+fn local_state(place: &Place) -> usize {
+    let users = fs::read_dir(place.path("tmp")).unwrap();
+    users.map(|user| fs::read_dir(user.unwrap().path()).unwrap().count()).sum()
+}
+
+fn state_of_several_times_the_memory_comes_out_right_and_stays_below_its_bound() {
+    let (times, memory_mib) = if env::var_os(LARGE).is_some() { (10, 256) } else { (1, 64) };
+    let keys = times * KEYS;
+    let there = place();
+    let wanted = result(&there.run(&args(&sets(keys, "Memory", "64Mi"))));
+    let place = place();
+    let sets = sets(keys, "RocksDB", &format!("{memory_mib}Mi"));
+    let (out, peak) = result(&place.run(&args(&sets)));
+    assert_eq!(out, wanted.0);
+    assert_eq!(out.lines().count(), 1);
+    // Beside the state: the program, a snapshot on its way to the store.
+    let limit = 2 * (memory_mib << 20) + (64 << 20);
+    assert!(peak < limit, "{} MB of memory, {} allowed", peak >> 20, limit >> 20);
+    assert!(wanted.1 > limit, "{} MB without a bound: it proves nothing", wanted.1 >> 20);
+    assert_eq!(local_state(&place), 0);
+}
+
+fn a_job_goes_on_with_another_backend_and_back_again() {
+    const KEYS: u64 = 60_000;
+    let wanted = result(&place().run(&args(&sets(KEYS, "Memory", "16Mi")))).0;
+    let place = place();
+    let slow = "spec.program.args.rate=40000";
+    for (seen, backend) in [("3 of 8", "Memory"), ("5 of 8", "RocksDB"), ("7 of 8", "Memory")] {
+        let sets = sets(KEYS, backend, "16Mi");
+        let ran = place.run_until(seen, &[&args(&sets)[..], &["--set", slow]].concat());
+        assert_eq!(result(&ran).0, "", "{ran:?}");
+    }
+    let sets = sets(KEYS, "RocksDB", "16Mi");
+    let ran = place.run(&args(&sets));
+    assert!(ran.err.contains("resumes from snapshot"), "{}", ran.err);
+    assert_eq!(result(&ran).0, wanted);
+    assert_eq!(local_state(&place), 0);
+}
+
+const TESTS: &[(&str, fn())] = suite::tests![
+    state_of_several_times_the_memory_comes_out_right_and_stays_below_its_bound,
+    a_job_goes_on_with_another_backend_and_back_again,
+];
+
+fn main() -> ExitCode {
+    if env::var_os(ROLE).is_none() {
+        return suite::run(TESTS);
+    }
+    let scratch = env::current_dir().unwrap().join("tmp");
+    fs::create_dir_all(&scratch).unwrap();
+    // SAFETY: there are no other threads yet.
+    unsafe { env::set_var("TMPDIR", scratch) };
+    let code = millstream_worker::main(programs![digest]);
+    eprintln!("peak {}", peak());
+    code
+}
