@@ -50,6 +50,9 @@ const FOLLOW_OBJECTS_EVERY: Duration = Duration::from_secs(10);
 /// A directory is read with all below it, in order of name; what begins with a dot is passed over.
 /// Every task, on whatever machine, must see the same files.
 ///
+/// With the feature `s3` the path may be in a bucket, `s3://bucket/prefix/`: each object is read at
+/// the version that was found, known by its `ETag`.
+///
 /// A split is a file. All files of a task hold the watermark back until they are read, and up to 64
 /// of them are read in turn, so that none runs far ahead of the others; those beyond wait in order
 /// of name.

@@ -1,6 +1,6 @@
 //! [`Bucket`]: what source and sink ask of a bucket.
 //!
-//! Opened by [`super::sink`] and by [`find`]; makes its requests by [`millstream_s3::repeat`],
+//! Opened by [`super::sink`] and by [`mod@find`]; makes its requests by [`millstream_s3::repeat`],
 //! on the runtime of [`io`]. Invariant: every error names the object, or the prefix that was
 //! listed.
 

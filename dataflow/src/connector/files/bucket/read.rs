@@ -1,6 +1,6 @@
 //! [`Object`]: an object that is read, a piece after the other.
 //!
-//! Found by [`super::find`], opened on the thread that reads. Invariant: every piece is of the
+//! Found by [`mod@super::find`], opened on the thread that reads. Invariant: every piece is of the
 //! version that was found, one more at most is on its way, and none is larger than
 //! [`PIECE_BYTES_MAX`].
 

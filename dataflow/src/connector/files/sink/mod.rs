@@ -1,9 +1,10 @@
 //! [`FileSink`]: writes records to files that appear complete, each record in one of them, once.
 //!
-//! [`FileWriter`] writes below `.pending/` and says at the cut which files belong to the snapshot;
-//! when that is published, [`FileCommitter`] moves them into the directory. [`name`] spells every
-//! path. Invariant: a file in the directory is complete, durable, and named by a published
-//! snapshot.
+//! The address decides ([`way`]). In a directory, [`write`](mod@write) writes below `.pending/` and
+//! says at the cut which files belong to the snapshot; when that is published,
+//! [`commit`](mod@commit) moves them into the directory. [`name`](mod@name) spells every path.
+//! In a bucket, `object` does the same with uploads. Invariant: a file that can be seen is
+//! complete, durable, and named by a published snapshot.
 
 mod commit;
 mod name;
@@ -46,6 +47,10 @@ const ROLL_BYTES: u64 = 128 * 1024 * 1024;
 /// Files appear when the snapshot that their records belong to is published, complete, under the
 /// name `<prefix>-<run>-<epoch>-<task>-<number>.<format>`. Until then they lie in `.pending/` below
 /// the directory, which must be on storage that every worker shares, and on one file system.
+///
+/// With the feature `s3` the directory may be a prefix of a bucket, `s3://bucket/prefix`. Each
+/// object is a multipart upload there, completed when its snapshot is published, under the name
+/// `<prefix>-<epoch>-<run>-<task>-<number>.<format>`.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, files::FileSink}};

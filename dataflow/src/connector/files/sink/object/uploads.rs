@@ -82,6 +82,20 @@ impl Landing {
     }
 }
 
+/// An upload that ends without a word must not be waited for: it panicked, or was stopped.
+struct Ended {
+    landing: Arc<Landing>,
+    uploading: Uploading,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if self.uploading.get().is_none() {
+            self.landing.fail(Kind::Bug, "an upload did not end".to_owned());
+        }
+    }
+}
+
 impl Uploads {
     pub(super) fn new(keys: Arc<Keys>) -> Result<Self> {
         Ok(Self {
@@ -111,6 +125,7 @@ impl Uploads {
         let (keys, numbers) = (self.keys.clone(), self.next_number.clone());
         let (landing, known) = (self.landing.clone(), uploading.clone());
         let work = async move {
+            let _ended = Ended { landing: landing.clone(), uploading: known.clone() };
             match upload(&keys, &numbers, epoch, parts).await {
                 Ok(object) => landing.landed(&known, object),
                 Err(error) => landing.fail(error.kind(), error.to_string()),
