@@ -21,7 +21,7 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-dataflow/kafka millstream-dataflow/rocksdb \
+FEATURES := millstream-dataflow/kafka millstream-dataflow/rocksdb millstream-dataflow/s3 \
   millstream-worker/kafka millstream-worker/rocksdb millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.

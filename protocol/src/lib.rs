@@ -4,6 +4,7 @@
 //! build on this crate, and it builds on none of them.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod error_kind;
 pub mod field;
 pub mod id;

@@ -21,6 +21,10 @@ struct Kafka;
 #[doc = include_str!("../../docs/reference/connectors/kafka-sink.md")]
 struct KafkaSink;
 
+#[cfg(feature = "s3")]
+#[doc = include_str!("../../docs/reference/connectors/objects.md")]
+struct Objects;
+
 #[doc = include_str!("../../docs/reference/joins.md")]
 struct Joins;
 

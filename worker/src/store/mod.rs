@@ -12,33 +12,12 @@ use std::sync::Arc;
 
 use millstream_dataflow::Result;
 use millstream_dataflow::snapshot::Store;
-use millstream_protocol::job::SnapshotsSpec;
 use millstream_protocol::path::{JobPrefix, Store as Place};
 
 pub use file::FileStore;
 pub(crate) use file::read_text;
 pub use memory::MemoryStore;
-
-/// How a bucket is reached. Without meaning for files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Access {
-    /// The endpoint. Default: AWS, or what the SDK finds in environment and profile.
-    pub(crate) endpoint: Option<String>,
-    /// The region. Default: as for the endpoint.
-    pub(crate) region: Option<String>,
-    /// Whether the bucket stands in the path. Default: where an endpoint is named.
-    pub(crate) path_style: Option<bool>,
-}
-
-impl From<&SnapshotsSpec> for Access {
-    fn from(spec: &SnapshotsSpec) -> Self {
-        Self {
-            endpoint: spec.endpoint.clone(),
-            region: spec.region.clone(),
-            path_style: spec.path_style,
-        }
-    }
-}
+pub(crate) use millstream_protocol::access::Access;
 
 /// Opens the store of a job, at the job's prefix. Makes no request to it.
 pub(crate) async fn open(prefix: &JobPrefix, access: &Access) -> Result<Arc<dyn Store>> {

@@ -27,13 +27,24 @@ const CLIENTS_AND_RUNTIME: &[&str] =
 
 /// Optional dependencies (behind a feature, such as the stubs for gRPC) and those of tests alone
 /// are free of `never`.
-const CRATES: [Crate; 10] = [
+const CRATES: [Crate; 11] = [
     Crate { folder: "protocol", may_use: &[], never: CLIENTS_AND_RUNTIME },
     Crate { folder: "coordinator", may_use: &["millstream-protocol"], never: CLIENTS },
-    Crate { folder: "dataflow", may_use: &["millstream-protocol", TESTKIT], never: CLIENTS },
+    Crate { folder: "s3", may_use: &["millstream-protocol"], never: CLIENTS },
+    Crate {
+        folder: "dataflow",
+        may_use: &["millstream-protocol", "millstream-s3", TESTKIT],
+        never: CLIENTS,
+    },
     Crate {
         folder: "worker",
-        may_use: &["millstream-protocol", "millstream-coordinator", "millstream-dataflow", TESTKIT],
+        may_use: &[
+            "millstream-protocol",
+            "millstream-coordinator",
+            "millstream-s3",
+            "millstream-dataflow",
+            TESTKIT,
+        ],
         never: &["kube", "k8s-openapi"],
     },
     Crate {

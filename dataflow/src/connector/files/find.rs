@@ -9,18 +9,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use millstream_protocol::access::Access;
+
+use super::address::Address;
 use super::fail;
+use super::item::{Item, Stop};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Which files to read.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(String);
+pub(super) struct Pattern {
+    text: String,
+    pub(super) access: Access,
+}
 
 /// The files that were found, by id: in order of name.
-pub(super) type Found = BTreeMap<String, PathBuf>;
+pub(super) type Found = BTreeMap<String, Item>;
 
 /// Hidden files are none of ours: pending output of a sink, temporary files of a copy.
-const GLOB: glob::MatchOptions = glob::MatchOptions {
+pub(super) const GLOB: glob::MatchOptions = glob::MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: true,
@@ -28,74 +35,96 @@ const GLOB: glob::MatchOptions = glob::MatchOptions {
 
 impl Pattern {
     pub(super) fn new(path: impl Into<String>) -> Self {
-        Self(path.into())
+        Self { text: path.into(), access: Access::default() }
     }
 
     /// The files that are there now. None at all is fine; a path that does not exist is not.
-    pub(super) fn find(&self) -> Result<Found> {
-        let path = Path::new(&self.0);
-        match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                let mut found = Found::new();
-                walk(path, path, &mut found)?;
-                Ok(found)
+    pub(super) fn find(&self, stop: &Stop) -> Result<Found> {
+        let address = Address::parse(&self.text)?;
+        address.check(&self.access)?;
+        match address {
+            Address::Path(path) => find(&path),
+            #[cfg(feature = "s3")]
+            Address::Bucket { bucket, key } => {
+                super::bucket::find((&bucket, &key), &self.access, stop)
             }
-            Ok(meta) if meta.is_file() => {
-                let root = path.parent().unwrap_or(Path::new(""));
-                Ok([(id(root, path)?, path.to_owned())].into())
-            }
-            Ok(_) => Err(Error::invalid(format!(
-                "{} is neither a file nor a directory: the files source reads nothing else",
-                self.0
-            ))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_glob() => self.glob(),
-            Err(error) => Err(fail("cannot look at", path, error)),
-        }
-    }
-
-    fn is_glob(&self) -> bool {
-        self.0.contains(['*', '?', '['])
-    }
-
-    fn glob(&self) -> Result<Found> {
-        let paths = glob::glob_with(&self.0, GLOB)
-            .or_kind(Kind::Invalid, || format!("{} is no pattern of file names", self.0))?;
-        let root = self.glob_root();
-        let mut found = Found::new();
-        for path in paths {
-            let path = path.map_err(|error| {
-                let path = error.path().to_owned();
-                fail("cannot list", &path, error.into())
-            })?;
-            match fs::metadata(&path) {
-                Ok(meta) if meta.is_file() => {
-                    found.insert(id(&root, &path)?, path);
-                }
-                // A directory; or gone since it was listed.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(fail("cannot look at", &path, error)),
+            #[cfg(not(feature = "s3"))]
+            Address::Bucket { bucket, key } => {
+                let _ = stop;
+                Err(super::address::not_built(&bucket, &key))
             }
         }
-        Ok(found)
     }
 
-    /// The directories in front of the first that is a pattern.
-    fn glob_root(&self) -> PathBuf {
-        let parts = Path::new(&self.0).components();
-        parts
-            .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
-            .collect()
+    /// Whether it names objects in a bucket.
+    pub(super) fn is_in_bucket(&self) -> bool {
+        self.text.starts_with("s3://")
     }
 
     /// The error of a bounded source that finds nothing.
     pub(super) fn nothing(&self) -> Error {
-        let what = if self.is_glob() { "no file matches" } else { "there is no file in" };
+        let what = if is_glob(&self.text) { "no file matches" } else { "there is no file in" };
         Error::invalid(format!(
             "{what} {}: correct the path, put the files there, or follow it to wait for them",
-            self.0
+            self.text
         ))
     }
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// The files below a path, or that a glob names.
+fn find(path: &Path) -> Result<Found> {
+    let text = path
+        .to_str()
+        .ok_or_else(|| Error::invalid(format!("the path {} is not UTF-8", path.display())))?;
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            let mut found = Found::new();
+            walk(path, path, &mut found)?;
+            Ok(found)
+        }
+        Ok(meta) if meta.is_file() => {
+            let root = path.parent().unwrap_or(Path::new(""));
+            Ok([(id(root, path)?, Item::file(path.to_owned()))].into())
+        }
+        Ok(_) => Err(Error::invalid(format!(
+            "{text} is neither a file nor a directory: the files source reads nothing else"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_glob(text) => find_glob(text),
+        Err(error) => Err(fail("cannot look at", path, error)),
+    }
+}
+
+fn find_glob(pattern: &str) -> Result<Found> {
+    let paths = glob::glob_with(pattern, GLOB)
+        .or_kind(Kind::Invalid, || format!("{pattern} is no pattern of file names"))?;
+    let root = glob_root(pattern);
+    let mut found = Found::new();
+    for path in paths {
+        let path = path.map_err(|error| {
+            let path = error.path().to_owned();
+            fail("cannot list", &path, error.into())
+        })?;
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => {
+                found.insert(id(&root, &path)?, Item::file(path));
+            }
+            // A directory; or gone since it was listed.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fail("cannot look at", &path, error)),
+        }
+    }
+    Ok(found)
+}
+
+/// The directories in front of the first that is a pattern.
+fn glob_root(pattern: &str) -> PathBuf {
+    let parts = Path::new(pattern).components();
+    parts.take_while(|part| !is_glob(&part.as_os_str().to_string_lossy())).collect()
 }
 
 /// All regular files below a directory, but for those whose name begins with a dot.
@@ -110,7 +139,7 @@ fn walk(root: &Path, directory: &Path, found: &mut Found) -> Result<()> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => walk(root, &path, found)?,
             Ok(meta) if meta.is_file() => {
-                found.insert(id(root, &path)?, path);
+                found.insert(id(root, &path)?, Item::file(path));
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -133,7 +162,7 @@ mod tests {
     use super::*;
 
     fn ids(path: &Path) -> Vec<String> {
-        Pattern::new(path.to_str().unwrap()).find().unwrap().into_keys().collect()
+        Pattern::new(path.to_str().unwrap()).find(&Stop::default()).unwrap().into_keys().collect()
     }
 
     #[test]
@@ -157,7 +186,7 @@ mod tests {
         let link = dir.path().join("loop.json");
         std::os::unix::fs::symlink(&link, &link).unwrap();
         for path in [&*link, dir.path(), &dir.path().join("*.json")] {
-            let error = Pattern::new(path.to_str().unwrap()).find().unwrap_err();
+            let error = Pattern::new(path.to_str().unwrap()).find(&Stop::default()).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{error}");
             assert!(error.to_string().contains("loop.json: "), "{error}");
         }
@@ -167,10 +196,10 @@ mod tests {
     fn a_path_that_leads_nowhere_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.json");
-        let error = Pattern::new(missing.to_str().unwrap()).find().unwrap_err();
+        let error = Pattern::new(missing.to_str().unwrap()).find(&Stop::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.to_string().contains("missing.json"), "{error}");
-        let error = Pattern::new("/dev/null").find().unwrap_err();
+        let error = Pattern::new("/dev/null").find(&Stop::default()).unwrap_err();
         assert!(error.to_string().contains("neither"), "{error}");
     }
 }

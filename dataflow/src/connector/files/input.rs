@@ -3,14 +3,14 @@
 //! Opened by the thread of [`super::thread`]. Invariant: its position is the place behind the last
 //! record that it has handed out, in uncompressed bytes.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
 use super::fail;
 use super::head::{Head, head_bytes};
+use super::item::{Input, Item};
 use crate::connector::format::{
     Block, Cut, CutError, Cutter, Decoded, End, Ends, Format, first_record, newlines,
 };
@@ -71,13 +71,13 @@ pub(super) enum Next<T> {
 /// A file that is being read.
 pub(super) struct OpenFile<F> {
     format: F,
-    input: Box<dyn Read + Send>,
+    input: Input,
     cutter: Cutter,
     place: Place,
     head: Head,
     /// The head was not told of since it changed.
     head_is_new: bool,
-    /// What its end means: a compressed file never grows.
+    /// What its end means: a compressed file never grows, nor does an object.
     ends: Ends,
     ended: bool,
 }
@@ -86,17 +86,17 @@ impl<F: Format> OpenFile<F> {
     /// Opens a file and goes to where it was read to, if it is still that file. None if it is too
     /// short to begin with: its header is not complete.
     pub(super) fn open(
-        path: &Path,
+        item: &Item,
         format: &F,
         resume: Option<Resume>,
         ends: Ends,
     ) -> Result<Option<Self>> {
-        let compression = Compression::of(path);
-        let ends = if compression == Compression::None { ends } else { Ends::ForGood };
+        let path = &*item.path;
+        let ends = if item.is_fixed() { Ends::ForGood } else { ends };
         let mut format = format.clone();
         let mut behind_header = Place::default();
         if format.has_header() {
-            let mut input = decompressed(path, compression)?;
+            let mut input = decompressed(item)?;
             let header = first_record(format.framing(), &mut *input, ends);
             let Some(header) = header.map_err(|error| unread(path, error))? else {
                 return Ok(None);
@@ -107,15 +107,16 @@ impl<F: Format> OpenFile<F> {
             behind_header = place_behind(behind_header, &header);
         }
         let place = resume.map_or(behind_header, |resume| resume.place);
-        let (input, head) = if compression == Compression::None {
-            plain_at(path, place.offset)?
+        let (input, head) = if item.compression() == Compression::None {
+            let head = if item.has_head() { head_of(item, place.offset)? } else { Head::default() };
+            (item.open_at(place.offset)?, head)
         } else {
-            let mut input = decompressed(path, compression)?;
+            let mut input = decompressed(item)?;
             let head = read_head(path, &mut *input, place.offset)?;
             skip(path, &mut *input, place.offset, head.len() as u64)?;
             (input, head)
         };
-        if let Some(Resume { head: expected, .. }) = resume {
+        if let Some(Resume { head: expected, .. }) = resume.filter(|_| item.has_head()) {
             check_head(path, &head, place.offset, expected)?;
         }
         let cutter = Cutter::new(format.framing());
@@ -179,31 +180,16 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| fail("cannot open", path, error))
-}
-
-fn decompressed(path: &Path, compression: Compression) -> Result<Box<dyn Read + Send>> {
-    let file = open(path)?;
-    Ok(match compression {
-        Compression::None => Box::new(file),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(file)),
+fn decompressed(item: &Item) -> Result<Input> {
+    let input = item.open()?;
+    Ok(match item.compression() {
+        Compression::None => input,
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
         Compression::Zstd => {
-            let decoder = zstd::stream::read::Decoder::new(file);
-            Box::new(decoder.map_err(|error| fail("cannot decompress", path, error))?)
+            let decoder = zstd::stream::read::Decoder::new(input);
+            Box::new(decoder.map_err(|error| fail("cannot decompress", &item.path, error))?)
         }
     })
-}
-
-fn plain_at(path: &Path, offset: u64) -> Result<(Box<dyn Read + Send>, Head)> {
-    let mut file = open(path)?;
-    let meta = file.metadata().map_err(|error| fail("cannot look at", path, error))?;
-    if meta.len() < offset {
-        return Err(too_short(path, offset, meta.len()));
-    }
-    let head = read_head(path, &mut file, offset)?;
-    file.seek(SeekFrom::Start(offset)).map_err(|error| fail("cannot read", path, error))?;
-    Ok((Box::new(file), head))
 }
 
 fn read_head(path: &Path, input: &mut dyn Read, offset: u64) -> Result<Head> {
@@ -224,8 +210,8 @@ pub(super) fn check_head(path: &Path, head: &Head, offset: u64, expected: u32) -
 }
 
 /// The head of an uncompressed file before an offset.
-pub(super) fn head_of(path: &Path, offset: u64) -> Result<Head> {
-    read_head(path, &mut open(path)?, offset)
+pub(super) fn head_of(item: &Item, offset: u64) -> Result<Head> {
+    read_head(&item.path, &mut *item.open()?, offset)
 }
 
 /// Reads over what was read before the restore, of which the first bytes are behind already.
@@ -274,7 +260,8 @@ mod tests {
     }
 
     fn read<F: Format>(path: &Path, format: F, resume: Option<Resume>) -> Result<Vec<F::Record>> {
-        let mut file = OpenFile::open(path, &format, resume, Ends::ForGood)?.unwrap();
+        let mut file =
+            OpenFile::open(&Item::file(path.to_owned()), &format, resume, Ends::ForGood)?.unwrap();
         let mut records = Vec::new();
         while let Next::Records { decoded, .. } = file.next(path)? {
             assert_eq!(decoded.malformed, []);
@@ -334,7 +321,9 @@ mod tests {
         std::fs::write(&path, "\u{feff}1\n2\n").unwrap();
         assert_eq!(read(&path, Json::<u32>::new(), None).unwrap(), [1, 2]);
         let format = Json::<u32>::new();
-        let mut file = OpenFile::open(&path, &format, None, Ends::ForGood).unwrap().unwrap();
+        let mut file = OpenFile::open(&Item::file(path.clone()), &format, None, Ends::ForGood)
+            .unwrap()
+            .unwrap();
         let Next::Records { decoded, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
@@ -349,7 +338,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
         std::fs::write(&path, "a\nb").unwrap();
-        let mut file = OpenFile::open(&path, &Lines, None, Ends::ForNow).unwrap().unwrap();
+        let mut file =
+            OpenFile::open(&Item::file(path.clone()), &Lines, None, Ends::ForNow).unwrap().unwrap();
         let Next::Records { decoded, end, .. } = file.next(&path).unwrap() else {
             panic!("the file has records");
         };
@@ -359,6 +349,8 @@ mod tests {
         assert_eq!(file.place().offset, 2);
         std::fs::write(&path, "a,").unwrap();
         let csv = Csv::<(u32, u32)>::new();
-        assert!(OpenFile::open(&path, &csv, None, Ends::ForNow).unwrap().is_none());
+        assert!(
+            OpenFile::open(&Item::file(path.clone()), &csv, None, Ends::ForNow).unwrap().is_none()
+        );
     }
 }

@@ -4,10 +4,14 @@
 //! [`input`]), and hands them to the engine ([`reader`]). A split is a file; its position is the
 //! place behind the last record emitted.
 
+mod address;
+#[cfg(feature = "s3")]
+mod bucket;
 mod fault;
 mod find;
 mod head;
 mod input;
+mod item;
 mod pace;
 mod reader;
 mod sink;
@@ -22,7 +26,10 @@ use serde::{Deserialize, Serialize};
 use fault::fail;
 use find::Pattern;
 pub use reader::FilesReader;
-pub use sink::{FileCommitter, FilePending, FileSink, FileWriter, PendingFile};
+pub use sink::{
+    FileCommitter, FilePending, FileSink, FileWriter, PendingFile, PendingFiles, PendingObject,
+    PendingObjects, Uploading,
+};
 
 use super::format::{Csv, Format, Json, Lines};
 use crate::data::Data;
@@ -33,11 +40,18 @@ use crate::source::{Source, SourceContext};
 /// on a disk with a thousand files.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
+/// How often a followed prefix of a bucket is listed. A listing is paid for, a request for each
+/// thousand objects: of ten thousand, half a dollar a day.
+const FOLLOW_OBJECTS_EVERY: Duration = Duration::from_secs(10);
+
 /// A source of files: one, a directory, or a glob.
 ///
 /// Bounded, unless [`Files::follow`] is called. Files that end in `.gz` or `.zst` are decompressed.
 /// A directory is read with all below it, in order of name; what begins with a dot is passed over.
 /// Every task, on whatever machine, must see the same files.
+///
+/// With the feature `s3` the path may be in a bucket, `s3://bucket/prefix/`: each object is read at
+/// the version that was found, known by its `ETag`.
 ///
 /// A split is a file. All files of a task hold the watermark back until they are read, and up to 64
 /// of them are read in turn, so that none runs far ahead of the others; those beyond wait in order
@@ -60,7 +74,7 @@ pub struct Files<F> {
 }
 
 /// Where in a file to go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePosition {
     /// Bytes before the next record; uncompressed ones in a compressed file.
     pub offset: u64,
@@ -71,6 +85,8 @@ pub struct FilePosition {
     /// CRC32C of the first bytes before `offset`, up to 1024: a file that was replaced since is
     /// not taken for the one that was read.
     pub head: u32,
+    /// The `ETag` of an object, by which it is known again; empty for a file.
+    pub version: String,
 }
 
 impl Files<Lines> {
@@ -129,13 +145,42 @@ impl<F: Format> Files<F> {
     /// ```
     #[must_use]
     pub fn follow(self) -> Self {
-        self.follow_every(FOLLOW_EVERY)
+        let in_bucket = self.pattern.is_in_bucket();
+        self.follow_every(if in_bucket { FOLLOW_OBJECTS_EVERY } else { FOLLOW_EVERY })
     }
 
-    /// The same, looking so often (twice a second is the default).
+    /// The same, looking so often (by default twice a second, in a bucket every ten seconds).
     #[must_use]
     pub fn follow_every(self, interval: Duration) -> Self {
         Self { follow: Some(interval), ..self }
+    }
+
+    /// Where a bucket is reached, `http://` or `https://`; by default AWS, or what the environment
+    /// and the profile name. For addresses in S3 alone, as the next two.
+    ///
+    /// ```
+    /// # use millstream_dataflow::connector::files::Files;
+    /// let logs = Files::lines("s3://logs/2026/**/*.log.gz").endpoint("http://minio:9000");
+    /// ```
+    #[must_use]
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.pattern.access.endpoint = Some(url.into());
+        self
+    }
+
+    /// The region of the bucket; by default what environment, profile or instance name.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.pattern.access.region = Some(region.into());
+        self
+    }
+
+    /// Whether the bucket stands in the path of a request, rather than in its host name; by default
+    /// where there is an endpoint.
+    #[must_use]
+    pub fn path_style(mut self, path_style: bool) -> Self {
+        self.pattern.access.path_style = Some(path_style);
+        self
     }
 
     /// Reads at most so many records per second, over all tasks: each task takes the share of its

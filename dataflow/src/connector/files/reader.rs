@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::iter::Peekable;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::head::Head;
 use super::input::Place;
+use super::item::{Item, Stop};
 use super::pace::Pace;
 use super::thread::{Known, MESSAGES, Message, Work};
 use super::{FilePosition, Files};
@@ -29,19 +29,26 @@ struct File {
     /// None until a block of it was read since the restore: the position stands as restored.
     head: Option<Head>,
     gone: bool,
-    /// For messages.
-    path: PathBuf,
+    item: Item,
 }
 
 impl File {
+    /// One that is read from its beginning.
+    fn new(id: Arc<str>, item: Item) -> Self {
+        let version = item.version().to_owned();
+        let position = FilePosition { version, ..FilePosition::default() };
+        Self { id, position, head: None, gone: false, item }
+    }
+
     fn come_to(&mut self, Place { offset, lines }: Place, complete: bool) {
-        self.position = FilePosition { offset, lines, complete, ..self.position };
+        let position = &mut self.position;
+        (position.offset, position.lines, position.complete) = (offset, lines, complete);
     }
 
     /// The position as a snapshot keeps it.
     fn kept(&self) -> FilePosition {
         let head = self.head.as_ref().and_then(|head| head.sum(self.position.offset));
-        FilePosition { head: head.unwrap_or(self.position.head), ..self.position }
+        FilePosition { head: head.unwrap_or(self.position.head), ..self.position.clone() }
     }
 }
 
@@ -78,13 +85,15 @@ pub struct FilesReader<F: Format> {
     // In this order: the thread ends when it finds nobody listening.
     messages: Option<Receiver<Message<F::Record>>>,
     stop: Option<SyncSender<Infallible>>,
+    ended: Stop,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<F: Format> FilesReader<F> {
     pub(super) fn open(source: &Files<F>, ctx: SourceContext<FilePosition>) -> Result<Self> {
         check_rate(source.records_per_second)?;
-        let found = source.pattern.find()?;
+        let ended = Stop::default();
+        let found = source.pattern.find(&ended)?;
         let bounded = source.follow.is_none();
         if found.is_empty() && bounded && !ctx.is_restored {
             return Err(source.pattern.nothing());
@@ -92,19 +101,20 @@ impl<F: Format> FilesReader<F> {
         let all = found.len();
         let mut restored: HashMap<String, FilePosition> = ctx.restored.iter().cloned().collect();
         let (mut known, mut files) = (Vec::new(), Vec::new());
-        for (id, path) in found {
+        for (id, item) in found {
             if !ctx.owns(source, &id) {
                 continue;
             }
             let position = restored.remove(&id);
-            let file = match position {
-                Some(position) => Known::restored(&id, path.clone(), position)?,
-                None => Known::new(&id, path.clone()),
+            let thread_side = match &position {
+                Some(position) => Known::restored(&id, item.clone(), position)?,
+                None => Known::new(&id, item.clone()),
             };
-            let mut position = position.unwrap_or_default();
-            position.complete = file.is_at_end();
-            files.push(File { id: file.id.clone(), position, head: None, gone: false, path });
-            known.push(file);
+            let mut file = File::new(thread_side.id.clone(), item);
+            file.position = position.unwrap_or(file.position);
+            file.position.complete = thread_side.is_at_end();
+            files.push(file);
+            known.push(thread_side);
         }
         if let Some((id, position)) = restored.iter().find(|(_, position)| !position.complete) {
             return Err(Error::invalid(format!(
@@ -125,6 +135,7 @@ impl<F: Format> FilesReader<F> {
             messages,
             doorbell: ctx.doorbell.clone(),
             stop: stopped,
+            ended: ended.clone(),
         };
         let thread = Builder::new().name(format!("files-{}", ctx.info.operator));
         let thread = thread.spawn(move || work.run());
@@ -140,6 +151,7 @@ impl<F: Format> FilesReader<F> {
             finished: false,
             messages: Some(received),
             stop: Some(stop),
+            ended,
             thread: Some(thread),
         };
         reader.share(reader.files.len(), all);
@@ -173,14 +185,13 @@ impl<F: Format> FilesReader<F> {
 
     fn take(&mut self, message: Message<F::Record>, emit: &mut Emit<F::Record>) -> Result<()> {
         match message {
-            Message::Found(id, path) => {
-                let position = FilePosition::default();
-                self.files.push(File { id, position, head: None, gone: false, path });
+            Message::Found(id, item) => {
+                self.files.push(File::new(id, item));
                 self.name_splits(emit);
             }
-            Message::Again(file) => {
+            Message::Again(file, item) => {
                 let file = &mut self.files[file];
-                (file.position, file.head, file.gone) = (FilePosition::default(), None, false);
+                *file = File::new(file.id.clone(), item);
             }
             Message::Records { file, decoded, start, end, head } => {
                 let known = &mut self.files[file];
@@ -220,7 +231,7 @@ impl<F: Format> FilesReader<F> {
         let (emitted, is_done) = (begun + count, current.records.len() == 0);
         let passed = |record: &Undecoded| is_done || record.before < emitted;
         while let Some(record) = current.malformed.next_if(passed) {
-            emit.malformed(split, &file.path.display(), record.into())?;
+            emit.malformed(split, &file.item.path.display(), record.into())?;
         }
         let place = match emitted.checked_sub(1) {
             _ if is_done => current.end,
@@ -299,6 +310,7 @@ impl<F: Format> Drop for FilesReader<F> {
     fn drop(&mut self) {
         self.messages = None;
         self.stop = None;
+        self.ended.set();
         if let Some(thread) = self.thread.take() {
             // It waits for nothing but the disk now; its panic was reported, or nobody cares any
             // more.

@@ -262,7 +262,7 @@ fn a_restored_file_that_is_shorter_or_gone_is_named() {
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("a is no longer among the files"), "{error}");
     // What was read to its end may go.
-    let complete = FilePosition { offset: 10, lines: 2, complete: true, head: 0 };
+    let complete = FilePosition { offset: 10, lines: 2, complete: true, ..FilePosition::default() };
     let read = Task::open(&source, &[("a".to_owned(), complete)]).unwrap().all().unwrap();
     assert_eq!(read.len(), 2000);
 }

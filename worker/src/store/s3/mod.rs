@@ -1,13 +1,10 @@
 //! A store in a bucket of S3, or of what speaks its protocol.
 //!
-//! Opened by [`super::open`]; what it is asked goes through [`attempt`] to the SDK's client. An
+//! Opened by [`super::open`]; what it is asked goes through [`repeat`] to the SDK's client. An
 //! object is created with `If-None-Match: *`, and carries the token of the call that wrote it: so a
 //! call whose answer was lost, and whose next attempt finds the object there, knows it for its own.
-//! Invariant: nothing is repeated or given up but in [`attempt`].
+//! Invariant: nothing is repeated or given up but in [`repeat`].
 
-mod attempt;
-mod client;
-mod fault;
 mod pieces;
 mod put;
 #[cfg(test)]
@@ -21,10 +18,9 @@ use aws_sdk_s3::Client;
 use futures::{StreamExt, TryStreamExt};
 use millstream_dataflow::snapshot::{Put, Store};
 use millstream_dataflow::{Error, Kind, Result};
+use millstream_s3::{Failed, Fault, Patience, Words, repeat};
 use tokio::sync::OnceCell;
 
-use self::attempt::{Failed, Patience, repeat};
-use self::fault::Fault;
 use super::Access;
 
 /// What one request moves at most: small enough to be repeated, large enough that a request's
@@ -34,6 +30,16 @@ const PIECE_BYTES: u64 = 16 << 20;
 /// How many pieces of one object move at once: what fills a line of 10 Gbit/s, and bounds the
 /// memory that is in flight.
 const PIECES_AT_ONCE: usize = 4;
+
+/// What users know of a store.
+const WORDS: Words = Words {
+    address: "spec.snapshots.store",
+    settings: "spec.snapshots",
+    endpoint: "spec.snapshots.endpoint",
+    region: "spec.snapshots.region",
+    actions: "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
+    needs: "snapshots need: conditional writes (If-None-Match)",
+};
 
 /// A store in a bucket.
 #[derive(Debug)]
@@ -75,8 +81,8 @@ impl Verb {
 impl S3Store {
     /// A store below this prefix of a bucket. Makes no request to the store.
     pub(crate) async fn new(bucket: &str, root: String, access: &Access) -> Self {
-        let loader = client::loader(access).await;
-        let (client, endpoint) = client::connect(loader, access).await;
+        let loader = millstream_s3::loader(access).await;
+        let (client, endpoint) = millstream_s3::connect(loader, access).await;
         Self::with_client(client, bucket, root, endpoint)
     }
 
@@ -118,7 +124,7 @@ impl S3Store {
 
     /// The error for a request that came to nothing.
     fn error(&self, verb: Verb, name: &str, failed: Failed) -> Error {
-        let (kind, words) = failed.fault.explain(&self.bucket, &self.endpoint);
+        let (kind, words) = failed.fault.explain(&self.bucket, &self.endpoint, &WORDS);
         // What has worked before is no mistake in the job, and whoever broke it can mend it; and
         // after an attempt that may have succeeded, nobody may take the object for not written.
         let worked = self.worked[verb as usize].load(Ordering::Relaxed);

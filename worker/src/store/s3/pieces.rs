@@ -11,9 +11,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use millstream_dataflow::Result;
 use millstream_dataflow::snapshot::Put;
+use millstream_s3::{Failed, Fault, repeat};
 
-use super::attempt::{Failed, repeat};
-use super::fault::Fault;
 use super::put::{NOTHING, WRITER, token};
 use super::{PIECES_AT_ONCE, S3Store, Verb};
 

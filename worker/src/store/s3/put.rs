@@ -8,9 +8,9 @@ use bytes::Bytes;
 use millstream_dataflow::snapshot::Put;
 use millstream_dataflow::{Error, Result};
 use millstream_protocol::path::Name;
+use millstream_s3::{Failed, repeat};
 use uuid::Uuid;
 
-use super::attempt::{Failed, repeat};
 use super::{S3Store, Verb};
 
 /// The user metadata that names the call which wrote an object.

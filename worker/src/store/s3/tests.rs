@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::Credentials as Keys;
+use millstream_s3::Limits;
 use millstream_testkit::{Credentials, Fault, Proxy, Request, S3};
 
-use super::attempt::Limits;
 use super::*;
 
 /// Time-outs for faults that last: short, and long enough for a busy machine to answer in.
@@ -22,8 +22,8 @@ const PIECE: u64 = 5 << 20;
 pub(in crate::store) async fn store(endpoint: &str, who: Credentials, root: &str) -> S3Store {
     let access = Access { endpoint: Some(endpoint.to_owned()), ..Access::default() };
     let keys = Keys::new(who.key, who.secret, None, None, "test");
-    let loader = client::loader(&access).await.credentials_provider(keys);
-    let (client, endpoint) = client::connect(loader, &access).await;
+    let loader = millstream_s3::loader(&access).await.credentials_provider(keys);
+    let (client, endpoint) = millstream_s3::connect(loader, &access).await;
     S3Store::with_client(client, S3::BUCKET, root.to_owned(), endpoint)
 }
 

@@ -1,4 +1,4 @@
-//! [`FileCommitter`]: moves the files of published snapshots to where they are read.
+//! [`LocalCommitter`]: moves the files of published snapshots to where they are read.
 //!
 //! Receives what [`super::write`] prepared, from the engine after the snapshot is published or,
 //! after a restore, out of the snapshot. Invariant: a repeated commit changes nothing, and no file
@@ -10,45 +10,40 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use millstream_protocol::id::{Epoch, Run};
 
 use super::super::fail;
 use super::name::{Names, sync_directory};
-use super::{FilePending, PendingFile};
+use super::pending::{PendingFile, PendingFiles};
 use crate::error::{Error, Result};
-use crate::sink::{Committer, Recovery};
 
-/// Makes the files of one task appear.
+/// Looks after the directory of one task.
 #[derive(Clone, Debug)]
-pub struct FileCommitter {
+pub(super) struct LocalCommitter {
     names: Arc<Names>,
 }
 
-impl FileCommitter {
+impl LocalCommitter {
     pub(super) fn new(names: Arc<Names>) -> Self {
         Self { names }
     }
+
+    /// Fails where the directory knows more than the history that goes on at this epoch.
+    pub(super) async fn look(&self, epoch: Epoch) -> Result<()> {
+        let names = self.names.clone();
+        blocking(move || look_at_notes(&names, epoch)).await
+    }
+
+    /// Removes what lower runs left, once all that waits is moved.
+    pub(super) async fn clear(&self, epoch: Epoch) -> Result<()> {
+        let names = self.names.clone();
+        blocking(move || clear(&names, epoch)).await
+    }
 }
 
-#[async_trait]
-impl Committer for FileCommitter {
-    type Pending = FilePending;
-
-    async fn commit(&self, _: Epoch, pending: FilePending) -> Result<()> {
-        blocking(move || publish(&pending)).await
-    }
-
-    async fn recover(&self, from: Recovery<FilePending>) -> Result<()> {
-        let names = self.names.clone();
-        let Recovery { epoch, pending, committed: _ } = from;
-        blocking(move || {
-            look_at_notes(&names, epoch)?;
-            pending.iter().try_for_each(publish)?;
-            clear(&names, epoch)
-        })
-        .await
-    }
+/// Moves files to where they are read.
+pub(super) async fn publish_files(pending: PendingFiles) -> Result<()> {
+    blocking(move || publish(&pending)).await
 }
 
 /// Does work that waits for a disk where it may.
@@ -58,7 +53,7 @@ async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<
 }
 
 /// Moves files to where they are read, durably.
-fn publish(pending: &FilePending) -> Result<()> {
+fn publish(pending: &PendingFiles) -> Result<()> {
     let Some(waiting) = pending.files.first().and_then(|file| Path::new(&file.pending).parent())
     else {
         return Ok(());
@@ -119,7 +114,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// A file that is neither where it waits nor where it is to appear.
-fn lost(pending: &FilePending) -> Result<Option<&PendingFile>> {
+fn lost(pending: &PendingFiles) -> Result<Option<&PendingFile>> {
     for file in &pending.files {
         if !is_there(&file.pending)? && !is_there(&file.target)? {
             return Ok(Some(file));

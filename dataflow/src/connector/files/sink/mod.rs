@@ -1,30 +1,42 @@
 //! [`FileSink`]: writes records to files that appear complete, each record in one of them, once.
 //!
-//! [`FileWriter`] writes below `.pending/` and says at the cut which files belong to the snapshot;
-//! when that is published, [`FileCommitter`] moves them into the directory. [`name`] spells every
-//! path. Invariant: a file in the directory is complete, durable, and named by a published
-//! snapshot.
+//! The address decides ([`way`]). In a directory, [`write`](mod@write) writes below `.pending/` and
+//! says at the cut which files belong to the snapshot; when that is published,
+//! [`commit`](mod@commit) moves them into the directory. [`name`](mod@name) spells every path.
+//! In a bucket, `object` does the same with uploads. Invariant: a file that can be seen is
+//! complete, durable, and named by a published snapshot.
 
 mod commit;
 mod name;
+#[cfg(feature = "s3")]
+mod object;
+mod pending;
 #[cfg(test)]
 mod tests;
+mod way;
 mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millstream_protocol::id::Epoch;
+use millstream_protocol::access::Access;
 use millstream_protocol::plan::Guarantee;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-pub use commit::FileCommitter;
-pub use write::FileWriter;
+pub use pending::{
+    FilePending, PendingFile, PendingFiles, PendingObject, PendingObjects, Uploading,
+};
+pub use way::{FileCommitter, FileWriter};
 
 use super::super::format::{Csv, Encode, Json, Lines};
-use crate::error::Result;
+use super::address::Address;
+use crate::error::{Error, Result};
 use crate::sink::{Sink, SinkContext};
+use commit::LocalCommitter;
 use name::Names;
+#[cfg(feature = "s3")]
+use object::{Keys, ObjectCommitter, ObjectWriter};
+use write::LocalWriter;
 
 /// How large a file gets before the next is begun. Large enough to be read fast, small enough to be
 /// read soon: as HDFS and S3 tools have it.
@@ -35,6 +47,10 @@ const ROLL_BYTES: u64 = 128 * 1024 * 1024;
 /// Files appear when the snapshot that their records belong to is published, complete, under the
 /// name `<prefix>-<run>-<epoch>-<task>-<number>.<format>`. Until then they lie in `.pending/` below
 /// the directory, which must be on storage that every worker shares, and on one file system.
+///
+/// With the feature `s3` the directory may be a prefix of a bucket, `s3://bucket/prefix`. Each
+/// object is a multipart upload there, completed when its snapshot is published, under the name
+/// `<prefix>-<epoch>-<run>-<task>-<number>.<format>`.
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, files::FileSink}};
@@ -48,26 +64,7 @@ pub struct FileSink<F> {
     prefix: Option<String>,
     format: F,
     roll_bytes: u64,
-}
-
-/// A file that waits for its snapshot to be published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingFile {
-    /// Where it lies.
-    pub pending: String,
-    /// Where it will appear.
-    pub target: String,
-}
-
-/// The files of one task and epoch that wait for their snapshot to be published.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilePending {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The task that wrote them.
-    pub task: u32,
-    /// The files, in the order in which they were written.
-    pub files: Vec<PendingFile>,
+    access: Access,
 }
 
 impl FileSink<Lines> {
@@ -106,7 +103,8 @@ impl FileSink<Lines> {
 impl<F: Encode> FileSink<F> {
     /// Writes a format of your own.
     pub fn of(directory: impl Into<PathBuf>, format: F) -> Self {
-        Self { directory: directory.into(), prefix: None, format, roll_bytes: ROLL_BYTES }
+        let (prefix, access) = (None, Access::default());
+        Self { directory: directory.into(), prefix, format, roll_bytes: ROLL_BYTES, access }
     }
 
     /// What the names of files begin with, instead of `<namespace>.<job>.<sink>`. Sinks that share
@@ -121,6 +119,34 @@ impl<F: Encode> FileSink<F> {
     #[must_use]
     pub fn roll_bytes(self, bytes: u64) -> Self {
         Self { roll_bytes: bytes.max(1), ..self }
+    }
+
+    /// Where a bucket is reached, `http://` or `https://`; by default AWS, or what the environment
+    /// and the profile name. For addresses in S3 alone, as the next two.
+    ///
+    /// ```
+    /// # use millstream_dataflow::connector::files::FileSink;
+    /// let sink = FileSink::lines("s3://logs/out").endpoint("http://minio:9000");
+    /// ```
+    #[must_use]
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.access.endpoint = Some(url.into());
+        self
+    }
+
+    /// The region of the bucket; by default what environment, profile or instance name.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.access.region = Some(region.into());
+        self
+    }
+
+    /// Whether the bucket stands in the path of a request, rather than in its host name; by default
+    /// where there is an endpoint.
+    #[must_use]
+    pub fn path_style(mut self, path_style: bool) -> Self {
+        self.access.path_style = Some(path_style);
+        self
     }
 }
 
@@ -151,9 +177,30 @@ impl<F: Encode> Sink for FileSink<F> {
     }
 
     fn open(&self, ctx: SinkContext) -> Result<(FileWriter<F>, FileCommitter)> {
-        let prefix = self.prefix.as_deref();
-        let names = Arc::new(Names::new(&self.directory, prefix, &ctx, self.format.extension())?);
-        let writer = FileWriter::open(names.clone(), self.format.clone(), self.roll_bytes)?;
-        Ok((writer, FileCommitter::new(names)))
+        let text = self.directory.to_str().ok_or_else(|| {
+            Error::invalid(format!("the path {} is not UTF-8", self.directory.display()))
+        })?;
+        let address = Address::parse(text)?;
+        address.check(&self.access)?;
+        match address {
+            Address::Path(directory) => {
+                let (prefix, extension) = (self.prefix.as_deref(), self.format.extension());
+                let names = Arc::new(Names::new(&directory, prefix, &ctx, extension)?);
+                let writer =
+                    LocalWriter::open(names.clone(), self.format.clone(), self.roll_bytes)?;
+                Ok((writer.into(), LocalCommitter::new(names).into()))
+            }
+            #[cfg(feature = "s3")]
+            Address::Bucket { bucket, key } => {
+                let (prefix, extension) = (self.prefix.as_deref(), self.format.extension());
+                let keys = Keys::new((bucket, key), prefix, &ctx, extension)?;
+                let keys = Arc::new(keys.reached_by(self.access.clone()));
+                let writer =
+                    ObjectWriter::open(keys.clone(), self.format.clone(), self.roll_bytes)?;
+                Ok((writer.into(), ObjectCommitter::new(keys).into()))
+            }
+            #[cfg(not(feature = "s3"))]
+            Address::Bucket { bucket, key } => Err(super::address::not_built(&bucket, &key)),
+        }
     }
 }

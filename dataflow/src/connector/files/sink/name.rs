@@ -37,21 +37,12 @@ impl Names {
         ctx: &SinkContext,
         extension: &'static str,
     ) -> Result<Self> {
-        if prefix.is_some_and(|it| it.is_empty() || it.starts_with('.') || it.contains('/')) {
-            return Err(Error::invalid(
-                "prefix: names of files cannot begin with it; leave out slashes and leading dots",
-            ));
-        }
-        let utf8 = directory.to_str().map(|_| ());
-        utf8.ok_or_else(|| {
-            Error::invalid(format!("the path {} is not UTF-8", directory.display()))
-        })?;
+        check_prefix(prefix)?;
         let (job, sink) = (escaped(&ctx.job), escaped(&ctx.info.operator));
-        let default = || format!("{}.{sink}", escaped(&ctx.job.replace('/', ".")));
         Ok(Self {
             directory: directory.to_owned(),
             waiting: directory.join(PENDING).join(job).join(&sink),
-            prefix: prefix.map_or_else(default, str::to_owned),
+            prefix: prefix.map_or_else(|| default_prefix(ctx), str::to_owned),
             extension,
             sink: ctx.info.operator.clone(),
             run: ctx.run,
@@ -141,8 +132,23 @@ pub(super) fn sync_directory(path: &Path) -> Result<()> {
     directory.map_err(|error| fail("cannot sync", path, error))
 }
 
+/// Fails if no name can begin so.
+pub(super) fn check_prefix(prefix: Option<&str>) -> Result<()> {
+    if prefix.is_some_and(|it| it.is_empty() || it.starts_with('.') || it.contains('/')) {
+        return Err(Error::invalid(
+            "prefix: names of files cannot begin with it; leave out slashes and leading dots",
+        ));
+    }
+    Ok(())
+}
+
+/// What names begin with where nothing else is said: no two sinks have the same.
+pub(super) fn default_prefix(ctx: &SinkContext) -> String {
+    format!("{}.{}", escaped(&ctx.job.replace('/', ".")), escaped(&ctx.info.operator))
+}
+
 /// A name as one part of a path, no two names the same.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for (place, byte) in name.bytes().enumerate() {
         match byte {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use millstream_protocol::id::{Epoch, Run, TaskIndex};
 use millstream_protocol::key_group::KeyGroups;
+use serde::Deserialize;
 
 use super::*;
 use crate::batch::Batch;
@@ -74,6 +75,13 @@ impl<F: Encode> Task<F> {
 
 fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn files(pending: &FilePending) -> &PendingFiles {
+    match pending {
+        FilePending::Files(files) => files,
+        FilePending::Objects(_) => panic!("the sink writes to a directory"),
+    }
 }
 
 /// The files in a directory, without those that wait.
@@ -211,12 +219,12 @@ fn a_kill_between_a_move_and_the_next_leaves_readers_free_to_take_files() {
     task.write(vec![1]);
     task.write(vec![2]);
     let pending = task.prepare(1).unwrap();
-    assert_eq!(pending.files.len(), 2);
+    assert_eq!(files(&pending).files.len(), 2);
     // A directory in the second one's place ends the commit behind the first.
-    let second = Path::new(&pending.files[1].target);
+    let second = Path::new(&files(&pending).files[1].target);
     fs::create_dir(second).unwrap();
     assert!(task.commit(&pending).is_err());
-    fs::remove_file(&pending.files[0].target).unwrap();
+    fs::remove_file(&files(&pending).files[0].target).unwrap();
     fs::remove_dir(second).unwrap();
     Task::open(&sink, "out", 2, 0, 1).recover(std::slice::from_ref(&pending)).unwrap();
     assert_eq!(shown(dir.path()).into_values().collect::<Vec<_>>(), ["2\n"]);
@@ -293,7 +301,7 @@ fn a_file_that_does_not_get_to_disk_fails_the_snapshot_and_the_task() {
     let mut task = Task::open(&json(dir.path()), "out", 1, 0, 1);
     task.write(vec![1]);
     let prepared = task.writer.prepare(Epoch(1)).unwrap();
-    fs::remove_file(&prepared.pending.unwrap().files[0].pending).unwrap();
+    fs::remove_file(&files(&prepared.pending.unwrap()).files[0].pending).unwrap();
     let error = prepared.durable.unwrap()().unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "a newer run may have removed it: {error}");
     let error = task.writer.prepare(Epoch(2)).err().unwrap();

@@ -1,4 +1,4 @@
-//! [`FileWriter`]: writes the records of one task to files that wait.
+//! [`LocalWriter`]: writes the records of one task to files that wait.
 //!
 //! Receives batches from the engine, hands the names of closed files to the snapshot. Invariant: a
 //! file that a snapshot names is closed, and on disk before that snapshot is published.
@@ -13,10 +13,9 @@ use millstream_protocol::id::Epoch;
 use super::super::super::format::Encode;
 use super::super::fail;
 use super::name::{Names, sync_directory};
-use super::{FilePending, PendingFile};
-use crate::batch::Batch;
+use super::pending::{FilePending, PendingFile, PendingFiles};
 use crate::error::{Error, Result};
-use crate::sink::{Prepared, Writer};
+use crate::sink::Prepared;
 
 /// Bytes that are encoded before they are written: fewer calls, and a batch or two of records.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -31,7 +30,7 @@ struct Growing {
 }
 
 /// Writes the records of one task.
-pub struct FileWriter<F> {
+pub(super) struct LocalWriter<F> {
     names: Arc<Names>,
     format: F,
     roll_bytes: u64,
@@ -45,7 +44,7 @@ pub struct FileWriter<F> {
     lost: Arc<Mutex<Option<String>>>,
 }
 
-impl<F: Encode> FileWriter<F> {
+impl<F: Encode> LocalWriter<F> {
     pub(super) fn open(names: Arc<Names>, format: F, roll_bytes: u64) -> Result<Self> {
         names.make_directories()?;
         Ok(Self {
@@ -111,12 +110,9 @@ impl<F: Encode> FileWriter<F> {
     }
 }
 
-impl<F: Encode> Writer for FileWriter<F> {
-    type Item = F::Record;
-    type Pending = FilePending;
-
-    fn write(&mut self, batch: Batch<F::Record>) -> Result<()> {
-        if batch.is_empty() {
+impl<F: Encode> LocalWriter<F> {
+    pub(super) fn write(&mut self, records: &[F::Record]) -> Result<()> {
+        if records.is_empty() {
             return Ok(());
         }
         let mut growing = match self.growing.take() {
@@ -124,7 +120,7 @@ impl<F: Encode> Writer for FileWriter<F> {
             None => self.create()?,
         };
         let before = self.buffer.len();
-        self.format.encode(&batch.records, growing.bytes == 0, &mut self.buffer)?;
+        self.format.encode(records, growing.bytes == 0, &mut self.buffer)?;
         growing.bytes += (self.buffer.len() - before) as u64;
         let full = growing.bytes >= self.roll_bytes;
         self.growing = Some(growing);
@@ -137,14 +133,14 @@ impl<F: Encode> Writer for FileWriter<F> {
         }
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<Prepared<FilePending>> {
+    pub(super) fn prepare(&mut self, epoch: Epoch) -> Result<Prepared<FilePending>> {
         self.check_lost()?;
         self.close()?;
         if self.closed.is_empty() {
             return Ok(Prepared::nothing());
         }
         let closed = std::mem::take(&mut self.closed);
-        let mut pending = FilePending { epoch, task: self.names.task, files: Vec::new() };
+        let mut pending = PendingFiles { epoch, task: self.names.task, files: Vec::new() };
         for (path, number) in &closed {
             let target = self.free_target(epoch, *number);
             pending.files.push(PendingFile { pending: text(path), target: text(&target) });
@@ -156,7 +152,8 @@ impl<F: Encode> Writer for FileWriter<F> {
                 *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             })
         };
-        Ok(Prepared { pending: Some(pending), durable: Some(Box::new(durable)) })
+        let pending = Some(FilePending::Files(pending));
+        Ok(Prepared { pending, durable: Some(Box::new(durable)) })
     }
 }
 

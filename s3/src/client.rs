@@ -1,6 +1,6 @@
 //! Makes the SDK's client: endpoint, region, credentials, TLS.
 //!
-//! Receives [`Access`] from [`super::S3Store`], hands back a client and the endpoint's name for
+//! Receives [`Access`] from whoever asks a store, hands back a client and the endpoint's name for
 //! messages. Invariant: credentials come from the SDK's default chain alone.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-use crate::store::Access;
+use millstream_protocol::access::Access;
 
 /// For a connection and its TLS handshake. A lost SYN is sent again after one second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const REGION_DEFAULT: &str = "us-east-1";
 
 /// The client, and the endpoint as messages name it.
-pub(super) async fn connect(loader: ConfigLoader, access: &Access) -> (Client, String) {
+pub async fn connect(loader: ConfigLoader, access: &Access) -> (Client, String) {
     let config = loader.load().await;
     let endpoint = config.endpoint_url().map(str::to_owned);
     let region = config.region().map_or(REGION_DEFAULT, |region| region.as_ref());
@@ -43,7 +43,7 @@ pub(super) async fn connect(loader: ConfigLoader, access: &Access) -> (Client, S
 }
 
 /// What the SDK is told, but for credentials, which it finds by itself.
-pub(super) async fn loader(access: &Access) -> ConfigLoader {
+pub async fn loader(access: &Access) -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
@@ -52,7 +52,7 @@ pub(super) async fn loader(access: &Access) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .timeout_config(timeouts)
-        // `super::attempt` repeats, and bounds bodies too.
+        // `crate::repeat` repeats, and bounds bodies too.
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // Bodies are signed and parts have checksums of their own; many stores know no others.

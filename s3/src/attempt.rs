@@ -1,6 +1,6 @@
 //! One request, tried until it succeeds, is refused for good, or has taken too long.
 //!
-//! Receives a request as a closure from the calls in this folder, hands back its answer or
+//! Receives a request as a closure from whoever asks a store, hands back its answer or
 //! [`Failed`]. Invariant: the only place that repeats a request to a store; the SDK's own retries
 //! are off.
 
@@ -9,24 +9,24 @@ use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::fault::Fault;
+use crate::fault::Fault;
 
 /// How long one request may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// For one attempt, answer and body included.
-    pub(super) attempt: Duration,
+    pub attempt: Duration,
     /// For all attempts together with the pauses between them.
-    pub(super) total: Duration,
+    pub total: Duration,
 }
 
 /// The limits of a store's requests, by size.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub struct Patience {
     /// For what moves little: a log entry, a mark, a listing's page.
-    pub(super) small: Limits,
+    pub small: Limits,
     /// For what moves up to a piece.
-    pub(super) bulk: Limits,
+    pub bulk: Limits,
 }
 
 impl Default for Patience {
@@ -49,17 +49,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// A request that came to nothing.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub struct Failed {
     /// The last attempt's fault.
-    pub(super) fault: Fault,
+    pub fault: Fault,
     /// Whether any attempt may have been carried out by the store.
-    pub(super) unsure: bool,
+    pub unsure: bool,
     /// How many attempts there were.
-    pub(super) attempts: u32,
+    pub attempts: u32,
 }
 
 /// Tries a request until it succeeds.
-pub(super) async fn repeat<T, F>(
+pub async fn repeat<T, F>(
     limits: Limits,
     mut request: impl FnMut() -> F + Send,
 ) -> Result<T, Failed>

@@ -1,7 +1,7 @@
 //! [`Fault`]: what came of a request that failed, and what follows from that.
 //!
-//! Made from the SDK's errors by the calls in this folder, judged by [`super::attempt`], and put
-//! into words for [`super::S3Store`]. Pure. Invariant: a request that may have been carried out is
+//! Made from the SDK's errors by whoever asks a store, judged by [`crate::repeat`], and put into
+//! [`Words`] that its user knows. Pure. Invariant: a request that may have been carried out is
 //! never said not to have been.
 
 use std::error::Error as StdError;
@@ -10,11 +10,28 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStreamError;
-use millstream_dataflow::Kind;
+use millstream_protocol::error_kind::ErrorKind as Kind;
+
+/// How messages call what their reader can change.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// Where the bucket is named.
+    pub address: &'static str,
+    /// Where all is said that a client is made of.
+    pub settings: &'static str,
+    /// Where the endpoint is named.
+    pub endpoint: &'static str,
+    /// Where the region is named.
+    pub region: &'static str,
+    /// What the bucket must allow.
+    pub actions: &'static str,
+    /// What the store must be able to do, behind "lacks what".
+    pub needs: &'static str,
+}
 
 /// A request that failed.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     what: What,
     /// The innermost cause, in the words of whoever found it.
     text: String,
@@ -90,12 +107,12 @@ const PASSING: [&str; 6] = [
 
 impl Fault {
     /// An attempt that was cut off after so long.
-    pub(super) fn late(after: Duration) -> Self {
+    pub fn late(after: Duration) -> Self {
         Self { what: What::Unanswered, text: format!("no answer within {after:?}") }
     }
 
     /// An answer that says success and cannot be one.
-    pub(super) fn odd(text: &str) -> Self {
+    pub fn odd(text: &str) -> Self {
         Self { what: What::Unanswered, text: format!("it answered with {text}") }
     }
 
@@ -107,27 +124,27 @@ impl Fault {
     }
 
     /// The object is not there. A HEAD has no body to say so with.
-    pub(super) fn is_missing(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         matches!(self.refused(), Some((404, "NoSuchKey" | "NotFound" | "")))
     }
 
     /// The condition of a conditional write did not hold: the object is there.
-    pub(super) fn is_taken(&self) -> bool {
+    pub fn is_taken(&self) -> bool {
         matches!(self.refused(), Some((412, _)))
     }
 
     /// The range begins behind the object's end.
-    pub(super) fn is_beyond_end(&self) -> bool {
+    pub fn is_beyond_end(&self) -> bool {
         matches!(self.refused(), Some((416, _)))
     }
 
     /// The upload in pieces is not there: completed, or given up.
-    pub(super) fn is_upload_gone(&self) -> bool {
+    pub fn is_upload_gone(&self) -> bool {
         matches!(self.refused(), Some((404, "NoSuchUpload")))
     }
 
     /// Whether another attempt may fare better.
-    pub(super) fn passes(&self) -> bool {
+    pub fn passes(&self) -> bool {
         match self.what {
             What::Unmade | What::NoCredentials => false,
             What::CredentialsUnread | What::Unanswered => true,
@@ -138,7 +155,7 @@ impl Fault {
     }
 
     /// Whether the store may have carried the request out all the same.
-    pub(super) fn is_unsure(&self) -> bool {
+    pub fn is_unsure(&self) -> bool {
         match self.what {
             What::Unmade | What::NoCredentials | What::CredentialsUnread => false,
             What::Unanswered => true,
@@ -147,10 +164,10 @@ impl Fault {
     }
 
     /// What kind of failure it is, and what to do about it.
-    pub(super) fn explain(&self, bucket: &str, endpoint: &str) -> (Kind, String) {
+    pub fn explain(&self, bucket: &str, endpoint: &str, words: &Words) -> (Kind, String) {
         let text = &self.text;
-        let (kind, words) = match &self.what {
-            What::Unmade => (Kind::Invalid, format!("{text}: correct spec.snapshots")),
+        match &self.what {
+            What::Unmade => (Kind::Invalid, format!("{text}: correct {}", words.settings)),
             What::NoCredentials => (
                 Kind::Invalid,
                 "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
@@ -163,28 +180,28 @@ impl Fault {
             What::Unanswered => (
                 Kind::Unavailable,
                 format!(
-                    "{endpoint} does not answer: {text}; check that it runs, the network, and \
-                     spec.snapshots.endpoint"
+                    "{endpoint} does not answer: {text}; check that it runs, the network, and {}",
+                    words.endpoint
                 ),
             ),
             What::Refused { status, code } => {
-                let (kind, advice) = advice(*status, code, bucket, endpoint);
+                let (kind, advice) = advice(*status, code, (bucket, endpoint), words);
                 let code = if code.is_empty() { "no reason given" } else { code };
                 let said = if text.is_empty() { String::new() } else { format!(", {text}") };
                 (kind, format!("{advice} ({status} {code}{said})"))
             }
-        };
-        (kind, words)
+        }
     }
 }
 
 /// What a refusal means to the reader.
-fn advice(status: u16, code: &str, bucket: &str, endpoint: &str) -> (Kind, String) {
+fn advice(status: u16, code: &str, at: (&str, &str), words: &Words) -> (Kind, String) {
+    let (bucket, endpoint) = at;
     let invalid = |words: &str| (Kind::Invalid, words.to_owned());
     match (status, code) {
         (_, "NoSuchBucket") => {
-            let words = format!("{endpoint} has no bucket {bucket}: create it, or correct");
-            (Kind::Invalid, format!("{words} spec.snapshots.store"))
+            let missing = format!("{endpoint} has no bucket {bucket}: create it, or correct");
+            (Kind::Invalid, format!("{missing} {}", words.address))
         }
         (_, "InvalidAccessKeyId") => invalid(
             "the store does not know the access key: check AWS_ACCESS_KEY_ID or the profile",
@@ -199,14 +216,12 @@ fn advice(status: u16, code: &str, bucket: &str, endpoint: &str) -> (Kind, Strin
             (Kind::Unavailable, "the credentials have expired: renew them".to_owned())
         }
         (301 | 307, _) | (_, "AuthorizationHeaderMalformed") => {
-            invalid("the bucket is in another region: correct spec.snapshots.region")
+            invalid(&format!("the bucket is in another region: correct {}", words.region))
         }
         (501, _) | (_, "NotImplemented") => {
-            invalid("the store lacks what snapshots need: conditional writes (If-None-Match)")
+            invalid(&format!("the store lacks what {}", words.needs))
         }
-        (401 | 403, _) => invalid(
-            "access denied: allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
-        ),
+        (401 | 403, _) => invalid(&format!("access denied: allow {}", words.actions)),
         (400..=499, _) if !matches!(status, 408 | 429) => (Kind::Unavailable, "refused".to_owned()),
         _ => (Kind::Unavailable, format!("{endpoint} is out of order")),
     }
