@@ -34,11 +34,17 @@ SOAK_CASES ?= 20000
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: ## Run a job on real data on this machine, kill a worker, watch it come back
 	scripts/demo.sh
+
+# The demo is a test that prints what it does: it starts its broker and its endpoint itself, and leaves nothing.
+.PHONY: demo-kafka
+demo-kafka: libraries tools ## The same from Kafka to Kafka with snapshots in S3, on real ones, killed three times
+	. scripts/install.sh; need_toolchain
+	cargo test --locked --package millstream-example-kafka --test demo
 
 .PHONY: test
 test: libraries tools ## Run every test, then those of the crates outside the workspace
