@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a part that does not start is a failed test")]
 
+mod gate;
 mod kafka;
 mod life;
 mod part;
@@ -15,6 +16,7 @@ mod proxy;
 mod s3;
 mod tools;
 
+pub use gate::{Call, Gate, Passage};
 pub use kafka::Kafka;
 pub use life::{End, Life};
 pub use proxy::{Fault, Proxy, Request};
