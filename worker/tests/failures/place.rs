@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use millstream_testkit::{Call, Fault, Kafka, Life, Passage, Proxy, Request, S3};
@@ -42,14 +42,29 @@ pub(crate) struct Parts {
     pub(crate) s3: S3,
 }
 
-/// Those of this process, in whose one broker a test may do as it likes while it holds them.
-pub(crate) fn parts() -> MutexGuard<'static, Parts> {
-    static PARTS: LazyLock<Mutex<Parts>> = LazyLock::new(|| {
+/// How many brokers and buckets there are: so many tests run at a time.
+pub(crate) const PARTS: usize = 2;
+
+impl Parts {
+    fn start() -> Mutex<Self> {
         // So that a transaction that is left open is ended soon after its time-out.
         let ends = ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500");
-        Mutex::new(Parts { kafka: Kafka::gated(&[ends]), s3: S3::start() })
+        Mutex::new(Self { kafka: Kafka::gated(&[ends]), s3: S3::start() })
+    }
+}
+
+/// Those that no other test holds: a test may do as it likes with them.
+pub(crate) fn parts() -> MutexGuard<'static, Parts> {
+    static ALL: [LazyLock<Mutex<Parts>>; PARTS] = [const { LazyLock::new(Parts::start) }; PARTS];
+    let free = ALL.iter().find_map(|parts| match parts.try_lock() {
+        Ok(parts) => Some(parts),
+        Err(TryLockError::Poisoned(failed)) => Some(failed.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     });
-    PARTS.lock().unwrap_or_else(PoisonError::into_inner)
+    let parts = free.expect("as many tests run as there are parts");
+    // Of a test that has failed.
+    parts.kafka.gate().cut();
+    parts
 }
 
 /// A job: its file, its topics, and the proxy between it and its bucket.
@@ -60,6 +75,7 @@ pub(crate) struct Place {
     brokers: String,
     outputs: [Topic; SINKS.len()],
     records: i64,
+    expected: Lines,
 }
 
 /// A number from the environment.
@@ -104,7 +120,8 @@ impl Place {
             S3::BUCKET
         );
         std::fs::write(folder.path().join("job.yaml"), text).unwrap();
-        Self { name: name.to_owned(), proxy, folder, brokers, outputs, records }
+        let (name, expected) = (name.to_owned(), expected(records));
+        Self { name, proxy, folder, brokers, outputs, records, expected }
     }
 
     /// Starts to give it its input.
@@ -201,8 +218,8 @@ impl Place {
     /// Nothing is there twice, and nothing that should not be.
     #[track_caller]
     pub(crate) fn check_part(&self, told: &str) -> Lines {
-        let (seen, expected) = (self.seen(), expected(self.records));
-        for ((sink, seen), expected) in SINKS.iter().zip(&seen).zip(&expected) {
+        let seen = self.seen();
+        for ((sink, seen), expected) in SINKS.iter().zip(&seen).zip(&self.expected) {
             let mut expected = expected.iter().peekable();
             let wrong = seen.iter().find(|line| {
                 while expected.next_if(|next| next < line).is_some() {}
@@ -230,7 +247,7 @@ impl Place {
     #[track_caller]
     pub(crate) fn check_complete(&self, told: &str) {
         let seen = self.check_part(told);
-        for ((sink, seen), expected) in SINKS.iter().zip(&seen).zip(&expected(self.records)) {
+        for ((sink, seen), expected) in SINKS.iter().zip(&seen).zip(&self.expected) {
             let missing = expected.iter().find(|line| seen.binary_search(line).is_err());
             assert_eq!(missing, None, "{told}: {sink} lacks {}", expected.len() - seen.len());
         }
