@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::input::Feed;
-use crate::place::{Parts, Place, RESUMED, RUNNING, is_put, number, parts};
+use crate::place::{PATIENCE, Parts, Place, RESUMED, RUNNING, is_put, number, parts};
 
 /// How often the job is killed, and for how many seeds, where nobody says.
 const LIVES: u64 = 5;
@@ -36,6 +36,9 @@ const RUNNING_MS: std::ops::Range<u64> = 0..2000;
 const SEEN_US: std::ops::Range<u64> = 0..8000;
 /// How many requests of its kind pass before that.
 const PASS: std::ops::Range<usize> = 1..5;
+
+/// How often it is looked whether that has come.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// What the store and the broker are asked for in the course of a snapshot.
 const REQUESTS: [&str; 3] = ["/parts/", "/log/", "/committed/"];
@@ -106,8 +109,11 @@ impl Moment {
             Self::Started(after) => life.go_on(after),
             Self::Running(after) => life.wait_for(RUNNING) && life.go_on(after),
             Self::Store(_, _, after) | Self::Broker(_, _, after) => {
+                let mut looks = PATIENCE.as_micros() / LOOK_EVERY.as_micros();
                 while said.try_recv().is_err() {
-                    if !life.go_on(Duration::from_micros(200)) {
+                    looks -= 1;
+                    assert!(looks > 0, "{self:?} does not come:\n{}", life.said());
+                    if !life.go_on(LOOK_EVERY) {
                         return false;
                     }
                 }
