@@ -116,8 +116,10 @@ impl Topic {
             all.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&all).unwrap();
-        // Whoever writes while it is read puts no end to it: what is there now is read.
-        let end = |partition| consumer.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
+        // Whoever writes while it is read puts no end to it: what is there now is read, and what a
+        // transaction that has just ended shows a moment later.
+        let all = self.consumer("reader", "read_uncommitted");
+        let end = |partition| all.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
         let ends: Vec<i64> = (0..self.partitions).map(end).collect();
         let (mut records, mut at_end) = (Vec::new(), BTreeSet::new());
         while at_end.len() < ends.len() {
