@@ -32,14 +32,23 @@ BENCH_ARGS ?=
 # How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
 # profile `soak` of Cargo.toml: as `release`, without optimising over crates, which no test needs.
 SOAK_CASES ?= 20000
+# There a job from Kafka to Kafka with snapshots in S3 is killed so often, for so many seeds, and an outage lasts so
+# many seconds.
+SOAK_FAILURES := MILLSTREAM_FAILURES_LIVES=30 MILLSTREAM_FAILURES_SEEDS=3 MILLSTREAM_OUTAGE_SECONDS=60
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: ## Run a job on real data on this machine, kill a worker, watch it come back
 	scripts/demo.sh
+
+# The demo is a test that prints what it does: it starts its broker and its endpoint itself, and leaves nothing.
+.PHONY: demo-kafka
+demo-kafka: libraries tools ## The same from Kafka to Kafka with snapshots in S3, on real ones, killed three times
+	. scripts/install.sh; need_toolchain
+	cargo test --locked --package millstream-example-kafka --test demo
 
 .PHONY: test
 test: libraries tools ## Run every test, then those of the crates outside the workspace
@@ -118,7 +127,8 @@ bench: ## Measure against hand-written loops and peers; prints two tables (BENCH
 
 .PHONY: soak
 soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (20000)
-	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) cargo test --profile soak --workspace --all-features --locked
+	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) $(SOAK_FAILURES) \
+	  cargo test --profile soak --workspace --all-features --locked
 
 .PHONY: fmt
 fmt: ## Format the sources

@@ -83,6 +83,19 @@ impl History {
         self.committed.insert(seq);
     }
 
+    /// The marks of manifests that are overwritten: whoever did that was stopped before it had
+    /// deleted the mark.
+    pub fn stale_marks(&self) -> impl Iterator<Item = Seq> {
+        let is_stale = |seq: &Seq| matches!(self.entry(*seq), Some(Entry::Tombstone(_)));
+        self.committed.iter().copied().filter(is_stale)
+    }
+
+    /// Notes that the marks of overwritten manifests are deleted.
+    pub fn forget_stale_marks(&mut self) {
+        let stale: Vec<_> = self.stale_marks().collect();
+        self.committed.retain(|seq| !stale.contains(seq));
+    }
+
     /// The number of the last entry; 0 for an empty log.
     pub fn last(&self) -> Seq {
         self.entries.last_key_value().map_or(Seq(0), |(seq, _)| *seq)

@@ -33,6 +33,7 @@ impl Retention {
 pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
     let kept = history.kept(count);
     let mut retention = Retention::default();
+    retention.delete.extend(history.stale_marks().map(|seq| Name::Committed(seq).to_string()));
     for (seq, manifest) in history.manifests().filter(|(seq, _)| !kept.contains(seq)) {
         let tombstone = Tombstone { run: manifest.run, epoch: manifest.epoch, at: now };
         retention.tombstones.push((seq, Entry::Tombstone(tombstone)));
@@ -70,7 +71,8 @@ pub fn leftovers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::entries::{claim, manifest_with};
+    use crate::testing::entries::{claim, manifest_with, tombstone};
+    use crate::testing::host::prefix;
 
     fn history(entries: Vec<Entry>) -> History {
         let mut history = History::default();
@@ -118,6 +120,20 @@ mod tests {
     fn with_nothing_old_there_is_nothing_to_do() {
         let log = history(vec![claim(1, None), manifest_with(1, 1, &["parts/1/1/0-a"])]);
         assert!(retain(&log, 3, Timestamp(0)).is_empty());
+    }
+
+    #[test]
+    fn a_mark_that_outlived_its_manifest_goes() {
+        let texts = [claim(1, None), tombstone(1, 1), manifest_with(1, 2, &["parts/1/2/0-a"])];
+        let texts = (1..).map(Seq).zip(texts).map(|(seq, it)| (seq, it.to_text(&prefix(), seq)));
+        let texts: Vec<_> = texts.collect();
+        let mut log = History::read(&prefix(), &texts, &[Seq(2), Seq(3)]).unwrap();
+        let retention = retain(&log, 3, Timestamp(0));
+        assert_eq!(retention.tombstones, []);
+        assert_eq!(retention.delete, BTreeSet::from(["committed/2".to_owned()]));
+        log.forget_stale_marks();
+        assert!(retain(&log, 3, Timestamp(0)).is_empty());
+        assert!(log.is_committed(Seq(3)));
     }
 
     #[test]

@@ -360,6 +360,7 @@ impl Snapshot {
                 for (seq, tombstone) in retention.tombstones {
                     ctx.history.insert(seq, tombstone);
                 }
+                ctx.history.forget_stale_marks();
                 Progress::Done
             }
             Event::Report(_, Report::Retained { guard, result: Err(failure) }) if *guard == own => {

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::gate::Gate;
 use crate::part::{Part, folder, free_ports};
 use crate::s3::Credentials;
 use crate::tools;
@@ -21,6 +22,7 @@ pub struct Kafka {
     part: Part,
     port: u16,
     login: u16,
+    gate: Option<Gate>,
 }
 
 /// The broker that tests of one process share as long as one of them holds it.
@@ -35,16 +37,19 @@ const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 /// For one answer while the broker starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Records are kept whatever time they carry: by default those of a year ago would go at once.
 const SETTINGS: &str = "process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,GATED:PLAINTEXT,\
+  CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.login.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_reader=\"reader-secret\";
 listener.name.login.scram-sha-512.sasl.jaas.config=\
   org.apache.kafka.common.security.scram.ScramLoginModule required;
 auto.create.topics.enable=false
+log.retention.ms=-1
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -72,9 +77,21 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::start`].
     pub fn with_settings(settings: &[(&str, &str)]) -> Self {
+        Self::start_as(settings, false)
+    }
+
+    /// Starts a broker with settings of its own that is reached through a [`Gate`], too.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    pub fn gated(settings: &[(&str, &str)]) -> Self {
+        Self::start_as(settings, true)
+    }
+
+    fn start_as(settings: &[(&str, &str)], gated: bool) -> Self {
         let mut error = String::new();
         for _ in 0..STARTS {
-            match Self::try_start(settings) {
+            match Self::try_start(settings, gated) {
                 Ok(started) => return started,
                 Err(why) => error = why,
             }
@@ -93,13 +110,21 @@ impl Kafka {
         })
     }
 
-    fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        let [port, login, controller] = free_ports();
+    fn try_start(settings: &[(&str, &str)], gated: bool) -> Result<Self, String> {
+        let [port, login, controller, behind] = free_ports();
+        let gate = gated.then(|| Gate::to(behind));
+        // Clients find the broker where it says that it is.
+        let (listens, says) = match &gate {
+            Some(gate) => {
+                (format!("GATED://127.0.0.1:{behind},"), format!("GATED://{},", gate.address()))
+            }
+            None => (String::new(), String::new()),
+        };
         let folder = folder("kafka");
+        let own = format!("PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}");
         let mut properties = format!(
-            "{SETTINGS}listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login},\
-             CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}\n\
+            "{SETTINGS}listeners={listens}{own},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners={says}{own}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              log.dirs={}\n",
             folder.path().join("data").display()
@@ -115,7 +140,8 @@ impl Kafka {
         let formatted = format.output().unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
         let command = broker(folder.path());
-        let mut started = Self { part: Part::start("Kafka", folder, command, &[]), port, login };
+        let mut started =
+            Self { part: Part::start("Kafka", folder, command, &[]), port, login, gate };
         started.wait()?;
         Ok(started)
     }
@@ -128,6 +154,14 @@ impl Kafka {
     /// Where clients find it that log in as [`Kafka::READER`], by PLAIN or SCRAM-SHA-512.
     pub fn login_address(&self) -> String {
         format!("127.0.0.1:{}", self.login)
+    }
+
+    /// The gate of a broker that has one. Its address is that for clients to be held there.
+    ///
+    /// # Panics
+    /// Where the broker was started without.
+    pub fn gate(&self) -> &Gate {
+        self.gate.as_ref().expect("the broker is gated")
     }
 
     /// Kills it, as `kill -9` does. What it had on disk stays.

@@ -1,4 +1,5 @@
-//! Real parts for tests: an S3 endpoint, a Kafka broker, and a proxy with faults.
+//! Real parts for tests: an S3 endpoint, a Kafka broker, proxies with faults, and the processes
+//! that are tested.
 //!
 //! Used by the tests of other crates, never linked into the product. Each part runs on loopback,
 //! keeps its files in a folder of its own, and leaves nothing behind, however the test ends.
@@ -7,12 +8,16 @@
 #![warn(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a part that does not start is a failed test")]
 
+mod gate;
 mod kafka;
+mod life;
 mod part;
 mod proxy;
 mod s3;
 mod tools;
 
+pub use gate::{Call, Gate, Passage};
 pub use kafka::Kafka;
+pub use life::{End, Life};
 pub use proxy::{Fault, Proxy, Request};
 pub use s3::{Credentials, S3};

@@ -153,6 +153,25 @@ impl S3 {
         (status == 200).then_some(body)
     }
 
+    /// The keys of all objects whose keys begin with a folder's, past the store, in order.
+    pub fn keys(&self, folder: &str) -> Vec<String> {
+        let (mut folders, mut keys) = (vec![folder.trim_end_matches('/').to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            let listed = self.ask("GET", &format!("{folder}/?limit=100000"), b"").1;
+            // No answer in JSON is that there is no such folder.
+            let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap_or_default();
+            for entry in listed["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().expect("an entry has a path");
+                let key = path.strip_prefix(&format!("/buckets/{}/", Self::BUCKET)).unwrap();
+                // As Go has it, a mode's highest bit says that it is a folder.
+                let is_folder = entry["Mode"].as_u64().is_some_and(|mode| mode >> 31 & 1 == 1);
+                if is_folder { &mut folders } else { &mut keys }.push(key.to_owned());
+            }
+        }
+        keys.sort_unstable();
+        keys
+    }
+
     /// Puts an object there, past the store.
     pub fn write(&self, key: &str, bytes: &[u8]) {
         assert_eq!(self.ask("PUT", key, bytes).0, 201, "{key}");
@@ -195,9 +214,9 @@ fn identities_json() -> String {
 fn ask(port: u16, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     server.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
-    let length = body.len();
+    let head = format!("Accept: application/json\r\nContent-Length: {}", body.len());
     // HTTP/1.0: the answer ends with the connection, and is in one piece.
-    write!(server, "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n").ok()?;
+    write!(server, "{method} {path} HTTP/1.0\r\n{head}\r\n\r\n").ok()?;
     server.write_all(body).ok()?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
@@ -220,6 +239,9 @@ mod tests {
         let mut s3 = S3::start();
         s3.write("a/b", b"bytes");
         assert_eq!(s3.read("a/b").unwrap(), b"bytes");
+        s3.write("a/c/d", b"more");
+        assert_eq!(s3.keys("a"), ["a/b", "a/c/d"]);
+        assert_eq!(s3.keys("elsewhere"), [""; 0]);
         s3.remove("a/b");
         assert_eq!(s3.read("a/b"), None);
         let (folder, port, sockets) = (s3.part.folder().to_owned(), s3.port, s3.sockets.clone());

@@ -124,6 +124,17 @@ pub(crate) enum Snapshots {
         #[command(flatten)]
         bucket: Bucket,
     },
+    /// Say, after a look, that no output of a snapshot is left to be made visible: for a job that
+    /// is refused because nobody can know. The job must not be running.
+    Mark {
+        /// The snapshot, or the job's place for the newest.
+        snapshot: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        bucket: Bucket,
+    },
     /// Remove a job's log, parts and marks. The job must not be running.
     Delete {
         /// The job's place in its store.

@@ -1,11 +1,11 @@
-//! `snapshots`: lists, shows, verifies and deletes the snapshots of a job.
+//! `snapshots`: lists, shows, verifies, marks and deletes the snapshots of a job.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use millstream_coordinator::history::History;
-use millstream_dataflow::snapshot::{Store, share};
+use millstream_dataflow::snapshot::{Put, Store, share};
 use millstream_dataflow::{Error, Result, Timestamp};
 use millstream_protocol::id::{Epoch, Run, Seq};
 use millstream_protocol::log::{Entry, Manifest};
@@ -36,6 +36,9 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
                 let job = Job::named(&snapshot, bucket.access()).await?;
                 let (seq, manifest) = find(&job).await?;
                 verify(&job, seq, &manifest).await
+            }
+            Snapshots::Mark { snapshot, yes, bucket } => {
+                mark(&Job::named(&snapshot, bucket.access()).await?, yes).await
             }
             Snapshots::Delete { store, yes, bucket } => {
                 delete(&Job::named(&store, bucket.access()).await?, yes).await
@@ -208,6 +211,22 @@ async fn verify(job: &Job, seq: Seq, manifest: &Manifest) -> Result<String> {
         bytes += part.length;
     }
     Ok(format!("{} is whole: {parts} parts, {bytes} bytes\n", job.prefix.snapshot_uri(seq)))
+}
+
+/// Writes the mark of a snapshot in the place of its sinks.
+async fn mark(job: &Job, yes: bool) -> Result<String> {
+    let (seq, _) = find(job).await?;
+    let uri = job.prefix.snapshot_uri(seq);
+    if !yes {
+        return Err(Error::invalid(format!(
+            "this would say that no output of {uri} is left to be made visible: what is not \
+             visible then stays so. Make sure that the job is not running, look, and add --yes"
+        )));
+    }
+    match job.store.create(&Name::Committed(seq).to_string(), b"").await? {
+        Put::Created => Ok(format!("{uri} is marked: a start sends none of its output again\n")),
+        Put::Exists => Ok(format!("{uri} was marked before\n")),
+    }
 }
 
 /// What is to be removed of a job's place.

@@ -103,6 +103,37 @@ fn the_job_on_its_page_is_one() {
     assert!(described.status.success(), "{}", String::from_utf8_lossy(&described.stderr));
 }
 
+/// All text of the Rust files below a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_page_on_guarantees_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/reference/guarantees.md")).unwrap();
+    let tests = sources(&root().join("worker/tests")) + &sources(&root().join("dataflow/tests"));
+    let named: Vec<_> = page.split('`').skip(1).step_by(2).collect();
+    for folder in named.iter().filter(|name| name.contains("/tests/")) {
+        assert!(root().join(folder).exists(), "{folder}");
+    }
+    let mut functions = named.iter().filter(|name| name.matches('_').count() > 2).peekable();
+    assert!(functions.peek().is_some());
+    for name in functions {
+        let story = format!("\"{name}\"");
+        let is_there = tests.contains(&format!("fn {name}(")) || tests.contains(&story);
+        assert!(is_there, "the page names the test {name}, which is not there");
+    }
+}
+
 /// The pages below a folder, by their paths from the root.
 fn pages(folder: &str, into: &mut Vec<String>) {
     for entry in fs::read_dir(root().join(folder)).unwrap() {

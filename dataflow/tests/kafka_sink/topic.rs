@@ -1,5 +1,6 @@
 //! A topic of a real broker, as others see it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,11 +116,19 @@ impl Topic {
             all.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&all).unwrap();
-        let (mut records, mut at_end) = (Vec::new(), 0);
-        while at_end < self.partitions {
+        // Whoever writes while it is read puts no end to it: what is there now is read, and what a
+        // transaction that has just ended shows a moment later.
+        let all = self.consumer("reader", "read_uncommitted");
+        let end = |partition| all.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
+        let ends: Vec<i64> = (0..self.partitions).map(end).collect();
+        let (mut records, mut at_end) = (Vec::new(), BTreeSet::new());
+        while at_end.len() < ends.len() {
             match consumer.poll(PATIENCE).expect("a record or the end of a partition") {
-                Err(KafkaError::PartitionEOF(_)) => at_end += 1,
+                Err(KafkaError::PartitionEOF(partition)) => drop(at_end.insert(partition)),
                 Err(error) => panic!("{error}"),
+                Ok(message) if message.offset() >= ends[message.partition() as usize] => {
+                    at_end.insert(message.partition());
+                }
                 Ok(message) => {
                     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
                     records.push(Record {

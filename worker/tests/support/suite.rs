@@ -22,6 +22,6 @@ pub fn run(tests: &[(&str, fn())]) -> ExitCode {
 
 /// Functions with their names.
 macro_rules! tests {
-    ($($test:ident),+ $(,)?) => { &[$((stringify!($test), $test as fn())),+] };
+    ($($test:path),+ $(,)?) => { &[$((stringify!($test), $test as fn())),+] };
 }
 pub(crate) use tests;

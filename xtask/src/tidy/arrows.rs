@@ -75,8 +75,9 @@ const CRATES: [Crate; 11] = [
     Crate { folder: "xtask", may_use: &["millstream-operator"], never: &[] },
 ];
 
-/// What an example may use: the one crate that users depend on.
-const EXAMPLE: Crate = Crate { folder: "examples", may_use: &["millstream-worker"], never: &[] };
+/// What an example may use: the one crate that users depend on, and real parts for its tests.
+const EXAMPLE: Crate =
+    Crate { folder: "examples", may_use: &["millstream-worker", TESTKIT], never: &[] };
 
 /// Crates below this folder measure against others and have a workspace of their own.
 const PEERS: &str = "bench/peers/";

@@ -190,8 +190,9 @@ impl KafkaCommitter {
         let KafkaPending { task, epoch, topic, content, .. } = pending;
         Error::invalid(format!(
             "nobody can say whether the {} records of epoch {epoch} are in topic {topic} already: \
-             the answer was in group {}, but {why}. Look into the topic, then go on from a \
-             snapshot whose output is known to be visible (restore.uri), or begin anew",
+             the answer was in group {}, but {why}. Look into the topic, then say so by \
+             `snapshots mark`, and start again: as it is where the records are there, from the \
+             snapshot before (restore.uri) where they are not",
             content.records(),
             self.to.names.group(*task)
         ))
