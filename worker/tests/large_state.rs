@@ -1,8 +1,7 @@
 //! A job whose state is several times the memory that it may have for it, on `RocksDB`.
 //!
-//! This binary is a user's binary as well: with [`ROLE`] set it has the program below, and says at
-//! its end how much memory it had at most. With `MILLSTREAM_LARGE_STATE` set, as `make soak` does,
-//! the state is ten times as large.
+//! This binary is a user's binary as well: with [`ROLE`] set it has the program below. With
+//! `MILLSTREAM_LARGE_STATE` set, as `make soak` does, the state is ten times as large.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 #[path = "support/suite.rs"]
@@ -112,7 +111,7 @@ fn state_of_several_times_the_memory_comes_out_right() {
 
 fn a_job_goes_on_with_another_backend_and_back_again() {
     const KEYS: u64 = 60_000;
-    let wanted = result(&place().run(&args(&sets(KEYS, "Memory", "16Mi")))).0;
+    let wanted = result(&place().run(&args(&sets(KEYS, "Memory", "16Mi"))));
     let place = place();
     let slow = "spec.program.args.rate=40000";
     for (seen, backend) in [("3 of 8", "Memory"), ("5 of 8", "RocksDB"), ("7 of 8", "Memory")] {

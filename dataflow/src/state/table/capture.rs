@@ -128,8 +128,8 @@ impl<K: Key, V: Data> Table<K, V> {
             capture.next_removed += chunk.removed.len();
             *budget -= chunk.removed.len();
         }
-        // Large entries are taken in smaller slices, and small ones get room for all at once: memory
-        // that is taken anew may have to be cleared first.
+        // Large entries are taken in smaller slices, and small ones get room for all at once:
+        // memory that is taken anew may have to be cleared first.
         *budget = (*budget).min((SLICE_BYTES / size_of::<(K, V)>().max(1)).max(1));
         chunk.entries.reserve((*budget).min(self.len));
         while *budget > 0 && capture.next_segment < self.segments.len() {
