@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use millstream_protocol::id::{Epoch, TaskIndex};
@@ -14,9 +15,11 @@ use super::share::{Index, Writer};
 use crate::error::Result;
 use crate::state::{Buckets, Chunk};
 
-/// Chunks waiting for the encoder. Each holds at most a scan slice, so this bounds memory to some
-/// megabytes.
+/// Chunks waiting for the encoder. Each holds at most a scan slice.
 const QUEUE_CHUNKS: usize = 64;
+/// Bytes of chunks waiting for the encoder, with one chunk more: a slice of large entries has
+/// megabytes.
+const QUEUE_BYTES: usize = 8 << 20;
 
 /// Which operator instance a share is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,16 +101,34 @@ impl Share {
 
 /// Where nodes put their pieces.
 #[derive(Clone)]
-pub struct Encoder(SyncSender<Piece>);
+pub struct Encoder {
+    pieces: SyncSender<Piece>,
+    /// Of the chunks that wait.
+    bytes: Arc<AtomicUsize>,
+}
 
 impl Encoder {
     /// Hands over a piece, or gives it back when the queue is full or the encoder is gone.
     pub(crate) fn offer(&self, piece: Piece) -> Result<(), Piece> {
-        match self.0.try_send(piece) {
+        let bytes = piece.bytes();
+        if bytes > 0 && self.bytes.load(Ordering::Relaxed) >= QUEUE_BYTES {
+            return Err(piece);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.pieces.try_send(piece) {
             // Without an encoder the engine is being dropped: nobody waits for the share.
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-            Err(TrySendError::Full(piece)) => Err(piece),
+            Err(TrySendError::Full(piece)) => {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                Err(piece)
+            }
         }
+    }
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        if let Self::Chunk(_, _, chunk) = self { chunk.bytes() } else { 0 }
     }
 }
 
@@ -118,13 +139,24 @@ pub(crate) fn encoder(
     deliver: impl Fn(ShareKey, Result<Share>) + Send,
 ) -> (Encoder, impl FnOnce() + Send) {
     let (sender, receiver) = sync_channel(QUEUE_CHUNKS);
-    (Encoder(sender), move || work(groups, &receiver, &deliver))
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let encoder = Encoder { pieces: sender, bytes: bytes.clone() };
+    let taken = move |piece: &Piece| {
+        bytes.fetch_sub(piece.bytes(), Ordering::Relaxed);
+    };
+    (encoder, move || work(groups, &receiver, &taken, &deliver))
 }
 
-fn work(groups: KeyGroups, pieces: &Receiver<Piece>, deliver: &impl Fn(ShareKey, Result<Share>)) {
+fn work(
+    groups: KeyGroups,
+    pieces: &Receiver<Piece>,
+    taken: &impl Fn(&Piece),
+    deliver: &impl Fn(ShareKey, Result<Share>),
+) {
     // The buckets of each open share, by state; an error in place of them once one occurred.
     let mut open: HashMap<ShareKey, Result<HashMap<usize, Buckets>>> = HashMap::new();
     while let Ok(piece) = pieces.recv() {
+        taken(&piece);
         match piece {
             Piece::Chunk(key, state, chunk) => {
                 let range = groups.all();

@@ -20,6 +20,11 @@ pub trait Chunk: Send {
     /// How many entries and removals it holds.
     fn len(&self) -> usize;
 
+    /// The memory that it takes, without what its entries have elsewhere; 0 where it is little.
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// Whether it holds none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -43,6 +48,10 @@ impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
             into.put(key, &(key, value))?;
         }
         self.outside.map_or(Ok(()), |outside| outside.encode(&[], into))
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.entries)
     }
 
     fn len(&self) -> usize {

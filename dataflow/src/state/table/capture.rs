@@ -14,6 +14,9 @@ use crate::state::chunk::{Chunk as _, TableChunk};
 use crate::state::segment::{AGES, Segment, age_of};
 use crate::state::tier::OutsideChunk;
 
+/// The entries of a slice have at most so many bytes, and those of a segment more.
+const SLICE_BYTES: usize = 1 << 20;
+
 /// A capture under way.
 pub(super) struct Capture<K, V> {
     epoch: Epoch,
@@ -125,7 +128,9 @@ impl<K: Key, V: Data> Table<K, V> {
             capture.next_removed += chunk.removed.len();
             *budget -= chunk.removed.len();
         }
-        // Room for all at once: memory that is taken anew may have to be cleared first.
+        // Large entries are taken in smaller slices, and small ones get room for all at once:
+        // memory that is taken anew may have to be cleared first.
+        *budget = (*budget).min((SLICE_BYTES / size_of::<(K, V)>().max(1)).max(1));
         chunk.entries.reserve((*budget).min(self.len));
         while *budget > 0 && capture.next_segment < self.segments.len() {
             let segment = &mut self.segments[capture.next_segment];
