@@ -16,6 +16,11 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
+# What checks and tests link for the feature `rocksdb`, in all profiles.
+ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"$$/{n;s/^version = "\(.*\)+.*"$$/\1/p}' Cargo.lock)
+export ROCKSDB_LIB_DIR := $(TOOLS)/rocksdb-$(ROCKSDB_VERSION)
+export ROCKSDB_STATIC := 1
+
 # Crates that stand outside the workspace, as a user's would: a folder each. Checked and tested too.
 EXTERNAL_EXAMPLES := examples/own-crate
 
@@ -61,6 +66,7 @@ test: libraries tools ## Run every test, then those of the crates outside the wo
 .PHONY: libraries
 libraries:
 	. scripts/install.sh; need_kafka; need_rocksdb
+	scripts/rocksdb.sh "$(ROCKSDB_LIB_DIR)"
 
 .PHONY: tools
 tools: ## Install what the tests run against, S3 and Kafka, into the cache directory
