@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::serving::Serving;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +79,8 @@ struct Shared {
 
 /// A proxy on a thread of its own. Ends when it is dropped, and cuts its connections.
 pub struct Gate {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
 }
 
 /// More than any message of a test.
@@ -95,27 +94,14 @@ impl Gate {
             rule: Mutex::new(Box::new(|_| Passage::Through)),
             held: watch::Sender::new(Held::Goes),
         });
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let serving = shared.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self { address, shared, stop: Some(stop), thread: Some(thread) }
+        let served = shared.clone();
+        let serving = Serving::start(|listener| serve(listener, served));
+        Self { shared, serving }
     }
 
     /// Where it listens: `bootstrap.servers`.
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.serving.address.to_string()
     }
 
     /// From now on, what becomes of each call.
@@ -133,13 +119,6 @@ impl Gate {
     pub fn cut(&self) {
         self.rule(|_| Passage::Through);
         self.shared.held.send_replace(Held::IsCut);
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -14,6 +14,7 @@ mod life;
 mod part;
 mod proxy;
 mod s3;
+mod serving;
 mod tools;
 
 pub use gate::{Call, Gate, Passage};
