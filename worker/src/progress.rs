@@ -206,7 +206,7 @@ impl View {
                     brief(snapshot.duration),
                 );
             }
-            None => line += "  no snapshot yet",
+            None => line += "  no snapshot of this run yet",
         }
         if let Some(reason) = &status.snapshot_failure {
             let _ = write!(line, "  last snapshot failed: {reason}");
