@@ -17,7 +17,7 @@ use millstream_bench_stream::Workload;
 use serde_json::json;
 
 /// Runs per contender and workload, unless said.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 /// The same, of a quick run.
 const ROUNDS_QUICK: usize = 2;
 /// Runs per case of the second table, unless said.

@@ -232,9 +232,11 @@ impl Snapshot {
             new_bytes: self.new_bytes,
         });
         let pending = manifest.pending_commits;
+        let parts = manifest.operators.iter().flat_map(|operator| &operator.parts);
+        let objects = parts.map(|part| part.object.clone()).collect();
         ctx.own(seq, Entry::Manifest(manifest));
         ctx.reign().parent = Some(seq);
-        ctx.send_all(&Command::Published { run, epoch });
+        ctx.send_all(&Command::Published { run, epoch, objects });
         if !pending {
             return self.mark(ctx, seq);
         }

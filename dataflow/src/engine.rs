@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::plan::{BuildSpec, build, resolve};
 use crate::sink::{Base, Commits, History};
-use crate::snapshot::{Restore, Share, encoder};
+use crate::snapshot::{EncoderSpec, Restore, Share, encoder};
 use crate::state;
 use crate::stream::Job;
 use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
@@ -110,8 +110,13 @@ impl Engine {
         // Each share, each thread's few reports: the queue never fills while somebody listens at
         // all.
         let (events, receiver) = mpsc::channel(built.shares * 2 + own as usize * 8 + 16);
+        let encoding = EncoderSpec {
+            groups: key_groups,
+            shares: built.shares,
+            bound: job.settings.backend.spool_bound(),
+        };
         let shares = events.clone();
-        let (encoder, work) = encoder(key_groups, move |key, share| {
+        let (encoder, work) = encoder(encoding, move |key, share| {
             let _ = shares.blocking_send(Event::Share(key.epoch, share));
         });
         let stop = Arc::new(AtomicBool::new(false));

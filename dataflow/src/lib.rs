@@ -17,6 +17,7 @@ mod plan;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+mod spill;
 pub mod state;
 mod stream;
 mod task;

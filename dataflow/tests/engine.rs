@@ -145,7 +145,7 @@ async fn it_goes_on_from_a_snapshot_at_another_parallelism_as_if_nothing_had_hap
             continue;
         }
         let groups = share.index.groups;
-        restore.add(RestoredPart::new(share.to_bytes(), groups).unwrap());
+        restore.add(RestoredPart::new(share.body.clone(), groups).unwrap());
     }
     let mut job = Job::new(Default::default());
     program(&mut job, out.clone(), records);

@@ -5,7 +5,7 @@
 //! in one process and over the network elsewhere. Invariant: every command may arrive twice and
 //! every report late; both carry the run, epoch, slot or nonce by which the receiver can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,8 @@ pub enum Command {
         run: Run,
         /// The epoch.
         epoch: Epoch,
+        /// The objects that its manifest names: copies of others are of no use any more.
+        objects: BTreeSet<String>,
     },
     /// Make the output up to the epoch visible: [`Report::Committed`] or [`Report::TaskFailed`].
     Commit {

@@ -58,6 +58,13 @@ pub struct Failed {
     pub attempts: u32,
 }
 
+impl Failed {
+    /// What is to be sent cannot be read, so that nothing was attempted.
+    pub fn unread(text: impl std::fmt::Display) -> Self {
+        Self { fault: Fault::unread(text.to_string()), unsure: false, attempts: 1 }
+    }
+}
+
 /// Tries a request until it succeeds.
 pub async fn repeat<T, F>(
     limits: Limits,

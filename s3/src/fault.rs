@@ -47,6 +47,8 @@ enum What {
     CredentialsUnread,
     /// No connection, no answer, or half of one.
     Unanswered,
+    /// What is to be sent cannot be read.
+    Unread,
     /// The store said no.
     Refused { status: u16, code: String },
 }
@@ -116,6 +118,11 @@ impl Fault {
         Self { what: What::Unanswered, text: format!("it answered with {text}") }
     }
 
+    /// What is to be sent cannot be read, here.
+    pub fn unread(text: String) -> Self {
+        Self { what: What::Unread, text }
+    }
+
     fn refused(&self) -> Option<(u16, &str)> {
         match &self.what {
             What::Refused { status, code } => Some((*status, code)),
@@ -146,7 +153,7 @@ impl Fault {
     /// Whether another attempt may fare better.
     pub fn passes(&self) -> bool {
         match self.what {
-            What::Unmade | What::NoCredentials => false,
+            What::Unmade | What::NoCredentials | What::Unread => false,
             What::CredentialsUnread | What::Unanswered => true,
             What::Refused { status, ref code } => {
                 matches!(status, 408 | 429 | 500 | 502..=599) || PASSING.contains(&&**code)
@@ -157,7 +164,7 @@ impl Fault {
     /// Whether the store may have carried the request out all the same.
     pub fn is_unsure(&self) -> bool {
         match self.what {
-            What::Unmade | What::NoCredentials | What::CredentialsUnread => false,
+            What::Unmade | What::NoCredentials | What::CredentialsUnread | What::Unread => false,
             What::Unanswered => true,
             What::Refused { status, .. } => status >= 500,
         }
@@ -174,6 +181,7 @@ impl Fault {
                  give the process a profile or a role"
                     .to_owned(),
             ),
+            What::Unread => (Kind::Unavailable, text.clone()),
             What::CredentialsUnread => {
                 (Kind::Unavailable, format!("cannot get credentials: {text}"))
             }

@@ -150,19 +150,19 @@ pub(crate) fn backend(state: &StateSpec) -> Result<Backend> {
             let memory_bytes = state
                 .memory_bytes()
                 .ok_or_else(|| Error::invalid("spec.state.memory: is not a quantity"))?;
-            let directory = scratch_directory()?;
+            let directory = local_directory("state")?;
             Ok(Backend::RocksDb(RocksDbSettings { memory_bytes, directory }))
         }
     }
 }
 
-/// Where local state goes: one folder per user among those for temporary files. Others may write
-/// there, but not to what is this user's.
-fn scratch_directory() -> Result<PathBuf> {
+/// Where local files of a kind go: one folder per user among those for temporary files. Others may
+/// write there, but not to what is this user's.
+pub(crate) fn local_directory(kind: &str) -> Result<PathBuf> {
     // SAFETY: it reads a number, and cannot fail.
     let user = unsafe { libc::geteuid() };
-    let path = std::env::temp_dir().join(format!("millstream-state-{user}"));
-    let attempt = || format!("cannot use {} for local state", path.display());
+    let path = std::env::temp_dir().join(format!("millstream-{kind}-{user}"));
+    let attempt = || format!("cannot use {} for local {kind}", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(&path).or_kind(Kind::Invalid, attempt)?;
     let owner = std::fs::metadata(&path).or_kind(Kind::Invalid, attempt)?.uid();
     if owner != user {

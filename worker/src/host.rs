@@ -9,21 +9,22 @@ use std::time::Duration;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
 use millstream_dataflow::sink::History;
-use millstream_dataflow::snapshot::{Put, Restore, RestoredPart, Share, Store};
+use millstream_dataflow::snapshot::{Body, Put, Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
-use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
 
+use crate::parts::{self, Places};
+use crate::progress::{brief, short};
 use crate::runs::LogRuns;
 use crate::session::Worker;
 
@@ -94,7 +95,20 @@ impl Host {
     ) -> Result<Self> {
         let clock = Arc::new(SystemClock::new());
         let deployed_ns = clock.monotonic_ns();
-        let mut restore = read_parts(&*worker.store, deploy.restore.as_ref()).await?;
+        let places = Places { store: &*worker.store, local: worker.local.as_ref() };
+        let (mut restore, read) = read_parts(places, deploy.restore.as_ref()).await?;
+        // Of a store on this machine there is nothing to tell.
+        if let Some(from) = deploy.restore.as_ref().filter(|_| worker.local.is_some()) {
+            let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(deployed_ns));
+            tracing::info!(
+                "{} read snapshot {} in {}: {}B from the disk, {}B from the store",
+                worker.job,
+                from.manifest.epoch,
+                brief(took),
+                short(read.from_disk as f64),
+                short(read.from_store as f64)
+            );
+        }
         restore.drop_unfit = spec.restore.allow_dropped_state;
         let history = history(worker, &deploy);
         let base = deploy.restore.map(|restore| restore.manifest);
@@ -245,53 +259,39 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
     rates
 }
 
-/// Reads every part that a manifest names, and checks each against it.
-async fn read_parts(
-    store: &dyn Store,
-    restore: Option<&millstream_protocol::session::Restore>,
-) -> Result<Restore> {
-    let Some(from) = restore else { return Ok(Restore::default()) };
-    let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
-    restore.committed = from.committed;
-    for operator in &from.manifest.operators {
-        for part in &operator.parts {
-            let bytes = read_part(store, part, from.seq).await?;
-            let read = RestoredPart::new(bytes, part.groups);
-            restore.add(
-                read.map_err(|error| {
-                    error.context(format!("{}/{}", store.describe(), part.object))
-                })?,
-            );
-        }
-    }
-    Ok(restore)
+/// What a restore read.
+#[derive(Default)]
+struct ReadBytes {
+    from_store: u64,
+    from_disk: u64,
 }
 
-/// What to do about a part that is damaged.
-const MEND: &str = "restore from another snapshot, or bring the object back from a backup";
-
-/// Reads a part that a manifest names, and checks it against that. Errors name the object.
-pub(crate) async fn read_part(store: &dyn Store, part: &PartRef, manifest: Seq) -> Result<Vec<u8>> {
-    let bytes = store.read_range(&part.object, part.offset, part.length).await;
-    let bytes = bytes.map_err(|error| match error.kind() {
-        Kind::Corrupt => Error::corrupt(format!("{error}: {MEND}")),
-        _ => error,
-    })?;
-    if millstream_dataflow::snapshot::checksum(&bytes) == part.crc32c {
-        return Ok(bytes);
+/// Reads every part that a manifest names, and checks each against it.
+async fn read_parts(
+    places: Places<'_>,
+    restore: Option<&millstream_protocol::session::Restore>,
+) -> Result<(Restore, ReadBytes)> {
+    let mut bytes = ReadBytes::default();
+    let Some(from) = restore else { return Ok((Restore::default(), bytes)) };
+    let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
+    restore.committed = from.committed;
+    let parts = || from.manifest.operators.iter().flat_map(|operator| &operator.parts);
+    for (part, read) in parts().zip(parts::read_all(places, parts(), from.seq).await?) {
+        *(if read.from_store { &mut bytes.from_store } else { &mut bytes.from_disk }) +=
+            part.length;
+        let read = RestoredPart::new(read.body, part.groups);
+        restore.add(read.map_err(|error| {
+            error.context(format!("{}/{}", places.store.describe(), part.object))
+        })?);
     }
-    Err(Error::corrupt(format!(
-        "{}/{} does not match its checksum in manifest {manifest}: {MEND}",
-        store.describe(),
-        part.object
-    )))
+    Ok((restore, bytes))
 }
 
 impl Capture {
     /// Uploads the shares as one object.
-    pub(crate) async fn upload(self, store: &dyn Store, run: Run, worker: WorkerIndex) -> Report {
+    pub(crate) async fn upload(self, worker: &Worker, run: Run, index: WorkerIndex) -> Report {
         let epoch = self.epoch;
-        match self.try_upload(store, run, worker).await {
+        match self.try_upload(worker, run, index).await {
             Ok(shares) => Report::PartUploaded { run, epoch, shares },
             Err(error) => Report::Declined { run, epoch, reason: error.to_string() },
         }
@@ -299,24 +299,24 @@ impl Capture {
 
     async fn try_upload(
         self,
-        store: &dyn Store,
+        worker: &Worker,
         run: Run,
-        worker: WorkerIndex,
+        index: WorkerIndex,
     ) -> Result<Vec<TaskShare>> {
         let random = Uuid::new_v4().simple().to_string();
-        let name = Name::Part(PartName { run, epoch: self.epoch, worker, random }).to_string();
-        let (mut pieces, mut offset) = (Vec::new(), 0);
+        let name =
+            Name::Part(PartName { run, epoch: self.epoch, worker: index, random }).to_string();
+        let mut body = Body::default();
         let mut shares = Vec::with_capacity(self.shares.len());
         for share in self.shares {
             let data = ShareData {
                 object: name.clone(),
-                offset,
-                length: share.len(),
-                crc32c: share.checksum(),
+                offset: body.len(),
+                length: share.body.len(),
+                crc32c: share.body.checksum(),
                 entries: share.entries,
             };
-            offset += share.len();
-            pieces.extend(share.pieces);
+            body.append(share.body);
             let since = share.index.since.filter(|_| share.index.groups.is_some());
             shares.push(TaskShare {
                 operator: share.index.operator.as_str().into(),
@@ -330,7 +330,12 @@ impl Capture {
                 ended: share.facts.ended,
             });
         }
-        match store.create_of(&name, pieces).await? {
+        if let Some(local) = worker.local.clone() {
+            let (object, body) = (name.clone(), body.clone());
+            let kept = spawn_blocking(move || local.keep(&object, &body)).await;
+            kept.map_err(|error| Error::bug(error.to_string()))?;
+        }
+        match worker.store.create_of(&name, &body).await? {
             Put::Created => Ok(shares),
             Put::Exists => Err(Error::new(Kind::Bug, format!("{name} exists already"))),
         }

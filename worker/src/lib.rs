@@ -14,6 +14,7 @@ mod local;
 mod log_io;
 mod memory;
 mod mistyped;
+mod parts;
 mod program;
 mod progress;
 mod runs;

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,9 @@ use millstream_coordinator::machine::{Outcome, StopMode};
 use millstream_coordinator::status::{Phase, Status};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
+use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::job::StreamJob;
+use millstream_protocol::path::Store as Place;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +27,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::parts::LocalParts;
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Worker, serve};
@@ -68,6 +71,10 @@ fn seed() -> u64 {
 }
 
 fn worker_of(programs: Programs, local: &LocalJob, store: Arc<dyn Store>) -> Result<Worker> {
+    // A store on this machine's disk needs no copies beside it.
+    let is_remote = matches!(local.config.prefix.store(), Place::S3 { .. });
+    let folder = is_remote.then(|| config::local_directory("parts")).transpose()?;
+    let copies = |folder: PathBuf| LocalParts::open(&folder, &local.config.prefix, WorkerIndex(0));
     let metadata = &local.job.metadata;
     Ok(Worker {
         programs,
@@ -76,6 +83,7 @@ fn worker_of(programs: Programs, local: &LocalJob, store: Arc<dyn Store>) -> Res
         executable: executable_hash()?,
         job: format!("{}/{}", metadata.namespace, metadata.name).into(),
         prefix: local.config.prefix.clone(),
+        local: folder.and_then(copies),
         shown: Arc::default(),
     })
 }
@@ -126,6 +134,9 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     watching.spawn(stop);
     watching.spawn(view.run());
     let outcome = driver.run().await;
+    if let (Outcome::Finished { .. }, Some(copies)) = (&outcome, &worker.local) {
+        copies.clear();
+    }
     watching.shutdown().await;
     while beside.join_next().await.is_some() {}
     let status = handle.status.borrow().clone();

@@ -258,7 +258,7 @@ pub(crate) fn late(totals: &Totals) -> String {
 }
 
 /// A number with three digits and a letter: 1.25 M.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let scales = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
     for (scale, letter) in scales {
         if number >= scale {
@@ -273,7 +273,7 @@ fn digits(number: f64) -> usize {
 }
 
 /// A duration in its largest unit.
-fn brief(duration: Duration) -> String {
+pub(crate) fn brief(duration: Duration) -> String {
     match duration.as_millis() {
         millis if millis < 1000 => format!("{millis}ms"),
         millis if millis < 60_000 => format!("{:.1}s", duration.as_secs_f64()),

@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::host::{self, Host, Seen};
 use crate::log_io;
+use crate::parts::LocalParts;
 use crate::program::Programs;
 
 /// How often counters are reported.
@@ -39,6 +40,8 @@ pub struct Worker {
     pub job: Arc<str>,
     /// Where the job's objects lie.
     pub prefix: JobPrefix,
+    /// Copies of parts on this machine's disk; none where the store is on it.
+    pub local: Option<LocalParts>,
     /// Counters of the tasks that run, for whoever shows them.
     pub shown: host::Shown,
 }
@@ -129,8 +132,12 @@ impl Session {
                 self.with(run, |host| host.abort(epoch));
                 vec![]
             }
-            Command::Published { run, epoch } => {
+            Command::Published { run, epoch, objects } => {
                 self.with(run, |host| host.engine.published(epoch));
+                if let Some(local) = self.worker.local.clone() {
+                    // Nobody waits for it.
+                    tokio::task::spawn_blocking(move || local.retain(epoch, &objects));
+                }
                 vec![]
             }
             Command::Commit { run, epoch, seq: _ } => {
@@ -204,8 +211,8 @@ impl Session {
                 vec![]
             }
             Seen::Captured(capture) => {
-                let (store, index) = (self.worker.store.clone(), self.index);
-                self.beside.spawn(async move { capture.upload(&*store, run, index).await });
+                let (worker, index) = (self.worker.clone(), self.index);
+                self.beside.spawn(async move { capture.upload(&worker, run, index).await });
                 vec![]
             }
             Seen::Declined { epoch, error } => {

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::cli::Snapshots;
 use crate::config::absolute_store;
-use crate::host::read_part;
 use crate::log_io::read_log;
+use crate::parts::{self, Places};
 use crate::store::{self, Access};
 
 /// Runs one of the commands; returns what it prints.
@@ -204,9 +204,10 @@ fn show(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> String {
 async fn verify(job: &Job, seq: Seq, manifest: &Manifest) -> Result<String> {
     let (mut parts, mut bytes) = (0u64, 0);
     for part in manifest.operators.iter().flat_map(|operator| &operator.parts) {
-        let read = read_part(&*job.store, part, seq).await?;
+        let places = Places { store: &*job.store, local: None };
+        let read = parts::read(places, part, seq).await?;
         let object = || format!("{}/{}", job.store.describe(), part.object);
-        share::verify(&read).map_err(|error| error.context(object()))?;
+        share::verify(&read.body).map_err(|error| error.context(object()))?;
         parts += 1;
         bytes += part.length;
     }

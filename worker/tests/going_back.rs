@@ -12,7 +12,7 @@ mod support;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use millstream_worker::connector::files::FileSink;
@@ -49,8 +49,23 @@ struct Finished {
     newest: u64,
 }
 
+/// How often a job is run until its last snapshot has output of its own: that before it may have
+/// been cut behind the last record.
+const ATTEMPTS: u32 = 10;
+
 impl Finished {
     fn new() -> Self {
+        for _ in 0..ATTEMPTS {
+            let job = Self::once();
+            let epochs = files(&job.place).into_iter().map(|path| epoch_of(&path));
+            if epochs.max() == Some(job.newest) {
+                return job;
+            }
+        }
+        panic!("the last snapshot of {ATTEMPTS} runs was empty");
+    }
+
+    fn once() -> Self {
         let place = Place::new(&env::current_exe().unwrap(), JOB);
         assert_eq!(place.run(RUN).code, Some(0));
         assert_eq!(results(&place), (0..RECORDS).collect::<Vec<_>>());
@@ -90,6 +105,12 @@ fn files(place: &Place) -> Vec<PathBuf> {
     all.filter(|path| path.is_file()).collect()
 }
 
+/// The epoch in the name of a file.
+fn epoch_of(path: &Path) -> u64 {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    name.split('-').nth(2).unwrap().parse().unwrap()
+}
+
 fn results(place: &Place) -> Vec<u64> {
     let texts = files(place).into_iter().map(|path| fs::read_to_string(path).unwrap());
     let numbers =
@@ -105,9 +126,7 @@ fn by_the_message() {
     let place = &job.place;
     job.refused(&job.go_back());
     for path in files(place) {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let epoch: u64 = name.split('-').nth(2).unwrap().parse().unwrap();
-        if epoch > job.epoch {
+        if epoch_of(&path) > job.epoch {
             fs::remove_file(path).unwrap();
         }
     }

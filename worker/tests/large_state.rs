@@ -21,6 +21,11 @@ use support::{Place, ROLE, Ran};
 
 /// How much larger the state is in `make soak`.
 const LARGE: &str = "MILLSTREAM_LARGE_STATE";
+/// Where the system says how much memory a process has had at most.
+const PEAK: &str = "VmHWM:";
+/// What a process may take besides twice the memory for state: it holds a capture of tables that
+/// are being emptied, and what all jobs hold.
+const BESIDE_MIB: u64 = 180;
 /// Keys of the large state; a value has half a kilobyte, so that they take 200 MB.
 const KEYS: u64 = 400_000;
 
@@ -90,6 +95,12 @@ fn result(ran: &Ran) -> String {
     ran.out.clone()
 }
 
+/// The most memory that the process of a run had at once.
+fn peak_kib(ran: &Ran) -> u64 {
+    let line = ran.err.lines().find_map(|line| line.strip_prefix(PEAK)).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
 /// The folders of local state that are there.
 fn local_state(place: &Place) -> usize {
     let users = fs::read_dir(place.path("tmp")).unwrap();
@@ -106,6 +117,9 @@ fn state_of_several_times_the_memory_comes_out_right() {
     let ran = place.run(&args(&sets));
     assert_eq!(result(&ran), wanted);
     assert_eq!(wanted.lines().count(), 1);
+    let peak_mib = peak_kib(&ran) >> 10;
+    println!("the peak was {peak_mib} MiB, with {memory_mib} MiB for state");
+    assert!(peak_mib < BESIDE_MIB + 2 * memory_mib, "the peak was {peak_mib} MiB");
     assert_eq!(local_state(&place), 0);
 }
 
@@ -139,5 +153,8 @@ fn main() -> ExitCode {
     fs::create_dir_all(&scratch).unwrap();
     // SAFETY: there are no other threads yet.
     unsafe { env::set_var("TMPDIR", scratch) };
-    millstream_worker::main(programs![digest])
+    let code = millstream_worker::main(programs![digest]);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    eprintln!("{}", status.lines().find(|line| line.starts_with(PEAK)).unwrap());
+    code
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -32,10 +32,16 @@ impl Place {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         fs::copy(root.join("examples/quickstart/job.yaml"), folder.path().join("job.yaml"))
             .unwrap();
-        fs::create_dir(folder.path().join("data")).unwrap();
+        for name in ["data", "tmp"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
         fs::write(folder.path().join("data/birdstrikes.csv"), strikes()).unwrap();
         let job = format!("s3://{}/{name}/default/bird-strikes", S3::BUCKET);
         Self { folder, job, endpoint, keys: Some(S3::WRITER) }
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
     }
 
     fn store(&self) -> &str {
@@ -47,6 +53,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream-worker"));
         command.args(args).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("TMPDIR", self.temporary());
         if let Some(Credentials { key, secret }) = self.keys {
             command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
         }
@@ -178,6 +185,49 @@ fn a_job_that_is_killed_while_it_publishes_goes_on_from_the_bucket() {
     assert!(done.status.success(), "{done:?}");
     assert!(text(&done.stderr).contains("resumes from snapshot"), "{done:?}");
     assert_eq!(place.output("out"), expected);
+}
+
+#[test]
+fn a_job_that_starts_beside_its_parts_reads_none_from_the_bucket() {
+    let s3 = S3::shared();
+    let proxy = Proxy::to(s3.port());
+    let place = Place::new("beside", proxy.endpoint());
+    let expected = place.expected();
+    let part_reads = || {
+        let of_part = |it: &&Request| it.method == "GET" && it.target.contains("/parts/");
+        proxy.seen().iter().filter(of_part).count()
+    };
+    let live = || {
+        let reached = fault_append(&proxy, 4, Fault::None);
+        let life = Life::begin(place.run("1000"));
+        reached.recv_timeout(PATIENCE).unwrap();
+        life.kill();
+        proxy.pass();
+    };
+    live();
+    live();
+    assert_eq!(part_reads(), 0, "the second life has read its parts from the disk");
+    // Copies that are gone are read from the bucket: so reads are seen where there are some.
+    for folder in fs::read_dir(place.temporary()).unwrap() {
+        fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+    live();
+    let read = part_reads();
+    assert!(read > 0);
+    let done = place.run("1e9").output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let told = text(&done.stderr).lines().find(|line| line.contains(" read snapshot "));
+    assert!(
+        told.is_some_and(|line| line.ends_with("B from the disk, 0 B from the store")),
+        "{done:?}"
+    );
+    assert_eq!(part_reads(), read);
+    assert_eq!(place.output("out"), expected);
+    assert_eq!(
+        fs::read_dir(place.temporary()).unwrap().count(),
+        0,
+        "a job that has ended leaves none"
+    );
 }
 
 #[test]

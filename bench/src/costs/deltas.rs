@@ -105,7 +105,7 @@ impl Driven {
             };
             entries += share.entries;
             let name = format!("{}/{}-{}", epoch.0, share.index.operator, share.index.task);
-            let put = self.store.create_of(&name, share.pieces).await;
+            let put = self.store.create_of(&name, &share.body).await;
             put.map_err(|error| anyhow!("{error:?}"))?;
         }
         self.engine.published(epoch);

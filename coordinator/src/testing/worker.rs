@@ -135,7 +135,7 @@ impl FakeWorker {
                 self.barrier((run, epoch), stopping, outside, chance)
             }
             Command::Abort { .. } | Command::Stop => vec![],
-            Command::Published { run, epoch } => {
+            Command::Published { run, epoch, .. } => {
                 if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
                     tasks.published = tasks.published.max(Some(epoch));
                 }

@@ -141,7 +141,7 @@ impl Checker {
         let Some((_, _, _, parts)) = &mut self.capture else { return false };
         let Some(chunk) = self.buffer.scan(&mut budget) else { return false };
         let groups = KeyGroups::default();
-        let mut buckets = Buckets::new(groups, groups.all());
+        let mut buckets = Buckets::new(groups);
         chunk.encode(&mut buckets).unwrap();
         parts.extend(buckets.into_groups().map(|(_, bytes)| bytes));
         true

@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::connector::collection::Collection;
 use crate::error::Result;
 use crate::operator::{Context, Output, Progress, TwoInputs};
-use crate::snapshot::{Restore, RestoredList, encoder};
+use crate::snapshot::{EncoderSpec, Restore, RestoredList, encoder};
 use crate::state::{Buckets, entries};
 use crate::stream::{Job, JobSettings, SelectKeys};
 use crate::task::{Barrier, Control, Counters, Node, Step, TaskInfo};
@@ -97,7 +97,7 @@ pub(super) fn info(task: u32, parallelism: u32) -> TaskInfo {
 
 impl<P: TwoInputs> Rig<P> {
     pub(super) fn new(operator: P, info: TaskInfo) -> Self {
-        let (encoder, _) = encoder(KeyGroups::default(), |_, _| {});
+        let (encoder, _) = encoder(EncoderSpec::default(), |_, _| {});
         let shown = Shown::default();
         Self {
             operator,
@@ -165,7 +165,7 @@ impl<P: TwoInputs> Rig<P> {
         for (state, bytes) in states.iter_mut().zip(&mut kept.states) {
             assert!(full || state.can_delta());
             state.begin(epoch, full);
-            let mut buckets = Buckets::new(groups, groups.all());
+            let mut buckets = Buckets::new(groups);
             while let Some(chunk) = state.scan(&mut 100) {
                 chunk.encode(&mut buckets).unwrap();
             }

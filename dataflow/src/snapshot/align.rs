@@ -2,7 +2,9 @@
 //!
 //! Fed by [`crate::task`] with the marks of each input. Invariants: the combined watermark never
 //! falls; an input that has delivered barrier n is not read until all have; an input that ended
-//! counts as having delivered every later barrier.
+//! counts as having delivered every later barrier; no barrier passes before the task itself was
+//! told of it, and so before it was told what became of the epoch before: in the stream a barrier
+//! may overtake that, where a step takes long.
 
 use millstream_protocol::id::Epoch;
 
@@ -37,6 +39,8 @@ pub(crate) struct Align {
     pending: Option<Barrier>,
     /// Barriers up to this one are over: passed, or given up.
     settled: Epoch,
+    /// The newest barrier that the task was told of.
+    announced: Epoch,
 }
 
 impl Align {
@@ -49,6 +53,7 @@ impl Align {
             idle: false,
             pending: None,
             settled: Epoch(0),
+            announced: Epoch(0),
         }
     }
 
@@ -91,14 +96,20 @@ impl Align {
         if barrier.epoch <= self.settled {
             return;
         }
-        self.announce(barrier);
+        self.expect(barrier);
         if self.pending == Some(barrier) {
             self.inputs[input].delivered = true;
         }
     }
 
-    /// A barrier is on its way: the only word of it that a task gets whose inputs have all ended.
+    /// The task was told that a barrier is on its way: the only word of it that one gets whose
+    /// inputs have all ended.
     pub(crate) fn announce(&mut self, barrier: Barrier) {
+        self.announced = self.announced.max(barrier.epoch);
+        self.expect(barrier);
+    }
+
+    fn expect(&mut self, barrier: Barrier) {
         let newer = self.pending.is_none_or(|pending| pending.epoch < barrier.epoch);
         if barrier.epoch > self.settled && newer {
             self.release();
@@ -108,7 +119,7 @@ impl Align {
 
     /// The barrier that all inputs have delivered, once; they are read again from here.
     pub(crate) fn aligned(&mut self) -> Option<Barrier> {
-        let pending = self.pending?;
+        let pending = self.pending.filter(|pending| pending.epoch <= self.announced)?;
         if !self.inputs.iter().all(|input| input.delivered || input.ended) {
             return None;
         }
@@ -174,6 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_that_overtakes_its_announcement_waits_for_it() {
+        let mut align = Align::new(1);
+        align.barrier(0, barrier(1));
+        assert_eq!(align.aligned(), None);
+        assert!(align.is_held(0));
+        align.announce(barrier(1));
+        assert_eq!(align.aligned(), Some(barrier(1)));
+        align.barrier(0, barrier(3));
+        align.announce(barrier(2));
+        assert_eq!(align.aligned(), None);
+        align.announce(barrier(3));
+        assert_eq!(align.aligned(), Some(barrier(3)));
+    }
+
+    #[test]
     fn the_watermark_is_the_smallest_of_the_live_inputs() {
         let mut align = Align::new(2);
         assert_eq!(align.watermark(0, Timestamp(5)), Combined::Nothing);
@@ -201,6 +227,7 @@ mod tests {
     #[test]
     fn a_barrier_holds_the_inputs_that_delivered_it_until_all_have() {
         let mut align = Align::new(2);
+        align.announce(barrier(1));
         align.barrier(0, barrier(1));
         assert!(align.is_held(0) && !align.is_held(1));
         assert_eq!(align.aligned(), None);
@@ -214,6 +241,7 @@ mod tests {
     fn an_ended_input_counts_as_having_delivered_and_an_announced_barrier_finds_an_ended_task() {
         let mut align = Align::new(2);
         align.end(0);
+        align.announce(barrier(1));
         align.barrier(1, barrier(1));
         assert_eq!(align.aligned(), Some(barrier(1)));
         align.end(1);
@@ -229,6 +257,7 @@ mod tests {
         assert!(!align.is_held(0));
         align.barrier(1, barrier(1));
         assert!(!align.is_held(1) && align.aligned().is_none());
+        align.announce(barrier(2));
         align.barrier(0, barrier(2));
         align.barrier(1, barrier(2));
         assert_eq!(align.aligned(), Some(barrier(2)));

@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use millstream_protocol::id::{Epoch, TaskIndex};
 use millstream_protocol::key_group::KeyGroups;
 
-use super::share::{Index, Writer};
+use super::body::Body;
+use super::share::{Index, Packer, Writer};
+use super::spool::{Spool, SpoolBound};
 use crate::error::Result;
 use crate::state::{Buckets, Chunk};
 
@@ -20,6 +22,12 @@ const QUEUE_CHUNKS: usize = 64;
 /// Bytes of chunks waiting for the encoder, with one chunk more: a slice of large entries has
 /// megabytes.
 const QUEUE_BYTES: usize = 8 << 20;
+/// Entries of all shares together that are not yet compressed, and where memory is bounded.
+const RAW_BYTES: usize = 128 << 20;
+const RAW_BYTES_BOUNDED: usize = 16 << 20;
+/// Those of a state of one share, at least and at most: enough for blocks of a good size in each
+/// key group's turn.
+const RAW_BYTES_EACH: (usize, usize) = (1 << 20, 16 << 20);
 
 /// Which operator instance a share is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,32 +79,10 @@ pub struct Share {
     pub index: Index,
     /// How many entries of keyed state.
     pub entries: u64,
-    /// Its bytes, in pieces.
-    pub pieces: Vec<Vec<u8>>,
+    /// Its bytes.
+    pub body: Body,
     /// What else is to know.
     pub facts: ShareFacts,
-}
-
-impl Share {
-    /// How many bytes it has.
-    pub fn len(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.len() as u64).sum()
-    }
-
-    /// Whether it has none: no share that was finished.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The checksum of its bytes: CRC32C.
-    pub fn checksum(&self) -> u32 {
-        self.pieces.iter().fold(0, |sum, piece| crc32c::crc32c_append(sum, piece))
-    }
-
-    /// Its bytes in one piece.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.pieces.concat()
-    }
 }
 
 /// Where nodes put their pieces.
@@ -132,10 +118,28 @@ impl Piece {
     }
 }
 
+/// What an encoder is for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EncoderSpec {
+    pub(crate) groups: KeyGroups,
+    /// How many shares of an epoch there are.
+    pub(crate) shares: usize,
+    /// Where memory is bounded, how much of an epoch may be there.
+    pub(crate) bound: Option<SpoolBound>,
+}
+
+impl EncoderSpec {
+    /// Bytes that a state of a share may hold before they are compressed.
+    fn raw_bytes(&self) -> usize {
+        let all = if self.bound.is_some() { RAW_BYTES_BOUNDED } else { RAW_BYTES };
+        (all / self.shares.max(1)).clamp(RAW_BYTES_EACH.0, RAW_BYTES_EACH.1)
+    }
+}
+
 /// Makes an encoder and the work that its thread does until all its handles are gone. `deliver`
 /// gets each share or the reason why there is none.
 pub(crate) fn encoder(
-    groups: KeyGroups,
+    into: EncoderSpec,
     deliver: impl Fn(ShareKey, Result<Share>) + Send,
 ) -> (Encoder, impl FnOnce() + Send) {
     let (sender, receiver) = sync_channel(QUEUE_CHUNKS);
@@ -144,26 +148,30 @@ pub(crate) fn encoder(
     let taken = move |piece: &Piece| {
         bytes.fetch_sub(piece.bytes(), Ordering::Relaxed);
     };
-    (encoder, move || work(groups, &receiver, &taken, &deliver))
+    (encoder, move || work(&into, &receiver, &taken, &deliver))
 }
 
 fn work(
-    groups: KeyGroups,
+    spec: &EncoderSpec,
     pieces: &Receiver<Piece>,
     taken: &impl Fn(&Piece),
     deliver: &impl Fn(ShareKey, Result<Share>),
 ) {
     // The buckets of each open share, by state; an error in place of them once one occurred.
     let mut open: HashMap<ShareKey, Result<HashMap<usize, Buckets>>> = HashMap::new();
+    let spool = Spool::new(spec.bound.clone());
+    let raw_bytes = spec.raw_bytes();
     while let Ok(piece) = pieces.recv() {
         taken(&piece);
         match piece {
             Piece::Chunk(key, state, chunk) => {
-                let range = groups.all();
+                spool.begin(key.epoch);
                 let share = open.entry(key).or_insert_with(|| Ok(HashMap::new()));
                 if let Ok(states) = share {
-                    let buckets =
-                        states.entry(state).or_insert_with(|| Buckets::new(groups, range));
+                    let buckets = states.entry(state).or_insert_with(|| {
+                        let packer = Packer::new(spool.clone());
+                        Buckets::packed_by(packer, raw_bytes, spec.groups)
+                    });
                     if let Err(error) = chunk.encode(buckets) {
                         *share = Err(error);
                     }
@@ -171,7 +179,7 @@ fn work(
             }
             Piece::Finish(key, finish) => {
                 let states = open.remove(&key).unwrap_or_else(|| Ok(HashMap::new()));
-                let share = states.and_then(|states| finish_share(*finish, states));
+                let share = states.and_then(|states| finish_share(*finish, states, &spool));
                 deliver(key, share);
             }
             Piece::Forget(epoch) => open.retain(|key, _| key.epoch > epoch),
@@ -179,7 +187,11 @@ fn work(
     }
 }
 
-fn finish_share(mut finish: Finish, mut states: HashMap<usize, Buckets>) -> Result<Share> {
+fn finish_share(
+    mut finish: Finish,
+    mut states: HashMap<usize, Buckets>,
+    spool: &Spool,
+) -> Result<Share> {
     for durable in finish.durable {
         durable()?;
     }
@@ -187,7 +199,7 @@ fn finish_share(mut finish: Finish, mut states: HashMap<usize, Buckets>) -> Resu
         let items = items.into_iter().map(|item| item()).collect::<Result<_>>()?;
         finish.index.lists.push((name, items));
     }
-    let mut writer = Writer::new(finish.index.clone());
+    let mut writer = Writer::new(finish.index.clone(), spool.clone());
     let mut total = 0;
     for (place, name) in finish.states.iter().enumerate() {
         if let Some(buckets) = states.remove(&place) {
@@ -195,6 +207,6 @@ fn finish_share(mut finish: Finish, mut states: HashMap<usize, Buckets>) -> Resu
             writer.state(name, buckets)?;
         }
     }
-    let pieces = writer.finish()?;
-    Ok(Share { index: finish.index, entries: total, pieces, facts: finish.facts })
+    let body = writer.finish()?;
+    Ok(Share { index: finish.index, entries: total, body, facts: finish.facts })
 }

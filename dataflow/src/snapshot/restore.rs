@@ -9,6 +9,7 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::key_group::KeyGroupRange;
 use millstream_protocol::plan::{Plan, PlanOperator};
 
+use super::body::Body;
 use super::fit::Fit;
 use super::share::{Index, read_groups, read_index};
 use crate::error::Result;
@@ -39,13 +40,14 @@ pub struct RestoredPart {
     pub index: Index,
     /// The key groups to read from it; `None` for operators without keyed state.
     pub groups: Option<KeyGroupRange>,
-    bytes: Vec<u8>,
+    body: Body,
 }
 
 impl RestoredPart {
     /// A share as it was read, and the groups that the manifest says to read from it.
-    pub fn new(bytes: Vec<u8>, groups: Option<KeyGroupRange>) -> Result<Self> {
-        Ok(Self { index: read_index(&bytes)?, groups, bytes })
+    pub fn new(body: impl Into<Body>, groups: Option<KeyGroupRange>) -> Result<Self> {
+        let body = body.into();
+        Ok(Self { index: read_index(&body)?, groups, body })
     }
 }
 
@@ -138,7 +140,7 @@ impl Restore {
             for state_index in &part.index.states {
                 let Some((place, migration)) = fit.keyed(&state_index.name) else { continue };
                 let state = &mut states[place];
-                read_groups(&part.bytes, state_index, range, |bytes| {
+                read_groups(&part.body, state_index, range, |bytes| {
                     entries(bytes).try_for_each(|entry| {
                         count += 1;
                         let entry = entry?;
@@ -163,6 +165,7 @@ mod tests {
     use millstream_protocol::id::KeyGroup;
 
     use super::super::share::Writer;
+    use super::super::spool::Spool;
     use super::*;
 
     #[test]
@@ -176,9 +179,9 @@ mod tests {
             floors: vec![(range(4, 6), Timestamp(90))],
             ..Index::default()
         };
-        let bytes = Writer::new(index).finish().unwrap().concat();
+        let share = Writer::new(index, Spool::default()).finish().unwrap();
         let mut restore = Restore::new(Epoch(2), Plan::default());
-        restore.add(RestoredPart::new(bytes, Some(range(0, 10))).unwrap());
+        restore.add(RestoredPart::new(share, Some(range(0, 10))).unwrap());
         let reached = restore.watermarks("sums", range(5, 20));
         assert_eq!(reached, [(range(5, 10), Timestamp(50)), (range(5, 6), Timestamp(90))]);
     }

@@ -21,6 +21,8 @@ use millstream_protocol::key_group::KeyGroupRange;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::Compressor;
 
+use super::body::{Body, Piece};
+use super::spool::Spool;
 use crate::error::{Error, Result};
 use crate::state::{Buckets, Drained, joined};
 use crate::time::Timestamp;
@@ -84,15 +86,14 @@ pub struct Block {
 /// Puts a share together, out of pieces that nobody has to copy into one: a share of a gigabyte
 /// would be moved several times while it grows.
 pub(crate) struct Writer {
-    pieces: Vec<Vec<u8>>,
-    offset: u64,
+    body: Body,
     packer: Packer,
     index: Index,
 }
 
 impl Writer {
-    pub(crate) fn new(index: Index) -> Self {
-        Self { pieces: Vec::new(), offset: 0, packer: Packer::default(), index }
+    pub(crate) fn new(index: Index, spool: Spool) -> Self {
+        Self { body: Body::default(), packer: Packer::new(spool), index }
     }
 
     /// Adds a keyed state: what its buckets hold.
@@ -100,7 +101,7 @@ impl Writer {
         let entries = buckets.entries();
         let mut state = StateIndex { name: name.to_owned(), entries, blocks: Vec::new() };
         let Drained { removed, packed, put } = buckets.drain();
-        let mut packer = mem::take(&mut self.packer);
+        let packer = &mut self.packer;
         if packed.is_empty() {
             packer.pack(joined(removed, put))?;
         } else {
@@ -109,35 +110,33 @@ impl Writer {
             packer.packed.extend(packed);
             packer.pack(put)?;
         }
-        for Packed { bytes, groups } in packer.packed.drain(..) {
+        for Packed { piece, groups } in packer.packed.drain(..) {
             state.blocks.push(Block {
-                offset: self.offset,
-                length: bytes.len() as u32,
-                crc32c: crc32c::crc32c(&bytes),
+                offset: self.body.len(),
+                length: piece.len() as u32,
+                crc32c: piece.checksum(),
                 groups,
             });
-            self.offset += bytes.len() as u64;
-            self.pieces.push(bytes);
+            self.body.push(piece);
         }
-        self.packer = packer;
         self.index.states.push(state);
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn finish(mut self) -> Result<Body> {
         let mut last = self.packer.compress(&postcard::to_stdvec(&self.index)?)?;
         let (length, crc32c) = (last.len() as u32, crc32c::crc32c(&last));
         last.extend(length.to_le_bytes());
         last.extend(crc32c.to_le_bytes());
         last.extend(MAGIC);
-        self.pieces.push(last);
-        Ok(self.pieces)
+        self.body.push(Piece::in_memory(last));
+        Ok(self.body)
     }
 }
 
 /// A block on its way into a share.
 pub(crate) struct Packed {
-    bytes: Vec<u8>,
+    piece: Piece,
     groups: Vec<(KeyGroup, u32)>,
 }
 
@@ -146,10 +145,15 @@ pub(crate) struct Packed {
 pub(crate) struct Packer {
     /// Kept from block to block: making one costs more than compressing a small block.
     compressor: Option<Compressor<'static>>,
+    spool: Spool,
     pub(crate) packed: Vec<Packed>,
 }
 
 impl Packer {
+    pub(crate) fn new(spool: Spool) -> Self {
+        Self { compressor: None, spool, packed: Vec::new() }
+    }
+
     /// Makes blocks of the entries of each of some groups, in order.
     pub(crate) fn pack(
         &mut self,
@@ -164,15 +168,19 @@ impl Packer {
                 raw.extend(bytes);
             }
             if raw.len() >= BLOCK_BYTES {
-                let bytes = self.compress(&raw)?;
-                self.packed.push(Packed { bytes, groups: mem::take(&mut in_block) });
+                self.close(&raw, mem::take(&mut in_block))?;
                 raw.clear();
             }
         }
         if !in_block.is_empty() {
-            let bytes = self.compress(&raw)?;
-            self.packed.push(Packed { bytes, groups: in_block });
+            self.close(&raw, in_block)?;
         }
+        Ok(())
+    }
+
+    fn close(&mut self, raw: &[u8], groups: Vec<(KeyGroup, u32)>) -> Result<()> {
+        let bytes = self.compress(raw)?;
+        self.packed.push(Packed { piece: self.spool.put(bytes), groups });
         Ok(())
     }
 
@@ -195,29 +203,29 @@ fn decompress(compressed: &[u8], what: &str) -> Result<Vec<u8>> {
 }
 
 /// Reads the index of a share, after checking it.
-pub fn read_index(share: &[u8]) -> Result<Index> {
-    let (rest, trailer) = share
-        .split_last_chunk::<TRAILER_BYTES>()
-        .ok_or_else(|| Error::corrupt("the share is shorter than its trailer"))?;
+pub fn read_index(share: &Body) -> Result<Index> {
+    let end = share.len().checked_sub(TRAILER_BYTES as u64);
+    let end = end.ok_or_else(|| Error::corrupt("the share is shorter than its trailer"))?;
+    let trailer = share.read_at(end, TRAILER_BYTES as u64)?;
     if &trailer[8..] != MAGIC {
         return Err(Error::corrupt("the share does not end in its magic number"));
     }
-    let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]) as usize;
+    let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]);
     let crc32c = u32::from_le_bytes([trailer[4], trailer[5], trailer[6], trailer[7]]);
-    let start = rest.len().checked_sub(length);
+    let start = end.checked_sub(length.into());
     let start = start.ok_or_else(|| Error::corrupt("the share is shorter than its index"))?;
-    let index = &rest[start..];
-    if crc32c::crc32c(index) != crc32c {
+    let index = share.read_at(start, length.into())?;
+    if crc32c::crc32c(&index) != crc32c {
         return Err(Error::corrupt("the share's index does not match its checksum"));
     }
-    let index = decompress(index, "the share's index")?;
+    let index = decompress(&index, "the share's index")?;
     postcard::from_bytes(&index)
         .map_err(|error| Error::corrupt(format!("the share's index does not decode: {error}")))
 }
 
 /// Reads the entries of some key groups of a state, a call of `each` per group.
 pub(crate) fn read_groups(
-    share: &[u8],
+    share: &Body,
     state: &StateIndex,
     wanted: KeyGroupRange,
     mut each: impl FnMut(&[u8]) -> Result<()>,
@@ -226,14 +234,11 @@ pub(crate) fn read_groups(
         if !block.groups.iter().any(|(group, _)| wanted.contains(*group)) {
             continue;
         }
-        let end = block.offset.saturating_add(u64::from(block.length));
-        let bytes = share
-            .get(block.offset as usize..end as usize)
-            .ok_or_else(|| Error::corrupt("a block lies outside of its share"))?;
-        if crc32c::crc32c(bytes) != block.crc32c {
+        let bytes = share.read_at(block.offset, block.length.into())?;
+        if crc32c::crc32c(&bytes) != block.crc32c {
             return Err(Error::corrupt("a block does not match its checksum"));
         }
-        let raw = decompress(bytes, "a block")?;
+        let raw = decompress(&bytes, "a block")?;
         let mut rest = &raw[..];
         for (group, length) in &block.groups {
             let length = *length as usize;
@@ -250,7 +255,7 @@ pub(crate) fn read_groups(
 }
 
 /// Reads everything in a share, and checks it.
-pub fn verify(share: &[u8]) -> Result<()> {
+pub fn verify(share: &Body) -> Result<()> {
     let index = read_index(share)?;
     for block in index.states.iter().flat_map(|state| &state.blocks) {
         let all = block.groups.first().zip(block.groups.last());
@@ -279,19 +284,19 @@ mod tests {
     fn sample() -> Vec<u8> {
         let index =
             Index { operator: "sum".into(), groups: Some(range(0, 720)), ..Index::default() };
-        let mut writer = Writer::new(index);
+        let mut writer = Writer::new(index, Spool::default());
         let groups = KeyGroups::default();
-        let mut buckets = Buckets::new(groups, groups.all());
+        let mut buckets = Buckets::new(groups);
         for group in 0..720 {
             buckets.put_raw(KeyGroup(group), &[&[group as u8; 1996]]).unwrap();
         }
         writer.state("value", buckets).unwrap();
-        writer.finish().unwrap().concat()
+        writer.finish().unwrap().to_bytes().unwrap()
     }
 
     #[test]
     fn some_groups_are_read_without_the_others() {
-        let share = sample();
+        let share = Body::from(sample());
         let index = read_index(&share).unwrap();
         assert!(index.states[0].blocks.len() > 3);
         let mut seen = Vec::new();
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn what_was_packed_early_is_read_behind_removals_and_in_order() {
         let groups = KeyGroups::default();
-        let mut buckets = Buckets::new(groups, groups.all());
+        let mut buckets = Buckets::new(groups);
         let value = |round: u8| vec![round; 1000];
         for round in 0..4 {
             for key in 0..6000u32 {
@@ -317,9 +322,9 @@ mod tests {
             }
             (0..6000u32).for_each(|key| buckets.remove(&key, &key).unwrap());
         }
-        let mut writer = Writer::new(Index::default());
+        let mut writer = Writer::new(Index::default(), Spool::default());
         writer.state("value", buckets).unwrap();
-        let share = writer.finish().unwrap().concat();
+        let share = writer.finish().unwrap();
         let index = read_index(&share).unwrap();
         assert_eq!(index.states[0].entries, 48_000);
         let mut found = HashMap::new();
@@ -345,9 +350,10 @@ mod tests {
     fn every_flipped_byte_and_every_cut_is_noticed() {
         let share = sample();
         let read = |bytes: &[u8]| {
-            let index = read_index(bytes)?;
+            let share = Body::from(bytes.to_vec());
+            let index = read_index(&share)?;
             let all = range(0, 720);
-            index.states.iter().try_for_each(|state| read_groups(bytes, state, all, |_| Ok(())))
+            index.states.iter().try_for_each(|state| read_groups(&share, state, all, |_| Ok(())))
         };
         read(&share).unwrap();
         for at in 0..share.len() {

@@ -1,8 +1,11 @@
 //! [`Store`]: where a job keeps its log and its parts. Implemented beside the engine, for files and
 //! buckets.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
+use super::Body;
 use crate::error::Result;
 
 /// What came of an attempt to create an object.
@@ -25,9 +28,9 @@ pub trait Store: Send + Sync + 'static {
     /// Creates an object unless one of that name exists.
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Put>;
 
-    /// The same for a large object that is in pieces.
-    async fn create_of(&self, name: &str, pieces: Vec<Vec<u8>>) -> Result<Put> {
-        self.create(name, &pieces.concat()).await
+    /// The same for a large object.
+    async fn create_of(&self, name: &str, body: &Body) -> Result<Put> {
+        self.create(name, &body.to_bytes()?).await
     }
 
     /// Writes an object, over one that exists.
@@ -44,6 +47,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes an object; success where there is none.
     async fn delete(&self, name: &str) -> Result<()>;
+
+    /// The file that an object is, in a store of which objects are files of this machine.
+    fn local(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
 
     /// The store as a user names it, for messages.
     fn describe(&self) -> String;

@@ -74,12 +74,11 @@ pub struct Buckets {
     removed: Vec<Vec<u8>>,
     put: Vec<Vec<u8>>,
     put_bytes: usize,
+    /// More of them are compressed.
+    put_bytes_max: usize,
     packer: Packer,
     entries: u64,
 }
-
-/// Bytes that are kept uncompressed: enough for blocks of a good size in each key group's turn.
-const PUT_BYTES_MAX: usize = 16 << 20;
 
 /// The bytes of each group that has any, in order.
 pub(crate) type ByGroup = Vec<(KeyGroup, Vec<u8>)>;
@@ -95,7 +94,9 @@ pub(crate) struct Drained {
 }
 
 impl Buckets {
-    pub(crate) fn new(groups: KeyGroups, range: KeyGroupRange) -> Self {
+    /// Some that make blocks of what is put, in this packer, once it has so many bytes.
+    pub(crate) fn packed_by(packer: Packer, put_bytes_max: usize, groups: KeyGroups) -> Self {
+        let range = groups.all();
         let empty = || (0..range.len()).map(|_| Vec::new()).collect();
         Self {
             groups,
@@ -103,9 +104,16 @@ impl Buckets {
             removed: empty(),
             put: empty(),
             put_bytes: 0,
-            packer: Packer::default(),
+            put_bytes_max,
+            packer,
             entries: 0,
         }
+    }
+
+    /// Some that hold up to 16 MiB before they make blocks.
+    #[cfg(test)]
+    pub(crate) fn new(groups: KeyGroups) -> Self {
+        Self::packed_by(Packer::default(), 16 << 20, groups)
     }
 
     /// Appends an entry to the group of its key.
@@ -139,7 +147,7 @@ impl Buckets {
     }
 
     fn pack_much(&mut self) -> Result<()> {
-        if self.put_bytes < PUT_BYTES_MAX {
+        if self.put_bytes < self.put_bytes_max {
             return Ok(());
         }
         self.put_bytes = 0;

@@ -240,7 +240,7 @@ impl Parts {
         let mut restore = Restore::new(self.epoch, self.plan.clone());
         for (share, groups) in &self.shares {
             for groups in groups {
-                restore.add(RestoredPart::new(share.to_bytes(), *groups)?);
+                restore.add(RestoredPart::new(share.body.clone(), *groups)?);
             }
         }
         Ok(restore)

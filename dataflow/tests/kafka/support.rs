@@ -250,7 +250,7 @@ pub fn restore(epoch: u64, shares: &[Share]) -> Restore {
     let mut restore = Restore::new(Epoch(epoch), Plan::default());
     for share in shares {
         let groups = share.index.groups;
-        restore.add(RestoredPart::new(share.to_bytes(), groups).unwrap());
+        restore.add(RestoredPart::new(share.body.clone(), groups).unwrap());
     }
     restore
 }

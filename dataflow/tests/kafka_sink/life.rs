@@ -96,7 +96,7 @@ impl Life {
         restore.committed = committed;
         for share in shares {
             let groups = share.index.groups;
-            restore.add(RestoredPart::new(share.to_bytes(), groups)?);
+            restore.add(RestoredPart::new(share.body.clone(), groups)?);
         }
         let deployment = Deployment {
             run: Run(start.run),

@@ -45,7 +45,7 @@ impl Life {
         let mut restore = Restore::new(Epoch(base.epoch), Plan::default());
         for share in &base.shares {
             let groups = share.index.groups;
-            restore.add(RestoredPart::new(share.to_bytes(), groups)?);
+            restore.add(RestoredPart::new(share.body.clone(), groups)?);
         }
         let deployment = Deployment {
             run: Run(run),

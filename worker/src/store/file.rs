@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
-use millstream_dataflow::snapshot::{Put, Store};
+use millstream_dataflow::snapshot::{Body, Put, Store};
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 
 /// So often a directory is made for a new object: whoever deletes the last one in it removes it.
@@ -35,19 +35,19 @@ impl FileStore {
         self.root.join(name)
     }
 
-    fn create_now(&self, name: &str, pieces: &[Vec<u8>]) -> io::Result<Put> {
+    fn create_now(&self, name: &str, body: &Body) -> io::Result<Put> {
         let path = self.path(name);
         let put = match fs::symlink_metadata(&path) {
             Ok(there) if there.is_dir() => return Err(ErrorKind::IsADirectory.into()),
             Ok(_) => return Ok(Put::Exists),
-            Err(_) => self.write_in(&path, |root| whole::create(root, &path, pieces))?,
+            Err(_) => self.write_in(&path, |root| whole::create(root, &path, body))?,
         };
         Ok(if put { Put::Created } else { Put::Exists })
     }
 
-    fn overwrite_now(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+    fn overwrite_now(&self, name: &str, body: &Body) -> io::Result<()> {
         let path = self.path(name);
-        self.write_in(&path, |root| whole::overwrite(root, &path, std::slice::from_ref(&bytes)))
+        self.write_in(&path, |root| whole::overwrite(root, &path, body))
     }
 
     /// Writes a file in its directory, which is made, and brought to disk behind it.
@@ -59,8 +59,10 @@ impl FileStore {
             attempts += 1;
             let written = fs::create_dir_all(folder).and_then(|()| write(&self.root));
             match written {
+                // The latter of a directory that was there when it was to be made, and is gone.
                 Err(error)
-                    if error.kind() == ErrorKind::NotFound && attempts < DIRECTORY_ATTEMPTS => {}
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
+                        && attempts < DIRECTORY_ATTEMPTS => {}
                 written => break written?,
             }
         };
@@ -159,17 +161,17 @@ fn collect(root: &Path, folder: &str, names: &mut Vec<String>) -> io::Result<()>
 #[async_trait]
 impl Store for FileStore {
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Put> {
-        self.create_of(name, vec![bytes.to_vec()]).await
+        self.create_of(name, &bytes.to_vec().into()).await
     }
 
-    async fn create_of(&self, name: &str, pieces: Vec<Vec<u8>>) -> Result<Put> {
-        let object = name.to_owned();
-        self.run("write", name, move |store| store.create_now(&object, &pieces)).await
+    async fn create_of(&self, name: &str, body: &Body) -> Result<Put> {
+        let (object, body) = (name.to_owned(), body.clone());
+        self.run("write", name, move |store| store.create_now(&object, &body)).await
     }
 
     async fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (object, bytes) = (name.to_owned(), bytes.to_vec());
-        self.run("write", name, move |store| store.overwrite_now(&object, bytes)).await
+        let (object, body) = (name.to_owned(), bytes.to_vec().into());
+        self.run("write", name, move |store| store.overwrite_now(&object, &body)).await
     }
 
     async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -204,6 +206,10 @@ impl Store for FileStore {
             return Err(Error::corrupt(message));
         }
         Ok(bytes)
+    }
+
+    fn local(&self, name: &str) -> Option<PathBuf> {
+        Some(self.path(name))
     }
 
     async fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>> {

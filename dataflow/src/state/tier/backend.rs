@@ -7,7 +7,11 @@ use super::{Account, Below, Family, Pool, Tier};
 #[cfg(not(feature = "rocksdb"))]
 use crate::error::Error;
 use crate::error::Result;
+use crate::snapshot::SpoolBound;
 use crate::task::TaskInfo;
+
+/// The part of the memory that blocks of a snapshot may take besides.
+const SPOOL_PART: u64 = 16;
 
 /// What holds keyed state while a job runs. Snapshots are the same for all of them, so that a job
 /// may go on with another.
@@ -95,4 +99,15 @@ impl Account {
 impl Backend {
     /// Whether this binary is built with the feature `rocksdb`.
     pub const HAS_ROCKSDB: bool = cfg!(feature = "rocksdb");
+
+    /// How much of a snapshot may be in memory on its way to the store, where that is bounded.
+    pub(crate) fn spool_bound(&self) -> Option<SpoolBound> {
+        match self {
+            Self::Memory => None,
+            Self::RocksDb(settings) => Some(SpoolBound {
+                bytes: settings.memory_bytes / SPOOL_PART,
+                directory: settings.directory.clone(),
+            }),
+        }
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) fn rocks(bytes: usize) -> Tier {
 /// The entries that a chunk brings, through the bytes that a snapshot has of them.
 pub(crate) fn entries_of<K: Key, V: Data + DeserializeOwned>(chunk: OutsideChunk) -> Vec<(K, V)> {
     let groups = chunk.tier.groups;
-    let mut buckets = Buckets::new(groups, groups.all());
+    let mut buckets = Buckets::new(groups);
     chunk.encode(&[], &mut buckets).unwrap();
     let mut found = Vec::new();
     for (group, bytes) in buckets.into_groups() {

@@ -104,7 +104,7 @@ impl Checker {
             return;
         };
         let groups = KeyGroups::default();
-        let mut buckets = Buckets::new(groups, groups.all());
+        let mut buckets = Buckets::new(groups);
         chunk.encode(&mut buckets).unwrap();
         for (_, bytes) in buckets.into_groups() {
             for entry in entries(&bytes) {

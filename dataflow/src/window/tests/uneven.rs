@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::operator::aggregate::Sum;
 use crate::operator::{Context, Operator, Output, Progress};
-use crate::snapshot::{RestoredList, encoder};
+use crate::snapshot::{EncoderSpec, RestoredList, encoder};
 use crate::state::Entry;
 use crate::stream::SelectKeys;
 use crate::task::{Barrier, BoxNode, Control, Discard, Node, Step, TaskInfo};
@@ -97,7 +97,7 @@ impl<P: Operator<In = Record, Out = Out, Side = Record>> Rig<P> {
     fn new(operator: P) -> Self {
         let seen = Arc::default();
         let out: BoxNode<Out> = Box::new(Keep(Arc::clone(&seen)));
-        let step = Step::new(encoder(KeyGroups::default(), |_, _| {}).0);
+        let step = Step::new(encoder(EncoderSpec::default(), |_, _| {}).0);
         let (out, side) = (Output::new(out), Output::new(Box::new(Discard) as _));
         Self { operator, step, out, side, seen, watermark: Timestamp::MIN }
     }

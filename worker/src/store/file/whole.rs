@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use millstream_dataflow::clock::{Clock, SystemClock};
+use millstream_dataflow::snapshot::Body;
 use uuid::Uuid;
 
 /// Where files lie that have a name before their own. No object's name starts with a dot.
@@ -19,17 +20,17 @@ pub(super) const TEMPORARY: &str = ".temporary";
 const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 /// Creates a file in a directory that is there. False: the name is taken.
-pub(super) fn create(root: &Path, path: &Path, pieces: &[Vec<u8>]) -> io::Result<bool> {
+pub(super) fn create(root: &Path, path: &Path, body: &Body) -> io::Result<bool> {
     let linked = match unnamed(path.parent().unwrap_or(root)) {
         Some(mut file) => {
-            fill(&mut file, pieces)?;
+            fill(&mut file, body)?;
             // Perhaps it fails only because it has no name: one that has one hears the real reason.
             link_unnamed(&file, path).or_else(|error| match error.kind() {
                 ErrorKind::AlreadyExists => Err(error),
-                _ => create_named(root, path, pieces),
+                _ => create_named(root, path, body),
             })
         }
-        None => create_named(root, path, pieces),
+        None => create_named(root, path, body),
     };
     match linked {
         Ok(()) => Ok(true),
@@ -38,13 +39,13 @@ pub(super) fn create(root: &Path, path: &Path, pieces: &[Vec<u8>]) -> io::Result
     }
 }
 
-fn create_named(root: &Path, path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
-    fs::hard_link(&Named::write(root, pieces)?.0, path)
+fn create_named(root: &Path, path: &Path, body: &Body) -> io::Result<()> {
+    fs::hard_link(&Named::write(root, body)?.0, path)
 }
 
 /// Creates a file, or takes the place of the one that is there.
-pub(super) fn overwrite(root: &Path, path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
-    fs::rename(&Named::write(root, pieces)?.0, path)
+pub(super) fn overwrite(root: &Path, path: &Path, body: &Body) -> io::Result<()> {
+    fs::rename(&Named::write(root, body)?.0, path)
 }
 
 /// Removes what processes left that were killed while they wrote.
@@ -65,12 +66,12 @@ pub(super) fn sweep(root: &Path) {
 struct Named(PathBuf);
 
 impl Named {
-    fn write(root: &Path, pieces: &[Vec<u8>]) -> io::Result<Self> {
+    fn write(root: &Path, body: &Body) -> io::Result<Self> {
         let folder = root.join(TEMPORARY);
         fs::create_dir_all(&folder)?;
         let named = Self(folder.join(Uuid::new_v4().to_string()));
         let mut file = OpenOptions::new().write(true).create_new(true).open(&named.0)?;
-        fill(&mut file, pieces)?;
+        fill(&mut file, body)?;
         Ok(named)
     }
 }
@@ -81,8 +82,8 @@ impl Drop for Named {
     }
 }
 
-fn fill(file: &mut File, pieces: &[Vec<u8>]) -> io::Result<()> {
-    pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+fn fill(file: &mut File, body: &Body) -> io::Result<()> {
+    body.each(|bytes| file.write_all(bytes))?;
     file.sync_all()
 }
 
@@ -123,17 +124,21 @@ fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn body(bytes: &[u8]) -> Body {
+        bytes.to_vec().into()
+    }
+
     #[test]
     fn with_a_name_and_without_one_the_first_wins_and_nothing_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let (root, path) = (folder.path(), folder.path().join("one"));
-        assert!(create(root, &path, &[b"a".to_vec(), b"b".to_vec()]).unwrap());
-        assert!(!create(root, &path, &[b"other".to_vec()]).unwrap());
-        let taken = create_named(root, &path, &[b"other".to_vec()]).unwrap_err();
+        assert!(create(root, &path, &body(b"ab")).unwrap());
+        assert!(!create(root, &path, &body(b"other")).unwrap());
+        let taken = create_named(root, &path, &body(b"other")).unwrap_err();
         assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"ab");
-        create_named(root, &root.join("two"), &[b"c".to_vec()]).unwrap();
-        overwrite(root, &path, &[b"d".to_vec()]).unwrap();
+        create_named(root, &root.join("two"), &body(b"c")).unwrap();
+        overwrite(root, &path, &body(b"d")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"d");
         assert_eq!(fs::read_dir(root.join(TEMPORARY)).unwrap().count(), 0);
     }
@@ -143,7 +148,7 @@ mod tests {
     fn what_is_being_created_has_no_name_that_a_kill_could_leave() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = unnamed(folder.path()).expect("this file system has files without a name");
-        fill(&mut file, &[b"a".to_vec()]).unwrap();
+        fill(&mut file, &body(b"a")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         link_unnamed(&file, &folder.path().join("one")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -154,7 +159,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         sweep(root);
-        let (old, new) = (Named::write(root, &[]).unwrap(), Named::write(root, &[]).unwrap());
+        let (old, new) =
+            (Named::write(root, &body(b"")).unwrap(), Named::write(root, &body(b"")).unwrap());
         let file = File::options().write(true).open(&old.0).unwrap();
         let written = file.metadata().unwrap().modified().unwrap();
         let long_ago = written - ABANDONED_AFTER - Duration::from_secs(1);

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use futures::{StreamExt, TryStreamExt};
-use millstream_dataflow::snapshot::{Put, Store};
+use millstream_dataflow::snapshot::{Body, Put, Store};
 use millstream_dataflow::{Error, Kind, Result};
 use millstream_s3::{Failed, Fault, Patience, Words, repeat};
 use tokio::sync::OnceCell;
@@ -189,16 +189,20 @@ type Page = (Vec<String>, Option<String>);
 #[async_trait]
 impl Store for S3Store {
     async fn create(&self, name: &str, bytes: &[u8]) -> Result<Put> {
+        self.create_of(name, &bytes.to_vec().into()).await
+    }
+
+    async fn create_of(&self, name: &str, body: &Body) -> Result<Put> {
         self.conditional.get_or_try_init(|| self.first_look()).await?;
-        if bytes.len() as u64 > self.piece_bytes {
-            self.create_in_pieces(name, bytes).await
+        if body.len() > self.piece_bytes {
+            self.create_in_pieces(name, body).await
         } else {
-            self.create_whole(name, bytes).await
+            self.create_whole(name, body.to_bytes()?).await
         }
     }
 
     async fn overwrite(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.put(name, bytes, None)
+        self.put(name, bytes.to_vec(), None)
             .await
             .map(|()| self.works(Verb::Write, ()))
             .map_err(|failed| self.error(Verb::Write, name, failed))

@@ -3,6 +3,7 @@
 //! Receives what [`super::S3Store`] is to create and is larger than a piece. Invariant: pieces of
 //! an upload that came to nothing are removed, at once or by a later process.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -10,8 +11,9 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use millstream_dataflow::Result;
-use millstream_dataflow::snapshot::Put;
+use millstream_dataflow::snapshot::{Body, Put};
 use millstream_s3::{Failed, Fault, repeat};
+use tokio::task::spawn_blocking;
 
 use super::put::{NOTHING, WRITER, token};
 use super::{PIECES_AT_ONCE, S3Store, Verb};
@@ -30,11 +32,11 @@ impl S3Store {
     /// As for one request, where the store honours the condition when it completes an upload. AWS
     /// does; in stores that do not, names of large objects must not be used twice, as those of
     /// parts are not.
-    pub(super) async fn create_in_pieces(&self, name: &str, bytes: &[u8]) -> Result<Put> {
+    pub(super) async fn create_in_pieces(&self, name: &str, body: &Body) -> Result<Put> {
         let writer = token();
         let upload = self.begin(name, &writer).await;
         let upload = upload.map_err(|failed| self.error(Verb::Write, name, failed))?;
-        let sent = match self.send_pieces(name, &upload, bytes).await {
+        let sent = match self.send_pieces(name, &upload, body).await {
             Ok(pieces) => self.complete(name, &upload, pieces).await,
             Err(failed) => Err(failed),
         };
@@ -65,28 +67,35 @@ impl S3Store {
         &self,
         name: &str,
         upload: &str,
-        bytes: &[u8],
+        body: &Body,
     ) -> Result<Vec<CompletedPart>, Failed> {
-        let size = self.piece_bytes.max((bytes.len() as u64).div_ceil(PIECES_MAX));
-        let pieces = bytes.chunks(size as usize).zip(1..);
-        let sends = pieces.map(|(piece, number)| self.send_piece(name, upload, number, piece));
+        let size = self.piece_bytes.max(body.len().div_ceil(PIECES_MAX));
+        let starts = (0..body.len()).step_by(size as usize).zip(1..);
+        let sends = starts.map(|(start, number)| {
+            let (body, length) = (body.clone(), size.min(body.len() - start));
+            let read = move || body.read_at(start, length).map(Cow::into_owned);
+            self.send_piece(name, upload, number, read)
+        });
         // Collected: they do nothing until they are polled, and the stream then owns its closure.
         let sends: Vec<_> = sends.collect();
         futures::stream::iter(sends).buffered(PIECES_AT_ONCE).try_collect().await
     }
 
+    /// Sends what is read only now: what is on its way is all that is in memory.
     async fn send_piece(
         &self,
         name: &str,
         upload: &str,
         number: i32,
-        bytes: &[u8],
+        read: impl FnOnce() -> Result<Vec<u8>> + Send + 'static,
     ) -> Result<CompletedPart, Failed> {
-        let body = Bytes::copy_from_slice(bytes);
+        let bytes = spawn_blocking(read).await;
+        let bytes = bytes.map_err(Failed::unread)?.map_err(Failed::unread)?;
+        let bytes = Bytes::from(bytes);
         let request = || async {
             let piece = self.client.upload_part().bucket(&self.bucket).key(self.key(name));
             let piece = piece.upload_id(upload).part_number(number);
-            let sent = piece.body(ByteStream::from(body.clone())).send().await?;
+            let sent = piece.body(ByteStream::from(bytes.clone())).send().await?;
             Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build())
         };
         repeat(self.patience.bulk, request).await

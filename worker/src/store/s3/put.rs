@@ -32,12 +32,12 @@ impl S3Store {
     pub(super) async fn put(
         &self,
         name: &str,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         new: Option<&str>,
     ) -> Result<(), Failed> {
         let small = bytes.len() <= SMALL_BYTES;
         let limits = if small { self.patience.small } else { self.patience.bulk };
-        let body = Bytes::copy_from_slice(bytes);
+        let body = Bytes::from(bytes);
         let request = || async {
             let mut object = self.client.put_object().bucket(&self.bucket).key(self.key(name));
             if let Some(writer) = new {
@@ -49,7 +49,7 @@ impl S3Store {
         repeat(limits, request).await
     }
 
-    pub(super) async fn create_whole(&self, name: &str, bytes: &[u8]) -> Result<Put> {
+    pub(super) async fn create_whole(&self, name: &str, bytes: Vec<u8>) -> Result<Put> {
         let writer = token();
         match self.put(name, bytes, Some(&writer)).await {
             Ok(()) => Ok(self.works(Verb::Write, Put::Created)),
@@ -89,7 +89,7 @@ impl S3Store {
     pub(super) async fn probe(&self) -> Result<()> {
         let name = Name::Probe.to_string();
         for _ in 0..2 {
-            match self.put(&name, b"", Some(&token())).await {
+            match self.put(&name, Vec::new(), Some(&token())).await {
                 Ok(()) => {}
                 Err(failed) if failed.fault.is_taken() => return Ok(()),
                 Err(failed) => return Err(self.error(Verb::Write, &name, failed)),

@@ -5,9 +5,7 @@
 //! is read back after a failure. Invariant: every byte is counted until the last clone of its
 //! content is gone, so that what is on its way to the broker still takes room.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +16,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::blob::Blob;
 use super::message::Stored;
 use crate::error::{Error, Kind, Result};
+use crate::spill::Spill;
 
 /// Messages are kept together up to so many bytes: few enough to read one back into memory, enough
 /// to make little of what each takes beside.
@@ -85,35 +84,6 @@ enum Place {
     File { file: Arc<Spill>, offset: u64, length: usize },
 }
 
-/// A file that nobody else sees, gone with its last chunk and with the process.
-#[derive(Debug)]
-struct Spill {
-    file: File,
-    path: PathBuf,
-}
-
-impl Spill {
-    fn create(directory: &Path) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("millstream-outbox-{}-{number}", std::process::id());
-            let path = directory.join(name);
-            let opened = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-            match opened {
-                // Without its name it is removed with the process, however that ends.
-                Ok(file) => {
-                    std::fs::remove_file(&path)
-                        .map_err(|error| fail("cannot remove", &path, error))?;
-                    return Ok(Self { file, path });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(fail("cannot create", &path, error)),
-            }
-        }
-    }
-}
-
 fn fail(what: &str, path: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Kind::Invalid,
@@ -165,10 +135,8 @@ impl Chunk {
     /// The bytes of a chunk that is in a file.
     fn read(&self) -> Result<Vec<u8>> {
         let Place::File { file, offset, length } = &self.place else { return Ok(Vec::new()) };
-        let mut bytes = vec![0; *length];
-        let read = file.file.read_exact_at(&mut bytes, *offset);
-        read.map_err(|error| fail("cannot read", &file.path, error))?;
-        Ok(bytes)
+        let read = file.read(*offset, *length);
+        read.map_err(|error| fail("cannot read", file.path(), error))
     }
 }
 
@@ -296,15 +264,15 @@ impl Outbox {
     }
 
     fn spill(&mut self, bytes: &[u8]) -> Result<Place> {
-        let file = match &self.spill {
-            Some(file) => file.clone(),
-            None => self.spill.insert(Arc::new(Spill::create(&self.limits.directory)?)).clone(),
+        let file = if let Some(file) = &self.spill {
+            file.clone()
+        } else {
+            let made = Spill::create(&self.limits.directory, "outbox");
+            let made = made.map_err(|(path, error)| fail("cannot create", &path, error))?;
+            self.spill.insert(Arc::new(made)).clone()
         };
-        let end = file.file.metadata().map(|metadata| metadata.len());
-        let offset = end.map_err(|error| fail("cannot look at", &file.path, error))?;
-        // At the end: nobody else moves it.
-        let written = (&file.file).write_all(bytes);
-        written.map_err(|error| fail("cannot write", &file.path, error))?;
+        let written = file.append(bytes);
+        let offset = written.map_err(|error| fail("cannot write", file.path(), error))?;
         Ok(Place::File { file, offset, length: bytes.len() })
     }
 
