@@ -125,7 +125,7 @@ $(CARGO_DENY):
 	rm -rf "$(TOOLS)/build"
 
 .PHONY: bench
-bench: ## Measure against hand-written loops and peers; prints two tables (BENCH_ARGS)
+bench: libraries tools ## Measure against hand-written loops and peers; prints two tables (BENCH_ARGS)
 	CARGO_TARGET_DIR=$(PEERS_TARGET) cargo build --release --locked --manifest-path bench/peers/Cargo.toml
 	if command -v mvn >/dev/null; then mvn -q -B -f bench/peers/flink compile; fi
 	cargo run --release --locked --package millstream-bench -- \

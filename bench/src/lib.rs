@@ -10,6 +10,7 @@
 pub mod agreed;
 pub mod costs;
 pub mod hand;
+pub mod kafka;
 pub mod ours;
 pub mod registry;
 pub mod runner;

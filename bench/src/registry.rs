@@ -54,6 +54,11 @@ pub struct Contender {
 }
 
 impl Contender {
+    /// Whether it has a workload.
+    pub fn has(&self, workload: Workload) -> bool {
+        self.workloads.contains(&workload)
+    }
+
     /// Whether it can run: an external program must have been built.
     pub fn is_built(&self) -> bool {
         match &self.how {
@@ -80,8 +85,10 @@ const HAND_WRITTEN: &[Workload] = &[
     Workload::Shuffle,
     Workload::Sum,
     Workload::SumLarge,
+    Workload::SumRocks,
     Workload::Tumbling,
     Workload::Hop,
+    Workload::Kafka,
 ];
 
 /// All but the chain.
@@ -173,7 +180,7 @@ fn of_flink(workload: Workload) -> u64 {
 }
 
 fn hand_loop(workload: Workload, records: u64, _: &Options) -> anyhow::Result<Outcome> {
-    hand::run(workload, records).with_context(|| format!("there is no hand loop for {workload}"))
+    hand::run(workload, records)?.with_context(|| format!("there is no hand loop for {workload}"))
 }
 
 fn program(path: PathBuf) -> How {

@@ -8,9 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use millstream_bench_stream::{Outcome, Workload};
+use millstream_testkit::Kafka;
 use serde::Serialize;
 
 use crate::agreed::Agreed;
+use crate::kafka;
 use crate::registry::{Contender, HAND, How, Options};
 use crate::verdict::median;
 
@@ -131,20 +133,35 @@ fn row(
         .map(|c| Cell { contender: c.name, outcomes: Vec::new(), trouble: None })
         .collect();
     let options = settings.snapshots.options(workload);
+    let around = match Around::of(workload, settings.records(workload, 1)) {
+        Ok(around) => around,
+        Err(error) => {
+            progress(&format!("{workload:<10} cannot run: {error:#}"));
+            let has = |contender| Contender::has(contender, workload);
+            for (_, cell) in contenders.iter().zip(&mut cells).filter(|(it, _)| has(it)) {
+                cell.trouble = Some(format!("{error:#}"));
+            }
+            return Row { workload, cells };
+        }
+    };
+    let child = |contender: &Contender, records| {
+        let run = Child { contender, workload, records };
+        let none = Options::default();
+        run.run(if contender.name == HAND { &none } else { &options }, &around)
+    };
     let mut agreed = Agreed::default();
     let hand = |records| {
-        let has = |c: &&Contender| c.name == HAND && c.workloads.contains(&workload);
-        let hand = contenders.iter().find(has);
-        hand.map(|hand| child(hand, workload, records, &Options::default())).transpose()
+        let hand = contenders.iter().find(|it| it.name == HAND && it.has(workload));
+        hand.map(|hand| child(hand, records)).transpose()
     };
     for round in 0..settings.rounds {
         for (contender, cell) in contenders.iter().zip(&mut cells) {
-            let has = contender.workloads.contains(&workload) && round < contender.runs_max;
-            if !has || cell.trouble.is_some() {
+            let has_turn = contender.has(workload) && round < contender.runs_max;
+            if !has_turn || cell.trouble.is_some() {
                 continue;
             }
             let records = settings.records(workload, (contender.divisor)(workload));
-            let run = child(contender, workload, records, &options)
+            let run = child(contender, records)
                 .and_then(|outcome| agreed.check(&outcome, &hand).map(|()| outcome));
             match run {
                 Ok(outcome) => {
@@ -163,36 +180,56 @@ fn row(
     Row { workload, cells }
 }
 
+/// What the runs of a row need around them.
+struct Around {
+    kafka: Option<Kafka>,
+}
+
+impl Around {
+    fn of(workload: Workload, records: u64) -> anyhow::Result<Self> {
+        let needs_kafka = workload == Workload::Kafka;
+        Ok(Self { kafka: needs_kafka.then(|| kafka::start(records)).transpose()? })
+    }
+}
+
 /// One run in a child process.
-fn child(
-    contender: &Contender,
+struct Child<'a> {
+    contender: &'a Contender,
     workload: Workload,
     records: u64,
-    options: &Options,
-) -> anyhow::Result<Outcome> {
-    let mut command = match &contender.how {
-        How::Here(_) => {
-            let mut command = Command::new(THIS_PROGRAM);
-            command.args(["child", contender.name]);
-            command
+}
+
+impl Child<'_> {
+    fn run(&self, options: &Options, around: &Around) -> anyhow::Result<Outcome> {
+        let Self { contender, workload, records } = self;
+        let mut command = match &contender.how {
+            How::Here(_) => {
+                let mut command = Command::new(THIS_PROGRAM);
+                command.args(["child", contender.name]);
+                command
+            }
+            How::Program { program, args, needs } => {
+                ensure!(needs.exists(), "{} does not exist: build the peer", needs.display());
+                let mut command = Command::new(program);
+                command.args(args);
+                command
+            }
+        };
+        command.args([workload.name(), &records.to_string()]);
+        if matches!(contender.how, How::Here(_)) && options.snapshots {
+            command.arg("--snapshots");
         }
-        How::Program { program, args, needs } => {
-            ensure!(needs.exists(), "{} does not exist: build the peer", needs.display());
-            let mut command = Command::new(program);
-            command.args(args);
-            command
+        if let Some(kafka) = &around.kafka {
+            command.env(kafka::BROKERS, kafka.address());
         }
-    };
-    command.args([workload.name(), &records.to_string()]);
-    if matches!(contender.how, How::Here(_)) && options.snapshots {
-        command.arg("--snapshots");
+        let line = json_line(command)?;
+        let outcome: Outcome =
+            serde_json::from_str(&line).with_context(|| format!("read its result '{line}'"))?;
+        let Outcome { workload: ran, records_in, .. } = outcome;
+        ensure!(ran == *workload, "it ran {ran} instead of {workload}");
+        ensure!(records_in == *records, "it took {records_in} records, not {records}");
+        Ok(outcome)
     }
-    let line = json_line(command)?;
-    let outcome: Outcome =
-        serde_json::from_str(&line).with_context(|| format!("read its result '{line}'"))?;
-    ensure!(outcome.workload == workload, "it ran {} instead of {workload}", outcome.workload);
-    ensure!(outcome.records_in == records, "it took {} records, not {records}", outcome.records_in);
-    Ok(outcome)
 }
 
 /// Runs a child to its end and returns the last line that it printed as JSON.

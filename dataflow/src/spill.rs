@@ -47,6 +47,7 @@ impl Spill {
         Ok(start)
     }
 
+    #[cfg(feature = "kafka")]
     pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, offset)?;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -22,7 +22,15 @@ pub struct Kafka {
     part: Part,
     port: u16,
     login: u16,
+    tls: u16,
     gate: Option<Gate>,
+}
+
+/// What a broker may have besides.
+#[derive(Clone, Copy, Default)]
+struct Besides {
+    gate: bool,
+    tls: bool,
 }
 
 /// The broker that tests of one process share as long as one of them holds it.
@@ -41,12 +49,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,GATED:PLAINTEXT,\
-  CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SASL_SSL,\
+  GATED:PLAINTEXT,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.login.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_reader=\"reader-secret\";
 listener.name.login.scram-sha-512.sasl.jaas.config=\
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.tls.scram-sha-512.sasl.jaas.config=\
   org.apache.kafka.common.security.scram.ScramLoginModule required;
 auto.create.topics.enable=false
 log.retention.ms=-1
@@ -58,6 +68,12 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+";
+
+const CERTIFICATE: &str = "broker.pem";
+const TLS_SETTINGS: &str = "ssl.keystore.type=PKCS12
+ssl.keystore.location=broker.p12
+ssl.keystore.password=keystore-secret
 ";
 
 impl Kafka {
@@ -77,7 +93,15 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::start`].
     pub fn with_settings(settings: &[(&str, &str)]) -> Self {
-        Self::start_as(settings, false)
+        Self::start_as(settings, Besides::default())
+    }
+
+    /// Starts a broker that is reached over TLS, too, see [`Kafka::tls_address`].
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    pub fn with_tls() -> Self {
+        Self::start_as(&[], Besides { tls: true, ..Besides::default() })
     }
 
     /// Starts a broker with settings of its own that is reached through a [`Gate`], too.
@@ -85,13 +109,13 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::start`].
     pub fn gated(settings: &[(&str, &str)]) -> Self {
-        Self::start_as(settings, true)
+        Self::start_as(settings, Besides { gate: true, ..Besides::default() })
     }
 
-    fn start_as(settings: &[(&str, &str)], gated: bool) -> Self {
+    fn start_as(settings: &[(&str, &str)], besides: Besides) -> Self {
         let mut error = String::new();
         for _ in 0..STARTS {
-            match Self::try_start(settings, gated) {
+            match Self::try_start(settings, besides) {
                 Ok(started) => return started,
                 Err(why) => error = why,
             }
@@ -110,9 +134,9 @@ impl Kafka {
         })
     }
 
-    fn try_start(settings: &[(&str, &str)], gated: bool) -> Result<Self, String> {
-        let [port, login, controller, behind] = free_ports();
-        let gate = gated.then(|| Gate::to(behind));
+    fn try_start(settings: &[(&str, &str)], besides: Besides) -> Result<Self, String> {
+        let [port, login, controller, behind, tls] = free_ports();
+        let gate = besides.gate.then(|| Gate::to(behind));
         // Clients find the broker where it says that it is.
         let (listens, says) = match &gate {
             Some(gate) => {
@@ -121,7 +145,10 @@ impl Kafka {
             None => (String::new(), String::new()),
         };
         let folder = folder("kafka");
-        let own = format!("PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}");
+        let mut own = format!("PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}");
+        if besides.tls {
+            let _ = write!(own, ",TLS://127.0.0.1:{tls}");
+        }
         let mut properties = format!(
             "{SETTINGS}listeners={listens}{own},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners={says}{own}\n\
@@ -129,6 +156,10 @@ impl Kafka {
              log.dirs={}\n",
             folder.path().join("data").display()
         );
+        if besides.tls {
+            certify(folder.path());
+            properties += TLS_SETTINGS;
+        }
         for (name, value) in settings {
             let _ = writeln!(properties, "{name}={value}");
         }
@@ -141,7 +172,7 @@ impl Kafka {
         assert!(formatted.status.success(), "{formatted:?}");
         let command = broker(folder.path());
         let mut started =
-            Self { part: Part::start("Kafka", folder, command, &[]), port, login, gate };
+            Self { part: Part::start("Kafka", folder, command, &[]), port, login, tls, gate };
         started.wait()?;
         Ok(started)
     }
@@ -154,6 +185,17 @@ impl Kafka {
     /// Where clients find it that log in as [`Kafka::READER`], by PLAIN or SCRAM-SHA-512.
     pub fn login_address(&self) -> String {
         format!("127.0.0.1:{}", self.login)
+    }
+
+    /// Where clients find it over TLS that log in as [`Kafka::READER`] by SCRAM-SHA-512, of a broker
+    /// that was started [`Kafka::with_tls`].
+    pub fn tls_address(&self) -> String {
+        format!("127.0.0.1:{}", self.tls)
+    }
+
+    /// The certificate that vouches for it there, in a file.
+    pub fn certificate(&self) -> PathBuf {
+        self.part.folder().join(CERTIFICATE)
     }
 
     /// The gate of a broker that has one. Its address is that for clients to be held there.
@@ -187,6 +229,30 @@ impl Kafka {
         self.part.wait_until(ready)?;
         self.part.wait_until(move || transactions_ready(port).unwrap_or(false))
     }
+}
+
+/// Makes a key, and a certificate of it that nobody else vouches for.
+fn certify(folder: &Path) {
+    let keytool = |args: &[&str]| {
+        let mut command = Command::new("keytool");
+        command.args(args).args(["-alias", "broker", "-keystore", "broker.p12"]);
+        command.args(["-storepass", "keystore-secret", "-storetype", "PKCS12"]);
+        let done = command.current_dir(folder).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    let names = "san=ip:127.0.0.1,dns:localhost";
+    keytool(&[
+        "-genkeypair",
+        "-keyalg",
+        "EC",
+        "-dname",
+        "CN=localhost",
+        "-ext",
+        names,
+        "-validity",
+        "2",
+    ]);
+    keytool(&["-exportcert", "-rfc", "-file", CERTIFICATE]);
 }
 
 fn broker(folder: &Path) -> Command {

@@ -35,7 +35,7 @@ pub(super) fn running(case: &Running) -> anyhow::Result<Figures> {
     let watch = Stopwatch::start();
     let ends = Ends::new(watch);
     let args = args(&[("keys", case.keys.to_string()), ("seconds", case.seconds.to_string())]);
-    let epochs = whole_job(Whole { build: sum_for, args, interval: case.interval }, &ends)?;
+    let epochs = whole_job(Whole { build: sum_for, args, ..Whole::every(case.interval) }, &ends)?;
     let mut figures = meter.figures(watch.cpu_seconds())?;
     let (emitted, counted) = (ends.emitted(), ends.counted());
     ensure!(counted.tally.records == emitted, "{emitted} in, {} out", counted.tally.records);
@@ -73,7 +73,7 @@ pub(super) fn firing(case: &Firing) -> anyhow::Result<Figures> {
         ("records", case.records.to_string()),
         ("window", case.window_ms.to_string()),
     ]);
-    whole_job(Whole { build: windows_of, args, interval: case.interval }, &ends)?;
+    whole_job(Whole { build: windows_of, args, ..Whole::every(case.interval) }, &ends)?;
     let mut figures = meter.figures(watch.cpu_seconds())?;
     let counted = ends.counted();
     let values: i64 = Part::new(0, 1, case.records, case.keys).map(|r| r.value).sum();

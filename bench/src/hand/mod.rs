@@ -8,14 +8,19 @@
 mod chain;
 mod exchange;
 mod hop;
+mod kafka;
 mod shuffle;
 mod sum;
+mod sum_rocks;
 mod tumbling;
 
 use millstream_bench_stream::{Outcome, Stopwatch, Workload};
 
 /// Runs a workload over its first `records` records; `None` where there is no hand loop.
-pub fn run(workload: Workload, records: u64) -> Option<Outcome> {
+///
+/// # Errors
+/// Where what it runs against fails.
+pub fn run(workload: Workload, records: u64) -> anyhow::Result<Option<Outcome>> {
     let keys = workload.keys();
     let watch = Stopwatch::start();
     let output = match workload {
@@ -24,9 +29,11 @@ pub fn run(workload: Workload, records: u64) -> Option<Outcome> {
         Workload::Sum | Workload::SumLarge => sum::run(records, keys),
         Workload::Tumbling => tumbling::run(records, keys),
         Workload::Hop => hop::run(records, keys),
-        Workload::Q5 | Workload::Q7 | Workload::Q8 => return None,
+        Workload::SumRocks => sum_rocks::run(records, keys)?,
+        Workload::Q5 | Workload::Q7 | Workload::Q8 => return Ok(None),
+        Workload::Kafka => return kafka::run(records).map(Some),
     };
-    Some(watch.stop(workload, records, output))
+    Ok(Some(watch.stop(workload, records, output)))
 }
 
 #[cfg(test)]

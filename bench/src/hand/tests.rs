@@ -7,7 +7,7 @@ use millstream_bench_stream::workload::{HOP_SIZE_MS, HOP_SLIDE_MS, TUMBLING_MS, 
 use millstream_bench_stream::{Rec, Tally};
 
 use super::exchange::{Hashed, Task, hash_of};
-use super::{chain as chain_loop, hop, shuffle, sum, tumbling};
+use super::{chain as chain_loop, hop, shuffle, sum, sum_rocks, tumbling};
 
 /// Over two tumbling windows, and no multiple of anything.
 const RECORDS: u64 = 2_345_678;
@@ -42,7 +42,9 @@ fn sum_is_a_map_of_sums() {
         *sum += r.value;
         (r.key, r.at, *sum)
     });
-    assert_eq!(sum::run(RECORDS, KEYS), tally(plain));
+    let plain = tally(plain);
+    assert_eq!(sum::run(RECORDS, KEYS), plain);
+    assert_eq!(sum_rocks::run(RECORDS, KEYS).unwrap(), plain);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! programs the same way.
 
 pub(crate) mod ends;
+mod kafka;
 mod nexmark;
 pub(crate) mod programs;
 pub(crate) mod run;

@@ -23,7 +23,7 @@ use super::ends::{Ends, TallySink, owner_by_number};
 use super::programs::ms;
 
 /// Events per poll. They are large: a full batch of them takes a tenth longer, for want of cache.
-const READ_EVENTS: usize = 256;
+const READ_EVENTS: usize = 128;
 /// The highest bid is first sought within so many groups of auctions, for there is no key.
 const GROUPS: usize = 64;
 

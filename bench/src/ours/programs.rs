@@ -43,7 +43,7 @@ pub(super) fn build(job: &mut Job, workload: Workload, records: u64, ends: &Ends
             let shuffled = source(job).key_by(|r| r.key).pass("shuffled");
             shuffled.sink("out", TallySink::new(ends, add));
         }
-        Workload::Sum | Workload::SumLarge => {
+        Workload::Sum | Workload::SumLarge | Workload::SumRocks => {
             sums(&source(job)).sink("out", TallySink::new(ends, add));
         }
         Workload::Tumbling => {
@@ -59,6 +59,8 @@ pub(super) fn build(job: &mut Job, workload: Workload, records: u64, ends: &Ends
         Workload::Q5 => nexmark::q5(job, Events::of(records), ends),
         Workload::Q7 => nexmark::q7(job, Events::of(records), ends),
         Workload::Q8 => nexmark::q8(job, Events::of(records), ends),
+        // A program of its own, see `kafka`.
+        Workload::Kafka => {}
     }
 }
 

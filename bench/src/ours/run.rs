@@ -15,7 +15,7 @@ use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::Restore;
 use millstream_dataflow::{Error, Job};
 use millstream_protocol::id::{Run, WorkerIndex};
-use millstream_protocol::job::{API_VERSION, KIND, Metadata, StreamJob};
+use millstream_protocol::job::{API_VERSION, BackendName, KIND, Metadata, StreamJob};
 use millstream_protocol::time::GepDuration;
 use millstream_worker::embed::{Embedded, run_embedded};
 use millstream_worker::{FileStore, Program, Programs};
@@ -27,19 +27,27 @@ use super::programs::build;
 use crate::registry::Options;
 
 /// How often a workload that says so takes a snapshot.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The ends of the whole job that runs in this process.
 static ENDS: Mutex<Option<Ends>> = Mutex::new(None);
 
 /// Runs a workload over so many records.
 pub fn run(workload: Workload, records: u64, options: &Options) -> anyhow::Result<Outcome> {
+    if workload == Workload::Kafka {
+        return super::kafka::run(records);
+    }
     let watch = Stopwatch::start();
     let ends = Ends::new(watch);
-    if options.snapshots {
+    let state = match workload {
+        Workload::SumRocks => BackendName::RocksDB,
+        _ => BackendName::Memory,
+    };
+    // The engine alone has no backend but memory.
+    if options.snapshots || state == BackendName::RocksDB {
         let args = [("workload", workload.to_string()), ("records", records.to_string())];
         let args = args.map(|(name, value)| (name.to_owned(), value)).into();
-        let whole = Whole { build: program, args, interval: SNAPSHOT_INTERVAL };
+        let whole = Whole { build: program, args, state, ..Whole::every(SNAPSHOT_INTERVAL) };
         whole_job(whole, &ends)?;
     } else {
         engine_alone(|job| build(job, workload, records, &ends))?;
@@ -106,6 +114,14 @@ pub(crate) struct Whole {
     pub(crate) build: fn(&mut Job) -> millstream_dataflow::Result<()>,
     pub(crate) args: BTreeMap<String, String>,
     pub(crate) interval: Duration,
+    pub(crate) state: BackendName,
+}
+
+impl Whole {
+    /// A job that takes a snapshot so often, with nothing in it.
+    pub(crate) fn every(interval: Duration) -> Self {
+        Self { build: |_| Ok(()), args: BTreeMap::new(), interval, state: BackendName::Memory }
+    }
 }
 
 /// Runs a whole job to its end. Returns the epoch of the last snapshot, 0 for none.
@@ -120,6 +136,7 @@ pub(crate) fn whole_job(whole: Whole, ends: &Ends) -> anyhow::Result<u64> {
     };
     job.spec.program.args = whole.args;
     job.spec.snapshots.store = format!("file://{}", folder.path().display());
+    job.spec.state.backend = whole.state;
     job.spec.snapshots.interval = GepDuration(whole.interval);
     let embedded = Embedded {
         programs: Programs::new(&[Program { name: "bench", build: whole.build }]),

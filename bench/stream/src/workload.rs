@@ -23,6 +23,8 @@ pub enum Workload {
     Sum,
     /// The same over 10 M keys.
     SumLarge,
+    /// The same over 1 M keys, with a backend that may have more state than memory, and has not.
+    SumRocks,
     /// The sum per key and tumbling window of [`TUMBLING_MS`] (key, window start, sum).
     Tumbling,
     /// The sum per key over [`HOP_SIZE_MS`], every [`HOP_SLIDE_MS`] (key, window start, sum).
@@ -34,6 +36,9 @@ pub enum Workload {
     Q7,
     /// Nexmark query 8, new users.
     Q8,
+    /// A count per key, from one topic to another, in JSON, exactly once (the record with the count
+    /// so far as its value).
+    Kafka,
 }
 
 /// The size of a tumbling window, in milliseconds of event time.
@@ -45,16 +50,18 @@ pub const HOP_SLIDE_MS: i64 = 1000;
 
 impl Workload {
     /// Every workload, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Chain,
         Self::Shuffle,
         Self::Sum,
         Self::SumLarge,
+        Self::SumRocks,
         Self::Tumbling,
         Self::Hop,
         Self::Q5,
         Self::Q7,
         Self::Q8,
+        Self::Kafka,
     ];
 
     /// Its name on the command line.
@@ -64,11 +71,13 @@ impl Workload {
             Self::Shuffle => "shuffle",
             Self::Sum => "sum",
             Self::SumLarge => "sum-large",
+            Self::SumRocks => "sum-rocksdb",
             Self::Tumbling => "tumbling",
             Self::Hop => "hop",
             Self::Q5 => "q5",
             Self::Q7 => "q7",
             Self::Q8 => "q8",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -79,17 +88,23 @@ impl Workload {
             Self::Shuffle => "keyed shuffle",
             Self::Sum => "keyed running sum, 100 k keys",
             Self::SumLarge => "keyed running sum, 10 M keys",
+            Self::SumRocks => "keyed running sum, 1 M keys, RocksDB",
             Self::Tumbling => "tumbling 1 s sum per key",
             Self::Hop => "hop 10 s / 1 s sum per key",
             Self::Q5 => "Nexmark q5",
             Self::Q7 => "Nexmark q7",
             Self::Q8 => "Nexmark q8",
+            Self::Kafka => "count per key, Kafka to Kafka",
         }
     }
 
     /// How many distinct keys its stream has.
     pub fn keys(self) -> u64 {
-        if self == Self::SumLarge { 10_000_000 } else { 100_000 }
+        match self {
+            Self::SumLarge => 10_000_000,
+            Self::SumRocks => 1_000_000,
+            _ => 100_000,
+        }
     }
 
     /// How many records a run takes: a second of a good loop on two cores, some seconds where
@@ -99,9 +114,10 @@ impl Workload {
             Self::Chain => 300_000_000,
             Self::Shuffle | Self::Hop => 120_000_000,
             Self::Sum => 200_000_000,
-            Self::SumLarge => 80_000_000,
+            Self::SumLarge | Self::SumRocks => 80_000_000,
             Self::Tumbling => 150_000_000,
             Self::Q5 | Self::Q7 | Self::Q8 => 20_000_000,
+            Self::Kafka => 1_000_000,
         }
     }
 
@@ -121,6 +137,8 @@ impl Workload {
             Self::Shuffle | Self::Sum | Self::SumLarge | Self::Tumbling | Self::Hop => {
                 reference(0.6, 1.0)
             }
+            Self::SumRocks => reference(0.4, 0.8),
+            Self::Kafka => reference(0.5, 0.9),
             Self::Q5 | Self::Q7 | Self::Q8 => Gate {
                 floor: Bound { to: To::Renoir, ratio: 1.0 },
                 target: Bound { to: To::Generator, ratio: 0.9 },
@@ -167,7 +185,8 @@ impl fmt::Display for Workload {
 /// A name that no workload has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, tumbling, hop, q5, q7 or q8"
+    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, sum-rocksdb, tumbling, hop, q5, q7, \
+     q8 or kafka"
 )]
 pub struct Unknown(String);
 

@@ -1,6 +1,7 @@
 //! [`Chunk`]: captured entries on their way from the engine thread to the encoder.
 
 use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_protocol::id::KeyGroup;
 use millstream_protocol::key_group::{KeyGroupRange, KeyGroups};
@@ -37,6 +38,42 @@ pub(crate) struct TableChunk<K, V> {
     pub(crate) removed: Vec<K>,
     /// What is read from outside of memory when it is encoded.
     pub(crate) outside: Option<OutsideChunk>,
+    /// Where the memory of the entries goes when they are encoded.
+    pub(crate) spare: Spare<(K, V)>,
+}
+
+/// Memory of chunks that were encoded, for the next: what is taken anew may have to be cleared by
+/// the system first, which takes milliseconds, in the middle of a scan.
+pub(crate) struct Spare<E>(Arc<Mutex<Vec<Vec<E>>>>);
+
+/// Chunks whose memory is kept: one is under way, and one is being encoded.
+const SPARE_CHUNKS: usize = 2;
+
+impl<E> Spare<E> {
+    /// Memory without entries; what was kept, if any was.
+    pub(crate) fn take(&self) -> Vec<E> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn put(&self, mut memory: Vec<E>) {
+        memory.clear();
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.capacity() > 0 && spare.len() < SPARE_CHUNKS {
+            spare.push(memory);
+        }
+    }
+}
+
+impl<E> Default for Spare<E> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<E> Clone for Spare<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
@@ -47,6 +84,7 @@ impl<K: Key, V: Data> Chunk for TableChunk<K, V> {
         for (key, value) in &self.entries {
             into.put(key, &(key, value))?;
         }
+        self.spare.put(self.entries);
         self.outside.map_or(Ok(()), |outside| outside.encode(&[], into))
     }
 

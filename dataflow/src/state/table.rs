@@ -23,6 +23,7 @@ use millstream_protocol::id::Epoch;
 use outside::Outside;
 
 use super::block::{Base, OLD};
+use super::chunk::Spare;
 use super::segment::{SEGMENT_BLOCKS, Segment, age_of, hash_again, stamp_of};
 use crate::data::{Data, Key};
 
@@ -55,6 +56,8 @@ pub(crate) struct Table<K, V> {
     in_flight: Option<(Epoch, u32)>,
     /// Keys removed since the base, with the generation of the removal, in order.
     removed: Vec<(K, u32)>,
+    /// Memory for the chunks of captures.
+    spare: Spare<(K, V)>,
     /// Where entries go that find no room in memory; none where memory is not bounded.
     outside: Option<Box<Outside>>,
 }
@@ -76,6 +79,7 @@ impl<K: Key, V: Data> Default for Table<K, V> {
             grown: 0,
             in_flight: None,
             removed: Vec::new(),
+            spare: Spare::default(),
             outside: None,
         }
     }

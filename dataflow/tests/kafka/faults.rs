@@ -116,6 +116,29 @@ async fn one_logs_in_by_either_way_and_a_wrong_password_is_told_and_not_shown() 
 }
 
 #[tokio::test]
+async fn one_reads_over_tls_from_a_broker_whose_certificate_one_trusts_and_from_no_other() {
+    let kafka = Arc::new(Kafka::with_tls());
+    let topic = Topic::on(kafka.clone(), 1).await;
+    topic.send(0, 0..5);
+    let source = || {
+        let source = topic.numbers().brokers(kafka.tls_address());
+        source
+            .set("security.protocol", "SASL_SSL")
+            .set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.username", Kafka::READER.key)
+            .set("sasl.password", Kafka::READER.secret)
+    };
+    let trusted = kafka.certificate().to_str().unwrap().to_owned();
+    let trusting = program(source().set("ssl.ca.location", trusted));
+    let mut life = Life::start(&trusting, 1, Restore::default()).await;
+    life.until(5).await;
+    let error = refused(&program(source()), Restore::default()).await;
+    assert_eq!(error.kind(), Kind::Invalid, "{error}");
+    let told = "a certificate is refused: check ssl.ca.location";
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[tokio::test]
 async fn settings_that_are_not_the_sources_are_refused() {
     let topic = Topic::new(1).await;
     let cases = [

@@ -147,7 +147,7 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(args).current_dir(self.folder.path());
+        command.args(args).current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command.env("MILLSTREAM_LOG", "info,librdkafka=off");
         command.env("AWS_ACCESS_KEY_ID", S3::WRITER.key);
         command.env("AWS_SECRET_ACCESS_KEY", S3::WRITER.secret);

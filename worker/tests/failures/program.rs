@@ -14,9 +14,12 @@ use millstream_worker::{Job, Result, Timestamp, Watermarks};
 use crate::input::{DISORDER_MS, PARTITIONS, Record, record};
 
 /// Each operator that writes: its id, and what the name of its topic ends with.
-pub(crate) const SINKS: [&str; 2] = ["chain", "seconds"];
+pub(crate) const SINKS: [&str; 3] = ["chain", "seconds", "spread"];
 
 const WINDOW_MS: i64 = 1000;
+
+/// State of a key that is large: 4 KiB, all of it the same number.
+type Large = [[u64; 32]; 16];
 
 /// A line of output: a few numbers.
 pub(crate) type Line = Vec<u64>;
@@ -51,6 +54,18 @@ pub(crate) fn disturbed(job: &mut Job) -> Result<()> {
         .aggregate("windowed", |record| record.2, (Count, Sum))
         .map(|second| vec![second.key, second.start.0 as u64, second.value.0, second.value.1])
         .sink(SINKS[1], sink(SINKS[1]));
+
+    // Some ten thousand keys, met in no order: more than the least memory of a bounded backend has.
+    records
+        .key_by(|record| (record.0, record.2))
+        .scan("spread", Large::default(), |state: &mut Large, record| {
+            let before = state[0][0];
+            assert!(state.iter().flatten().all(|part| *part == before), "the state is torn");
+            let after = spread(before, &record);
+            *state = [[after; 32]; 16];
+            vec![record.0, record.2, after]
+        })
+        .sink(SINKS[2], sink(SINKS[2]));
     Ok(())
 }
 
@@ -60,23 +75,32 @@ fn chained((count, chain): (u64, u64), record: &Record) -> (u64, u64) {
     (count + 1, chain ^ record.2 ^ record.1 as u64)
 }
 
+/// What a record makes of the number that the state of its key and value holds.
+fn spread(before: u64, record: &Record) -> u64 {
+    before.wrapping_mul(31).wrapping_add(record.1 as u64) >> 3
+}
+
 /// What each sink is to write, sorted; without the engine.
 pub(crate) fn expected(records: i64) -> [Vec<Line>; SINKS.len()] {
     let (mut lines, mut chains, mut seconds) =
         (Vec::new(), BTreeMap::<u64, (u64, u64)>::new(), BTreeMap::<_, (u64, u64)>::new());
+    let (mut spreads, mut numbers) = (Vec::new(), BTreeMap::<(u64, u64), u64>::new());
     for (partition, n) in (0..PARTITIONS).flat_map(|it| (0..records).map(move |n| (it, n))) {
         let record = record(partition, n);
         let chain = chains.entry(record.0).or_default();
         *chain = chained(*chain, &record);
         lines.push(vec![record.0, chain.0, chain.1]);
+        let number = numbers.entry((record.0, record.2)).or_default();
+        *number = spread(*number, &record);
+        spreads.push(vec![record.0, record.2, *number]);
         let start = record.1.div_euclid(WINDOW_MS) * WINDOW_MS;
         let second = seconds.entry((record.0, start as u64)).or_default();
         *second = (second.0 + 1, second.1 + record.2);
     }
     let seconds = seconds.into_iter().map(|((key, at), (count, sum))| vec![key, at, count, sum]);
-    let mut both = [lines, seconds.collect()];
-    for lines in &mut both {
+    let mut all = [lines, seconds.collect(), spreads];
+    for lines in &mut all {
         lines.sort_unstable();
     }
-    both
+    all
 }

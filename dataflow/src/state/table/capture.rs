@@ -119,7 +119,11 @@ impl<K: Key, V: Data> Table<K, V> {
     pub(crate) fn scan(&mut self, budget: &mut usize) -> Option<TableChunk<K, V>> {
         let capture = self.capture.as_mut()?;
         let entries = mem::take(&mut capture.saved);
-        let mut chunk = TableChunk { entries, removed: Vec::new(), outside: None };
+        let spare = self.spare.clone();
+        let mut chunk = TableChunk { entries, removed: Vec::new(), outside: None, spare };
+        if chunk.entries.capacity() == 0 {
+            chunk.entries = self.spare.take();
+        }
         if capture.base > 0 {
             let from = capture.next_removed;
             let wanted = self.removed[from..].iter().take(*budget);
