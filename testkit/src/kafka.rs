@@ -187,8 +187,8 @@ impl Kafka {
         format!("127.0.0.1:{}", self.login)
     }
 
-    /// Where clients find it over TLS that log in as [`Kafka::READER`] by SCRAM-SHA-512, of a broker
-    /// that was started [`Kafka::with_tls`].
+    /// Where clients find it over TLS that log in as [`Kafka::READER`] by SCRAM-SHA-512, of a
+    /// broker that was started [`Kafka::with_tls`].
     pub fn tls_address(&self) -> String {
         format!("127.0.0.1:{}", self.tls)
     }

@@ -185,8 +185,8 @@ impl fmt::Display for Workload {
 /// A name that no workload has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, sum-rocksdb, tumbling, hop, q5, q7, \
-     q8 or kafka"
+    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, sum-rocksdb, tumbling, hop, \
+     q5, q7, q8 or kafka"
 )]
 pub struct Unknown(String);
 
