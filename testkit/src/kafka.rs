@@ -56,6 +56,7 @@ listener.name.login.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_reader=\"reader-secret\";
 listener.name.login.scram-sha-512.sasl.jaas.config=\
   org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.tls.sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.tls.scram-sha-512.sasl.jaas.config=\
   org.apache.kafka.common.security.scram.ScramLoginModule required;
 auto.create.topics.enable=false

@@ -11,7 +11,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::fault::code_of;
+use super::fault::{code_of, is_certificate};
 use super::topic_id;
 use crate::error::{Error, Result};
 
@@ -122,6 +122,7 @@ impl ClientContext for Told {
             RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SaslAuthenticationFailed
             | RDKafkaErrorCode::UnsupportedSASLMechanism => heard.refused = trouble,
+            RDKafkaErrorCode::SSL if is_certificate(reason) => heard.refused = trouble,
             _ => heard.connection = trouble,
         }
     }
@@ -151,6 +152,10 @@ mod tests {
         error(&told, RDKafkaErrorCode::BrokerTransportFailure, "gone");
         assert_eq!(told.trouble().unwrap().reason, "wrong");
         assert_eq!(told.end().unwrap().reason, "wrong");
+        let told = Told::default();
+        error(&told, RDKafkaErrorCode::SSL, "certificate verify failed");
+        error(&told, RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(told.trouble().unwrap().reason, "certificate verify failed");
     }
 
     #[test]

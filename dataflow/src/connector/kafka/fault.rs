@@ -74,7 +74,7 @@ fn is_silence(code: Code) -> bool {
 }
 
 /// Whether a broker's certificate, or ours, was refused: that does not pass by itself.
-fn is_certificate(reason: &str) -> bool {
+pub(super) fn is_certificate(reason: &str) -> bool {
     let reason = reason.to_lowercase();
     ["certificate", "verify failed", "unknown ca"].iter().any(|word| reason.contains(word))
 }
