@@ -58,7 +58,7 @@ pub(crate) fn disturbed(job: &mut Job) -> Result<()> {
     // Some ten thousand keys, met in no order: more than the least memory of a bounded backend has.
     records
         .key_by(|record| (record.0, record.2))
-        .scan("spread", Large::default(), |state: &mut Large, record| {
+        .scan("spreading", Large::default(), |state: &mut Large, record| {
             let before = state[0][0];
             assert!(state.iter().flatten().all(|part| *part == before), "the state is torn");
             let after = spread(before, &record);
