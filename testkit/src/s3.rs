@@ -3,16 +3,20 @@
 //! Receives nothing; hands tests a bucket, and keys that may do all, only read, or nothing. What a
 //! test wants to do behind the store's back goes through the filer, which asks for no signature.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::part::{Part, folder, free_ports};
 use crate::tools;
+
+/// Set where the keys are.
+const HAS_KEYS: &str = "MILLSTREAM_TEST_HAS_KEYS";
 
 /// An access key and its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,25 @@ impl S3 {
             *shared = Arc::downgrade(&started);
             started
         })
+    }
+
+    /// Runs this test program again with the keys of [`S3::WRITER`] in its environment, and says
+    /// how that ended; none in the program that has them. For the start of `main`: an environment
+    /// is not to be changed where there may be threads.
+    ///
+    /// # Panics
+    /// Where it cannot be run.
+    pub fn again_with_keys() -> Option<ExitCode> {
+        if env::var_os(HAS_KEYS).is_some() {
+            return None;
+        }
+        let mut again = Command::new(env::current_exe().unwrap());
+        again.args(env::args_os().skip(1)).env(HAS_KEYS, "1");
+        again.env("AWS_ACCESS_KEY_ID", Self::WRITER.key);
+        again.env("AWS_SECRET_ACCESS_KEY", Self::WRITER.secret);
+        again.env("AWS_EC2_METADATA_DISABLED", "true");
+        let passed = again.status().unwrap().success();
+        Some(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn try_start() -> Result<Self, String> {
@@ -228,7 +251,6 @@ fn ask(port: u16, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>
 
 #[cfg(test)]
 mod tests {
-    use std::env;
     use std::path::Path;
     use std::thread;
 

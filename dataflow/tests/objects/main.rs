@@ -17,21 +17,12 @@ use std::process::{Command, ExitCode};
 
 use millstream_testkit::S3;
 
-/// Set where the keys are.
-const READY: &str = "MILLSTREAM_TEST_READY";
-
 /// Set, to an endpoint, for the process that tries to write with other keys.
 const DENIED: &str = "MILLSTREAM_TEST_DENIED";
 
 fn main() -> ExitCode {
-    if std::env::var_os(READY).is_none() {
-        let mut itself = Command::new(std::env::current_exe().unwrap());
-        itself.args(std::env::args().skip(1)).env(READY, "1");
-        itself.env("AWS_ACCESS_KEY_ID", S3::WRITER.key);
-        itself.env("AWS_SECRET_ACCESS_KEY", S3::WRITER.secret);
-        itself.env("AWS_EC2_METADATA_DISABLED", "true");
-        let passed = itself.status().unwrap().success();
-        return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Some(code) = S3::again_with_keys() {
+        return code;
     }
     if std::env::var_os(DENIED).is_some() {
         write_where_denied();

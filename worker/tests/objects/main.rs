@@ -15,7 +15,7 @@ mod place;
 mod suite;
 
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use millstream_testkit::S3;
@@ -37,21 +37,12 @@ const FAST: f64 = 1e9;
 /// How often the job is killed.
 const KILLS: u32 = 6;
 
-/// Set where the keys are.
-const READY: &str = "MILLSTREAM_TEST_READY";
-
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|first| first == "run") {
         return millstream_worker::main(programs![copy]);
     }
-    if std::env::var_os(READY).is_none() {
-        let mut itself = Command::new(std::env::current_exe().unwrap());
-        itself.args(std::env::args().skip(1)).env(READY, "1");
-        itself.env("AWS_ACCESS_KEY_ID", S3::WRITER.key);
-        itself.env("AWS_SECRET_ACCESS_KEY", S3::WRITER.secret);
-        itself.env("AWS_EC2_METADATA_DISABLED", "true");
-        let passed = itself.status().unwrap().success();
-        return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Some(code) = S3::again_with_keys() {
+        return code;
     }
     suite::run(suite::tests![killed_at_random_moments_every_number_is_there_once])
 }
