@@ -1,6 +1,6 @@
 //! A job whose state is several times the memory that it may have for it, on `RocksDB`.
 //!
-//! This binary is a user's binary as well: with [`ROLE`] set it has the program below. With
+//! This binary is a user's binary as well: with [`ROLE`] set it has the programs below. With
 //! `MILLSTREAM_LARGE_STATE` set, as `make soak` does, the state is ten times as large.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -13,6 +13,7 @@ use std::env;
 use std::fs;
 use std::process::ExitCode;
 
+use millstream_worker::connector::discard::Discard;
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::connector::print::Print;
 use millstream_worker::{Job, Result, programs};
@@ -37,6 +38,13 @@ fn mixed(n: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// What a record does to its key's value.
+fn add(kept: &mut Kept, n: u64) {
+    for (place, part) in kept.iter_mut().flatten().enumerate() {
+        *part += n * place as u64 + 1;
+    }
+}
+
 /// Twice the keys in records: sums per key, and in the end one line, which all of them go into.
 fn digest(job: &mut Job) -> Result<()> {
     let (keys, rate): (u64, f64) = (job.args().parse("keys")?, job.args().parse("rate")?);
@@ -49,9 +57,7 @@ fn digest(job: &mut Job) -> Result<()> {
     });
     let by_key = seen.key_by(move |n| mixed(n % keys));
     let sums = by_key.scan("sums", Kept::default(), |kept: &mut Kept, n| {
-        for (place, part) in kept.iter_mut().flatten().enumerate() {
-            *part += n * place as u64 + 1;
-        }
+        add(kept, n);
         let parts = kept.iter().flatten().enumerate();
         parts.fold(0, |sum: u64, (place, part)| mixed(sum ^ part ^ place as u64))
     });
@@ -60,6 +66,22 @@ fn digest(job: &mut Job) -> Result<()> {
         (*count, *sum)
     });
     all.filter(move |(count, _)| *count == records).sink("out", Print::json());
+    Ok(())
+}
+
+/// Each key once, then one in a hundred again and again.
+fn touched(job: &mut Job) -> Result<()> {
+    let (keys, rate): (u64, f64) = (job.args().parse("keys")?, job.args().parse("rate")?);
+    let few = keys / 100;
+    let numbers = Generator::new(|n| n).records_per_second(rate);
+    let seen = job.source("numbers", numbers).inspect(move |n| {
+        if *n >= keys && (n - keys) % (keys / 2) == 0 {
+            eprintln!("touched {} times", (n - keys) / few);
+        }
+    });
+    let by_key = seen.key_by(move |n| mixed(if *n < keys { *n } else { n % few }));
+    let kept = by_key.scan("kept", Kept::default(), |kept: &mut Kept, n| add(kept, n));
+    kept.sink("out", Discard::new());
     Ok(())
 }
 
@@ -140,9 +162,36 @@ fn a_job_goes_on_with_another_backend_and_back_again() {
     assert_eq!(local_state(&place), 0);
 }
 
+/// The bytes of each part that is left, by its epoch.
+fn parts(place: &Place) -> Vec<(u64, usize)> {
+    let objects = place.objects("large");
+    let parts = objects.iter().filter_map(|(name, bytes)| {
+        let mut names = name.strip_prefix("parts/")?.split('/');
+        Some((names.nth(1)?.parse().unwrap(), bytes.len()))
+    });
+    parts.collect()
+}
+
+/// One in a hundred keys changes between the last snapshots. Five seconds, so that the last ones
+/// see nothing else however slow the machine is with the first.
+fn a_snapshot_after_a_hundredth_of_the_keys_changed_uploads_little() {
+    let place = place();
+    let sets = sets(60_000, "RocksDB", "16Mi");
+    let touched = ["--set", "spec.program.name=touched", "--set", "spec.program.args.rate=40000"];
+    let ran = place.run_until("touched 300 times", &[&args(&sets)[..], &touched].concat());
+    result(&ran);
+    let mut parts = parts(&place);
+    parts.sort_unstable();
+    let (_, last) = *parts.last().unwrap();
+    let all: usize = parts.iter().map(|(_, bytes)| bytes).sum();
+    println!("the last of the parts has {last} of {all} bytes: {parts:?}");
+    assert!(last > 0 && last * 20 < all, "{parts:?}");
+}
+
 const TESTS: &[(&str, fn())] = suite::tests![
     state_of_several_times_the_memory_comes_out_right,
     a_job_goes_on_with_another_backend_and_back_again,
+    a_snapshot_after_a_hundredth_of_the_keys_changed_uploads_little,
 ];
 
 fn main() -> ExitCode {
@@ -153,7 +202,7 @@ fn main() -> ExitCode {
     fs::create_dir_all(&scratch).unwrap();
     // SAFETY: there are no other threads yet.
     unsafe { env::set_var("TMPDIR", scratch) };
-    let code = millstream_worker::main(programs![digest]);
+    let code = millstream_worker::main(programs![digest, touched]);
     let status = fs::read_to_string("/proc/self/status").unwrap();
     eprintln!("{}", status.lines().find(|line| line.starts_with(PEAK)).unwrap());
     code

@@ -130,6 +130,7 @@ impl Case {
                 seconds: size.of(10.0, 3.0, 0.5),
                 interval: interval(size),
                 epochs_min: 1,
+                is_large: true,
             }),
             Self::Windows5m => jobs::firing(&Firing {
                 keys: size.of(5_000_000, 5_000_000, 64_000),
@@ -166,6 +167,7 @@ fn running(keys: u64, snapshots: bool, size: Size) -> anyhow::Result<Figures> {
         seconds: if snapshots { size.of(13.0, 3.2, 0.6) } else { size.of(4.0, 1.0, 0.2) },
         interval: if snapshots { interval(size) } else { hour },
         epochs_min: if snapshots { size.of(10, 2, 1) } else { 0 },
+        is_large: false,
     })
 }
 

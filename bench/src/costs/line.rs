@@ -197,6 +197,7 @@ pub const LINES: &[Line] = &[
         beside: &[
             ("over 1 ms", of(Case::Sum5m, "stretches_over_1_ms")),
             ("slice ms", of(Case::Sum5m, "capture_ms_max")),
+            ("fresh page ms", of(Case::Sum5m, "fresh_page_ms_max")),
         ],
     },
     Line {
@@ -208,6 +209,7 @@ pub const LINES: &[Line] = &[
         beside: &[
             ("over 1 ms", of(Case::Windows5m, "stretches_over_1_ms")),
             ("slice ms", of(Case::Windows5m, "capture_ms_max")),
+            ("fresh page ms", of(Case::Windows5m, "fresh_page_ms_max")),
         ],
     },
     Line {

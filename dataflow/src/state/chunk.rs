@@ -46,8 +46,9 @@ pub(crate) struct TableChunk<K, V> {
 /// the system first, which takes milliseconds, in the middle of a scan.
 pub(crate) struct Spare<E>(Arc<Mutex<Vec<Vec<E>>>>);
 
-/// Chunks whose memory is kept: one is under way, and one is being encoded.
-const SPARE_CHUNKS: usize = 2;
+/// Chunks whose memory is kept: one is under way, one gathers what is saved meanwhile, and one is
+/// being encoded.
+const SPARE_CHUNKS: usize = 3;
 
 impl<E> Spare<E> {
     /// Memory without entries; what was kept, if any was.
@@ -55,7 +56,8 @@ impl<E> Spare<E> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    fn put(&self, mut memory: Vec<E>) {
+    /// Keeps memory, but for what was in it.
+    pub(crate) fn put(&self, mut memory: Vec<E>) {
         memory.clear();
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.capacity() > 0 && spare.len() < SPARE_CHUNKS {

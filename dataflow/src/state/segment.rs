@@ -66,6 +66,8 @@ pub(super) struct Segment<K, V> {
     pub(super) scanned: u32,
     /// Whether entries that belong here may be outside.
     pub(super) has_outside: bool,
+    /// Whether it waits for its turn to be split.
+    pub(super) is_listed: bool,
 }
 
 impl<K: Key, V> Segment<K, V> {
@@ -78,6 +80,7 @@ impl<K: Key, V> Segment<K, V> {
             floor,
             scanned: 0,
             has_outside: false,
+            is_listed: false,
         }
     }
 
@@ -144,6 +147,12 @@ impl<K: Key, V> Segment<K, V> {
         // Beyond four fifths too many searches would go on to a further block: at 0.87 one in 14
         // does, and a running sum by 100 k keys took 1.12 times as long (measured).
         self.len >= self.blocks.len() * LANES * 26 / 32
+    }
+
+    /// Whether it is so full that it cannot wait for its turn to be split: an entry more might find
+    /// no room for long.
+    pub(super) fn is_crammed(&self) -> bool {
+        self.len >= self.blocks.len() * LANES * 31 / 32
     }
 
     /// Adds an entry whose key is not there; the caller has seen to it that it is not full. Returns
@@ -218,6 +227,7 @@ impl<K: Key, V> Segment<K, V> {
     /// others stay where they are, but for those that had found their block full.
     pub(super) fn split(&mut self, bit: u64) -> Self {
         self.depth += 1;
+        self.is_listed = false;
         let (blocks, depth) = (self.blocks.len(), self.depth);
         let mut other = Self { blocks: Blocks::empty(blocks), len: 0, depth, ..*self };
         for at in 0..blocks {

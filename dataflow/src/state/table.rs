@@ -18,6 +18,8 @@ mod capture;
 mod outside;
 mod update;
 
+use std::collections::VecDeque;
+
 use capture::Capture;
 use millstream_protocol::id::Epoch;
 use outside::Outside;
@@ -50,6 +52,11 @@ pub(crate) struct Table<K, V> {
     capture: Option<Capture<K, V>>,
     /// One less than the blocks of each segment where a search may start.
     mask: usize,
+    /// Full segments that wait to be split, by a hash that belongs there: while a batch is at work,
+    /// when the next one begins, one at a time. Hashes are spread so evenly that many segments are
+    /// full at once, and the memory of each new one may have to be cleared by the system first.
+    crowded: VecDeque<u64>,
+    defers: bool,
     /// How often a segment has grown: where entries stood before then says nothing any more.
     grown: u32,
     /// Captured, and not known to be published yet.
@@ -76,6 +83,8 @@ impl<K: Key, V: Data> Default for Table<K, V> {
             base: 0,
             capture: None,
             mask: SEGMENT_BLOCKS_MIN - 1,
+            crowded: VecDeque::new(),
+            defers: false,
             grown: 0,
             in_flight: None,
             removed: Vec::new(),
@@ -169,11 +178,36 @@ impl<K: Key, V: Data> Table<K, V> {
     /// Adds an entry, and says where: the segment, the index.
     #[inline(never)]
     fn insert(&mut self, at: usize, hash: u64, entry: (K, V)) -> (usize, usize) {
-        let at = if self.segments[at].is_full() { self.make_room(hash) } else { at };
+        let is_full = self.segments[at].is_full() && !self.may_wait(at, hash);
+        let at = if is_full { self.make_room(hash) } else { at };
         self.len += 1;
         let segment = &mut self.segments[at];
         segment.newest = segment.newest.max(self.generation);
         (at, segment.insert(hash, self.age, entry))
+    }
+
+    /// Whether a full segment can wait for its turn to be split. Then it is in the list.
+    fn may_wait(&mut self, at: usize, hash: u64) -> bool {
+        let segment = &mut self.segments[at];
+        let splits = segment.block_count() >= SEGMENT_BLOCKS && segment.depth < DEPTH_MAX;
+        if !self.defers || !splits || self.outside.is_some() || segment.is_crammed() {
+            return false;
+        }
+        if !segment.is_listed {
+            segment.is_listed = true;
+            self.crowded.push_back(hash);
+        }
+        true
+    }
+
+    /// Splits the segment that waits the longest for it.
+    #[cold]
+    fn split_one(&mut self) {
+        if let Some(hash) = self.crowded.pop_front() {
+            let at = self.segment_of(hash);
+            self.segments[at].is_listed = false;
+            self.make_room(hash);
+        }
     }
 
     /// Makes room for a hash, and says in which segment.

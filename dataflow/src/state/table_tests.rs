@@ -268,3 +268,28 @@ fn a_restored_table_captures_only_what_changed() {
     let chunk = table.scan(&mut 1_000_000).unwrap();
     assert_eq!((chunk.entries, chunk.removed), (vec![(3, 2)], vec![4]));
 }
+
+#[test]
+fn segments_that_are_full_at_once_split_one_at_a_time() {
+    let mut table = Table::<u32, u64>::default();
+    let keys: Vec<u32> = (0..300_000).collect();
+    for batch in keys.chunks(500) {
+        let hashes: Vec<u64> = batch.iter().map(|key| hash(*key)).collect();
+        let before = table.segment_count();
+        let items = batch.iter().map(|key| (key, u64::from(*key)));
+        table.update_all(&hashes, items, |_| 1, |_, sum, item, _| *sum += item);
+        let after = table.segment_count();
+        assert!(after <= before + 1, "{before} segments became {after} in one batch");
+    }
+    assert_eq!(table.len(), keys.len());
+    // The last ones split when nothing comes any more, too.
+    while !table.crowded.is_empty() {
+        let (key, left) = (keys[0], table.crowded.len());
+        table.update_all(&[hash(key)], [(&key, 0)], |_| 0, |_, sum, item, _| *sum += item);
+        assert_eq!(table.crowded.len(), left - 1);
+    }
+    assert!(table.segments.iter().all(|segment| !segment.is_full()));
+    for key in keys {
+        assert_eq!(table.get(hash(key), &key), Some(&(u64::from(key) + 1)));
+    }
+}

@@ -89,7 +89,7 @@ impl<K: Key, V: Data> Table<K, V> {
             base,
             next_segment: 0,
             next_removed: 0,
-            saved: Vec::new(),
+            saved: self.spare.take(),
             outside: self.freeze_outside(base, generation, full),
         });
         self.in_flight = Some((epoch, generation));
@@ -118,12 +118,10 @@ impl<K: Key, V: Data> Table<K, V> {
     /// Takes about `budget` more slots of the capture; `None` when all is taken.
     pub(crate) fn scan(&mut self, budget: &mut usize) -> Option<TableChunk<K, V>> {
         let capture = self.capture.as_mut()?;
-        let entries = mem::take(&mut capture.saved);
+        // What is saved from here on gets memory that holds a slice as well: it becomes the next.
+        let entries = mem::replace(&mut capture.saved, self.spare.take());
         let spare = self.spare.clone();
         let mut chunk = TableChunk { entries, removed: Vec::new(), outside: None, spare };
-        if chunk.entries.capacity() == 0 {
-            chunk.entries = self.spare.take();
-        }
         if capture.base > 0 {
             let from = capture.next_removed;
             let wanted = self.removed[from..].iter().take(*budget);
@@ -143,7 +141,10 @@ impl<K: Key, V: Data> Table<K, V> {
             *budget = budget.saturating_sub(looked_at);
         }
         if *budget > 0 && capture.next_segment == self.segments.len() {
-            chunk.outside = self.capture.take().and_then(|capture| capture.outside);
+            if let Some(capture) = self.capture.take() {
+                self.spare.put(capture.saved);
+                chunk.outside = capture.outside;
+            }
             return (!chunk.is_empty()).then_some(chunk);
         }
         Some(chunk)

@@ -69,6 +69,10 @@ impl<K: Key, V: Data> Table<K, V> {
         init: impl Fn(&T) -> V,
         mut each: impl FnMut(&K, &mut V, T, bool),
     ) {
+        if !self.crowded.is_empty() {
+            self.split_one();
+        }
+        self.defers = true;
         let age = self.age;
         let mut looks = [Look::NONE; LOOKS];
         // What a look found stays good until a segment grows or entries leave: what is added it
@@ -100,6 +104,7 @@ impl<K: Key, V: Data> Table<K, V> {
                 each(key, &mut entry.1, item, is_new);
             }
         }
+        self.defers = false;
     }
 
     /// Looks for a hash where its search starts, and asks for the slot of what it found.
