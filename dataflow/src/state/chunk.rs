@@ -49,6 +49,9 @@ pub(crate) struct Spare<E>(Arc<Mutex<Vec<Vec<E>>>>);
 /// Chunks whose memory is kept: one is under way, one gathers what is saved meanwhile, and one is
 /// being encoded.
 const SPARE_CHUNKS: usize = 3;
+/// Memory beyond this is given back: a slice needs less, and what was saved of segments that were
+/// emptied may be any amount.
+const SPARE_BYTES: usize = 2 << 20;
 
 impl<E> Spare<E> {
     /// Memory without entries; what was kept, if any was.
@@ -60,7 +63,8 @@ impl<E> Spare<E> {
     pub(crate) fn put(&self, mut memory: Vec<E>) {
         memory.clear();
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.capacity() > 0 && spare.len() < SPARE_CHUNKS {
+        let bytes = memory.capacity() * size_of::<E>();
+        if (1..=SPARE_BYTES).contains(&bytes) && spare.len() < SPARE_CHUNKS {
             spare.push(memory);
         }
     }
