@@ -36,7 +36,7 @@ BENCH_ARGS ?=
 
 # How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
 # profile `soak` of Cargo.toml: as `release`, without optimising over crates, which no test needs.
-SOAK_CASES ?= 5000
+SOAK_CASES ?= 1000
 # There a job from Kafka to Kafka with snapshots in S3 is killed so often, for so many seeds, and an outage lasts so
 # many seconds.
 SOAK_FAILURES := MILLSTREAM_FAILURES_LIVES=30 MILLSTREAM_FAILURES_SEEDS=3 MILLSTREAM_OUTAGE_SECONDS=60
@@ -132,7 +132,7 @@ bench: libraries tools ## Measure against hand-written loops and peers; prints t
 	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
-soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (5000)
+soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (1000)
 	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) $(SOAK_FAILURES) \
 	  cargo test --profile soak --workspace --all-features --locked
 
