@@ -26,7 +26,8 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-dataflow/kafka millstream-dataflow/rocksdb millstream-dataflow/s3 \
+FEATURES := millstream-protocol/grpc millstream-coordinator/remote \
+  millstream-dataflow/kafka millstream-dataflow/rocksdb millstream-dataflow/s3 \
   millstream-worker/kafka millstream-worker/rocksdb millstream-worker/s3
 
 # Peers are never linked into the product: a workspace and a build folder of their own.
@@ -73,7 +74,7 @@ tools: ## Install what the tests run against, S3 and Kafka, into the cache direc
 	scripts/tools.sh
 
 .PHONY: check
-check: check-fmt check-tidy check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
+check: check-fmt check-tidy check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
 
 .PHONY: check-fmt
 check-fmt:
@@ -85,6 +86,10 @@ check-fmt:
 .PHONY: check-tidy
 check-tidy:
 	cargo xtask tidy
+
+.PHONY: check-generated
+check-generated:
+	cargo xtask generate --check
 
 .PHONY: check-clippy
 check-clippy: libraries

@@ -96,6 +96,12 @@ impl Session for ChannelSession {
         }
     }
 
+    fn dismiss(&mut self, worker: WorkerIndex) {
+        if let Some(slot) = self.workers.get_mut(worker.0 as usize) {
+            *slot = None;
+        }
+    }
+
     async fn recv(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll(cx)).await
     }

@@ -28,10 +28,16 @@ pub(crate) const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker may take for an answer that needs no store before it is asked again.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A worker that has said nothing for so long is silent: one that runs says something twice a
+/// second.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// What is known of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) attached: bool,
+    /// When it last said something.
+    pub(crate) heard: Timestamp,
     pub(crate) facts: Option<Facts>,
     /// The run whose tasks it was told to drop and has not yet dropped.
     pub(crate) dropping: Option<Run>,
@@ -163,7 +169,8 @@ impl Context {
         match event {
             Event::Attached(index) => {
                 if let Some(worker) = self.workers.get_mut(index.0 as usize) {
-                    *worker = Worker { attached: true, ..Worker::default() };
+                    let heard = self.now;
+                    *worker = Worker { attached: true, heard, ..Worker::default() };
                     self.hello(*index);
                 }
             }
@@ -180,7 +187,9 @@ impl Context {
 
     fn note_report(&mut self, index: WorkerIndex, report: &Report) {
         let run = self.reign.as_ref().map(|reign| reign.run);
+        let now = self.now;
         let Some(worker) = self.workers.get_mut(index.0 as usize) else { return };
+        worker.heard = now;
         match report {
             Report::Facts(facts) => worker.facts = Some((**facts).clone()),
             Report::Dropped { run } if worker.dropping.is_some_and(|waited| waited <= *run) => {
@@ -192,6 +201,18 @@ impl Context {
             }
             _ => {}
         }
+    }
+
+    /// A worker whose stream to another one broke is lost where it says nothing either. What is not
+    /// silent is only cut off from the other one.
+    pub(crate) fn suspect(&mut self, peer: WorkerIndex) -> bool {
+        let Some(worker) = self.workers.get_mut(peer.0 as usize) else { return false };
+        let is_silent = worker.attached && self.now.since(worker.heard) >= SILENCE;
+        if is_silent {
+            *worker = Worker::default();
+            self.act(Action::Dismiss(peer));
+        }
+        is_silent
     }
 
     fn sum_rates(&mut self, run: Run) {

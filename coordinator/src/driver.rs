@@ -28,6 +28,9 @@ pub trait Session: Send {
     /// says why, means that the worker is lost.
     fn send(&mut self, worker: WorkerIndex, command: Command) -> Result<(), String>;
 
+    /// Ends the session with a worker that is taken for lost.
+    fn dismiss(&mut self, worker: WorkerIndex);
+
     /// The next [`Event::Attached`], [`Event::Lost`] or [`Event::Report`]; none once no worker can
     /// ever come again. Dropping the future loses no event.
     fn recv(&mut self) -> impl Future<Output = Option<Event>> + Send;
@@ -165,6 +168,7 @@ impl<S: Session, C: Clock> Driver<S, C> {
                             events.push_back(Event::Lost(worker, reason));
                         }
                     }
+                    Action::Dismiss(worker) => self.session.dismiss(worker),
                     Action::Status(status) => {
                         self.status.send_replace(*status);
                     }

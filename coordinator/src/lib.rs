@@ -14,6 +14,8 @@ mod context;
 pub mod driver;
 pub mod history;
 pub mod machine;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod resolve;
 pub mod retain;
 mod snapshot;

@@ -46,6 +46,9 @@ pub enum StopMode {
 pub enum Action {
     /// Send this to a worker.
     Send(WorkerIndex, Command),
+    /// End the session with this worker, which is taken for lost: nothing that it still says
+    /// counts.
+    Dismiss(WorkerIndex),
     /// Show this.
     Status(Box<Status>),
     /// End: nothing more will follow.

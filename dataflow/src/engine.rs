@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::exchange::remote::Links;
 use crate::plan::{BuildSpec, build, resolve};
 use crate::sink::{Base, Commits, History};
 use crate::snapshot::{EncoderSpec, Restore, Share, encoder};
@@ -73,6 +74,7 @@ pub struct Engine {
     infos: Vec<TaskInfo>,
     shares: usize,
     commits: Commits,
+    links: Links,
     base: Base,
     plan: Plan,
 }
@@ -130,6 +132,7 @@ impl Engine {
             infos: built.infos,
             shares: built.shares,
             commits: built.commits,
+            links: built.links,
             base,
             plan: resolved.plan,
         };
@@ -182,6 +185,12 @@ impl Engine {
         EngineCommits { commits: self.commits.clone(), base: self.base }
     }
 
+    /// The channels to and from the tasks of other workers. They are closed when the engine is
+    /// dropped.
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
     /// How many shares a snapshot of this worker has.
     pub fn shares(&self) -> usize {
         self.shares
@@ -228,6 +237,7 @@ impl EngineCommits {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
+        self.links.close();
         for thread in self.threads.drain(..) {
             drop(thread.commands);
             thread.doorbell.ring();

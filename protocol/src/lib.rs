@@ -7,6 +7,8 @@
 pub mod access;
 pub mod error_kind;
 pub mod field;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod id;
 pub mod job;
 pub mod key_group;

@@ -136,6 +136,9 @@ pub struct Facts {
     pub fingerprint: String,
     /// How many engine threads the worker has.
     pub threads: u32,
+    /// Where other workers reach it, as `host:port`; none where it is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// What a run is made of.
@@ -150,6 +153,8 @@ pub struct Deploy {
     pub lineage: Lineage,
     /// Engine threads of each worker, in the order of their ordinals: placement follows from it.
     pub threads: Vec<u32>,
+    /// Where each worker takes the records of others, in the same order; empty where none is named.
+    pub peers: Vec<String>,
     /// What to restore; none: start from nothing.
     pub restore: Option<Restore>,
     /// The highest parallelism of each sink in any claim of the log: every transactional id up to
@@ -283,6 +288,15 @@ pub enum Report {
         operator: Option<OperatorId>,
         /// What happened.
         failure: Failure,
+    },
+    /// The stream of records between this worker and another one is broken.
+    PeerLost {
+        /// The run.
+        run: Run,
+        /// The other one.
+        peer: WorkerIndex,
+        /// How that was noticed.
+        reason: String,
     },
     /// All the worker's tasks have ended: only a last snapshot is missing.
     Finished {

@@ -1,6 +1,7 @@
 //! The command line that every user's binary gets.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -22,6 +23,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a job on this machine, resuming from its last snapshot.
     Run(Run),
+    /// Serve as a worker of a job, for a coordinator that calls: what a pod runs.
+    Serve(Serve),
     /// Show the plan of a job: operators, parallelism, edges, state.
     Describe(Describe),
     /// Look after the snapshots of a job.
@@ -35,9 +38,14 @@ pub(crate) enum Command {
 pub(crate) struct Run {
     /// The `StreamJob` file, as `kubectl apply` takes it.
     pub(crate) job: PathBuf,
-    /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
+    /// Engine threads, of each worker. Default: spec.threadsPerWorker, else the cores of this
+    /// machine, divided among the workers.
     #[arg(long)]
     pub(crate) threads: Option<u32>,
+    /// Run so many worker processes, which exchange records as pods would. Default: this process
+    /// alone, without a network.
+    #[arg(long)]
+    pub(crate) workers: Option<u32>,
     /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
@@ -46,6 +54,28 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) fresh: bool,
     /// How to log. With `json`, standard error takes objects only; the last has `exit_code`.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Where to listen for the coordinator and for other workers.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7070")]
+    pub(crate) listen: SocketAddr,
+    /// How other workers reach this one. Default: where it listens.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) address: Option<String>,
+    /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
+    #[arg(long)]
+    pub(crate) threads: Option<u32>,
+    /// Write the address that it listens on to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) announce: Option<PathBuf>,
+    /// End with the process that started it.
+    #[arg(long)]
+    pub(crate) child: bool,
+    /// How to log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }

@@ -90,16 +90,22 @@ fn apply_set(value: &mut Value, set: &str) -> Result<()> {
 /// Makes a job ready for a run on this machine.
 pub(crate) fn local(
     mut job: StreamJob,
-    threads: Option<u32>,
+    (workers, threads): (Option<u32>, Option<u32>),
     fresh: bool,
     seed: u64,
 ) -> Result<LocalJob> {
     let mut notes = Vec::new();
     let spec = &mut job.spec;
-    if spec.workers > 1 {
-        notes.push(format!("spec.workers: {} is ignored, one process runs here", spec.workers));
-        spec.workers = 1;
+    if workers == Some(0) {
+        return Err(Error::invalid("--workers: is 0: write 1 or more"));
     }
+    if workers.is_none() && spec.workers > 1 {
+        let wished = spec.workers;
+        notes.push(format!(
+            "spec.workers: {wished} is ignored, one process runs here: --workers {wished} runs them"
+        ));
+    }
+    spec.workers = workers.unwrap_or(1);
     for (field, is_set) in [
         ("image", spec.image.is_some()),
         ("state.localVolume", spec.state.local_volume.is_some()),
@@ -127,7 +133,9 @@ pub(crate) fn local(
     }
     let (field, threads) = match (threads, spec.threads_per_worker) {
         (Some(threads), _) => ("--threads", threads),
-        (None, threads) => ("spec.threadsPerWorker", threads.unwrap_or_else(cores)),
+        (None, threads) => {
+            ("spec.threadsPerWorker", threads.unwrap_or_else(|| (cores() / spec.workers).max(1)))
+        }
     };
     if threads == 0 {
         return Err(Error::invalid(format!("{field}: is 0: write 1 or more")));
@@ -318,20 +326,20 @@ spec:
             "spec.restore.maxAge=1h",
             "spec.podTemplate.spec={}",
         ];
-        let notes = local(read(JOB, &sets).unwrap(), None, false, 1).unwrap().notes;
+        let notes = local(read(JOB, &sets).unwrap(), (None, None), false, 1).unwrap().notes;
         assert_eq!(notes.len(), sets.len(), "{notes:?}");
         for set in sets {
             let field = set.split_once('=').unwrap().0.trim_end_matches(".size");
             let field = field.trim_end_matches(".spec");
             assert!(notes.iter().any(|note| note.starts_with(field)), "{field}: {notes:?}");
         }
-        assert_eq!(local(read(JOB, &[]).unwrap(), None, false, 1).unwrap().notes, [""; 0]);
+        assert_eq!(local(read(JOB, &[]).unwrap(), (None, None), false, 1).unwrap().notes, [""; 0]);
     }
 
     #[test]
     fn mistakes_of_the_spec_are_all_reported() {
         let job = read(JOB, &["spec.keyGroups=0", "metadata.name=Averages"]).unwrap();
-        let error = local(job, None, false, 1).unwrap_err().to_string();
+        let error = local(job, (None, None), false, 1).unwrap_err().to_string();
         assert!(error.contains("metadata.name") && error.contains("spec.keyGroups"), "{error}");
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn facts(worker: &Worker, spec: &JobSpec) -> Report {
             fingerprint: plan.fingerprint(),
             plan,
             threads: worker.threads,
+            address: worker.address.clone(),
         })),
         Err(error) => Report::Unfit(failure(&error)),
     }
@@ -163,6 +164,12 @@ impl Host {
 
     /// What happens next that the session must know of.
     pub(crate) async fn next(&mut self) -> Seen {
+        // Where no task here keeps anything, there is nothing to wait for.
+        if self.engine.shares() == 0
+            && let Some(capture) = self.capture.take()
+        {
+            return Seen::Captured(capture);
+        }
         loop {
             let Some(event) = self.events.recv().await else {
                 return Seen::Failed(Error::bug("the engine is gone"));
@@ -303,6 +310,9 @@ impl Capture {
         run: Run,
         index: WorkerIndex,
     ) -> Result<Vec<TaskShare>> {
+        if self.shares.is_empty() {
+            return Ok(Vec::new());
+        }
         let random = Uuid::new_v4().simple().to_string();
         let name =
             Name::Part(PartName { run, epoch: self.epoch, worker: index, random }).to_string();

@@ -9,15 +9,18 @@ mod config;
 mod describe;
 #[cfg(doctest)]
 mod docs;
+mod exchange;
 mod host;
 mod local;
 mod log_io;
 mod memory;
 mod mistyped;
 mod parts;
+mod processes;
 mod program;
 mod progress;
 mod runs;
+mod serve;
 mod session;
 mod snapshots;
 mod store;
@@ -52,6 +55,7 @@ pub fn main(programs: &[Program]) -> ExitCode {
     };
     match cli.command {
         cli::Command::Run(args) => local::run(programs, args),
+        cli::Command::Serve(args) => serve::run(programs, args),
         cli::Command::Describe(args) => terminal::finish(describe::describe(&programs, &args)),
         cli::Command::Snapshots(command) => terminal::finish(snapshots::run(command)),
         cli::Command::Programs => {

@@ -5,20 +5,21 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_coordinator::channel;
-use millstream_coordinator::driver::{Driver, Handle, Request, WallClock};
+use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
 use millstream_coordinator::machine::{Outcome, StopMode};
 use millstream_coordinator::status::{Phase, Status};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::job::StreamJob;
-use millstream_protocol::path::Store as Place;
+use millstream_protocol::path::{JobPrefix, Store as Place};
+use millstream_protocol::session::Hello;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +28,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::exchange::Exchange;
+use crate::host::Shown;
 use crate::parts::LocalParts;
+use crate::processes::Processes;
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Worker, serve};
@@ -55,10 +59,10 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
              --set spec.suspend=false",
         ));
     }
-    config::local(job, args.threads, args.fresh, seed())
+    config::local(job, (args.workers, args.threads), args.fresh, seed())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     // Engine threads do the work; these wait for disks, timers and signals.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -70,26 +74,67 @@ fn seed() -> u64 {
     Uuid::new_v4().as_u64_pair().0
 }
 
-fn worker_of(programs: Programs, local: &LocalJob, store: Arc<dyn Store>) -> Result<Worker> {
-    // A store on this machine's disk needs no copies beside it.
-    let is_remote = matches!(local.config.prefix.store(), Place::S3 { .. });
+/// What a worker is by its process.
+#[derive(Clone, Default)]
+pub(crate) struct Process {
+    pub(crate) programs: Programs,
+    /// Engine threads; none: as the job or the machine says.
+    pub(crate) threads: Option<u32>,
+    pub(crate) executable: String,
+    pub(crate) exchange: Exchange,
+    /// Where other workers reach it.
+    pub(crate) address: Option<String>,
+}
+
+impl Process {
+    fn alone(programs: Programs, threads: u32) -> Result<Self> {
+        let executable = executable_hash()?;
+        Ok(Self { programs, threads: Some(threads), executable, ..Self::default() })
+    }
+
+    /// The worker of a job that a coordinator says hello for.
+    pub(crate) async fn greeted(&self, hello: &Hello) -> Result<Worker> {
+        let spec = &hello.spec;
+        let place = spec.snapshots.store.parse();
+        let place = place.or_kind(Kind::Invalid, || "spec.snapshots.store".to_owned())?;
+        let prefix = JobPrefix::new(place, &hello.namespace, &hello.name);
+        let prefix = prefix.or_kind(Kind::Invalid, || "metadata.namespace".to_owned())?;
+        let store = store::open(&prefix, &Access::from(&spec.snapshots)).await?;
+        let mut process = self.clone();
+        process.threads = self.threads.or(spec.threads_per_worker);
+        process.worker(hello.worker, &prefix, store)
+    }
+
+    fn worker(
+        self,
+        index: WorkerIndex,
+        prefix: &JobPrefix,
+        store: Arc<dyn Store>,
+    ) -> Result<Worker> {
+        Ok(Worker {
+            programs: self.programs,
+            store,
+            threads: self.threads.unwrap_or_else(config::cores),
+            executable: self.executable,
+            job: prefix.id().into(),
+            prefix: prefix.clone(),
+            local: copies(prefix, index)?,
+            shown: Arc::default(),
+            exchange: self.exchange,
+            address: self.address,
+        })
+    }
+}
+
+/// Copies of a worker's parts on this machine's disk. A store that is on it needs none beside it.
+fn copies(prefix: &JobPrefix, worker: WorkerIndex) -> Result<Option<LocalParts>> {
+    let is_remote = matches!(prefix.store(), Place::S3 { .. });
     let folder = is_remote.then(|| config::local_directory("parts")).transpose()?;
-    let copies = |folder: PathBuf| LocalParts::open(&folder, &local.config.prefix, WorkerIndex(0));
-    let metadata = &local.job.metadata;
-    Ok(Worker {
-        programs,
-        store,
-        threads: local.threads,
-        executable: executable_hash()?,
-        job: format!("{}/{}", metadata.namespace, metadata.name).into(),
-        prefix: local.config.prefix.clone(),
-        local: folder.and_then(copies),
-        shown: Arc::default(),
-    })
+    Ok(folder.and_then(|folder| LocalParts::open(&folder, prefix, worker)))
 }
 
 /// Names this executable by its bytes.
-fn executable_hash() -> Result<String> {
+pub(crate) fn executable_hash() -> Result<String> {
     let path = std::env::current_exe()?;
     let hash = hash_file(&path);
     let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {}", path.display()))?;
@@ -117,31 +162,55 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     for note in &local.notes {
         tracing::info!("{note}");
     }
+    if let Some(workers) = args.workers {
+        return run_processes(&local, args, workers).await;
+    }
     let access = Access::from(&local.job.spec.snapshots);
     let store = store::open(&local.config.prefix, &access).await?;
-    let worker = worker_of(programs, &local, store)?;
+    let process = Process::alone(programs, local.threads)?;
+    let worker = process.worker(WorkerIndex(0), &local.config.prefix, store)?;
     let shown = worker.shown.clone();
     let (session, links) = channel::session(1);
     let mut beside = JoinSet::new();
     for link in links {
         beside.spawn(serve(link, worker.clone()));
     }
+    let end = coordinate(&local, session, shown).await?;
+    if let (Outcome::Finished { .. }, Some(copies)) = (&end.outcome, &worker.local) {
+        copies.clear();
+    }
+    while beside.join_next().await.is_some() {}
+    Ok(report(&end, &local, args))
+}
+
+/// The same with workers in processes of their own.
+async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
+    let (processes, session) = Processes::start(workers, local.threads, args.log_format)?;
+    let end = coordinate(local, session, Arc::default()).await?;
+    processes.stop().await;
+    if let Outcome::Finished { .. } = &end.outcome {
+        for worker in (0..workers).map(WorkerIndex) {
+            if let Some(copies) = copies(&local.config.prefix, worker)? {
+                copies.clear();
+            }
+        }
+    }
+    Ok(report(&end, local, args))
+}
+
+/// Coordinates the workers of a session to the job's end, and shows it meanwhile.
+async fn coordinate(local: &LocalJob, session: impl Session, shown: Shown) -> Result<End> {
     let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
     let twice = Arc::new(AtomicBool::new(false));
     let stop = stop_on_signals(handle.clone(), twice.clone())?;
-    let view = progress::View::new(&local, shown, handle.status.clone());
+    let view = progress::View::new(local, shown, handle.status.clone());
     let mut watching = JoinSet::new();
     watching.spawn(stop);
     watching.spawn(view.run());
     let outcome = driver.run().await;
-    if let (Outcome::Finished { .. }, Some(copies)) = (&outcome, &worker.local) {
-        copies.clear();
-    }
     watching.shutdown().await;
-    while beside.join_next().await.is_some() {}
     let status = handle.status.borrow().clone();
-    let end = End { outcome, status, twice: twice.load(Ordering::Relaxed) };
-    Ok(report(&end, &local, args))
+    Ok(End { outcome, status, twice: twice.load(Ordering::Relaxed) })
 }
 
 /// How a job ended.
@@ -290,8 +359,9 @@ pub struct Embedded {
 
 /// Runs a job to its end, or to its failure.
 pub async fn run_embedded(embedded: Embedded) -> Result<Status> {
-    let local = config::local(embedded.job, Some(embedded.threads), false, seed())?;
-    let worker = worker_of(embedded.programs, &local, embedded.store)?;
+    let local = config::local(embedded.job, (None, Some(embedded.threads)), false, seed())?;
+    let process = Process::alone(embedded.programs, local.threads)?;
+    let worker = process.worker(WorkerIndex(0), &local.config.prefix, embedded.store)?;
     let (session, links) = channel::session(1);
     let mut beside = JoinSet::new();
     for link in links {

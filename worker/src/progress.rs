@@ -186,7 +186,8 @@ impl View {
             by_sink(&totals, SINKS_LIVE_MAX, of_sink),
         );
         line += &failed("  ", &totals);
-        if let Some(watermark) = self.watermark() {
+        let known = self.watermark().or_else(|| totals.watermark.map(Timestamp));
+        if let Some(watermark) = known {
             let behind = self.clock.now().millis().saturating_sub(watermark.millis()).max(0);
             let _ = write!(line, "  watermark {watermark}");
             // Replayed history is years behind: then only the watermark says something.

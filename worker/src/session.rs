@@ -11,12 +11,14 @@ use std::time::Duration;
 use millstream_coordinator::channel::Link;
 use millstream_dataflow::snapshot::Store;
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::{Epoch, Run};
+use millstream_protocol::id::{Epoch, Run, WorkerIndex};
 use millstream_protocol::path::JobPrefix;
 use millstream_protocol::session::{Command, Deploy, Report};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::exchange::{Exchange, Loss};
 use crate::host::{self, Host, Seen};
 use crate::log_io;
 use crate::parts::LocalParts;
@@ -44,13 +46,20 @@ pub struct Worker {
     pub local: Option<LocalParts>,
     /// Counters of the tasks that run, for whoever shows them.
     pub shown: host::Shown,
+    /// Carries records between the tasks here and those of other workers.
+    pub(crate) exchange: Exchange,
+    /// Where other workers reach this one; none where it is the only one.
+    pub(crate) address: Option<String>,
 }
 
 struct Session {
     worker: Worker,
-    index: millstream_protocol::id::WorkerIndex,
+    index: WorkerIndex,
     spec: Option<Arc<millstream_protocol::job::JobSpec>>,
     host: Option<Host>,
+    /// Where the workers of the run are, and what breaks between them and this one.
+    peers: Vec<String>,
+    losses: Option<mpsc::Receiver<Loss>>,
     /// Commands of lower runs are not obeyed.
     highest: Run,
     /// Work beside the loop; each ends in a report.
@@ -64,6 +73,8 @@ pub async fn serve(mut link: Link, worker: Worker) {
         index: link.worker,
         spec: None,
         host: None,
+        peers: Vec::new(),
+        losses: None,
         highest: Run(0),
         beside: JoinSet::new(),
     };
@@ -85,6 +96,7 @@ pub async fn serve(mut link: Link, worker: Worker) {
                     vec![failed(session.highest, error)]
                 }
             },
+            (peer, reason) = next_loss(&mut session.losses) => session.lost(peer, reason),
             _ = rates.tick() => session.rates(),
         };
         for report in reports {
@@ -100,6 +112,17 @@ pub async fn serve(mut link: Link, worker: Worker) {
 async fn next_seen(host: &mut Option<Host>) -> Seen {
     match host {
         Some(host) => host.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_loss(losses: &mut Option<mpsc::Receiver<Loss>>) -> Loss {
+    let next = match losses {
+        Some(losses) => losses.recv().await,
+        None => None,
+    };
+    match next {
+        Some(loss) => loss,
         None => std::future::pending().await,
     }
 }
@@ -121,6 +144,9 @@ impl Session {
             }
             Command::Deploy(deploy) => self.deploy(*deploy).await,
             Command::Start { run } => {
+                if self.host.as_ref().is_some_and(|host| host.run == run) {
+                    self.worker.exchange.start(self.index, &self.peers);
+                }
                 self.with(run, |host| host.engine.start());
                 vec![]
             }
@@ -174,8 +200,11 @@ impl Session {
         let Some(spec) = self.spec.clone().filter(|_| run > self.highest) else { return vec![] };
         self.highest = run;
         self.drop_host().await;
+        self.peers.clone_from(&deploy.peers);
         match Host::deploy(&self.worker, &spec, self.index, deploy).await {
             Ok(host) => {
+                let links = host.engine.links().clone();
+                self.losses = Some(self.worker.exchange.open(run, links));
                 self.host = Some(host);
                 vec![]
             }
@@ -229,12 +258,19 @@ impl Session {
         }
     }
 
+    fn lost(&self, peer: WorkerIndex, reason: String) -> Vec<Report> {
+        let run = self.host.as_ref().map(|host| host.run);
+        run.map(|run| Report::PeerLost { run, peer, reason }).into_iter().collect()
+    }
+
     fn rates(&self) -> Vec<Report> {
         self.host.as_ref().map(|host| Report::Rates(host.rates())).into_iter().collect()
     }
 
     /// Lets the tasks go. When this returns, no thread of them is left, and no commit goes on.
     async fn drop_host(&mut self) {
+        self.worker.exchange.close();
+        self.losses = None;
         if let Some(host) = self.host.take() {
             for commit in &host.at_sinks {
                 commit.abort();

@@ -1,9 +1,10 @@
-//! The project's own chores: `cargo xtask tidy`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask generate`.
 //!
 //! Receives a command line from a person or the Makefile, hands the repository to a chore, and
 //! fails when the chore finds something. A chore reads files and prints; none of them needs the
 //! network.
 
+mod generate;
 mod tidy;
 
 use std::path::Path;
@@ -11,12 +12,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "usage: cargo xtask tidy    check the house rules that rustc cannot see";
+const USAGE: &str =
+    "usage: cargo xtask tidy              check the house rules that rustc cannot see
+       cargo xtask generate          make what is made from other files
+       cargo xtask generate --check  say whether it is as it would be made";
 
 fn main() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args == ["tidy"] {
-        return run_tidy();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["tidy"] => return run_tidy(),
+        ["generate"] => return generate::run(repository(), false),
+        ["generate", "--check"] => return generate::run(repository(), true),
+        _ => {}
     }
     eprintln!("{USAGE}");
     Ok(ExitCode::from(2))

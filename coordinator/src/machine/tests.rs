@@ -26,6 +26,8 @@ struct Rig {
     now: Timestamp,
     commands: VecDeque<(WorkerIndex, Command)>,
     exit: Option<Outcome>,
+    /// Whose sessions it has ended.
+    dismissed: Vec<WorkerIndex>,
 }
 
 impl Rig {
@@ -39,6 +41,7 @@ impl Rig {
             now: Timestamp(1000),
             commands: VecDeque::new(),
             exit: None,
+            dismissed: Vec::new(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Rig {
         for action in self.machine.on(&event, self.now) {
             match action {
                 Action::Send(worker, command) => self.commands.push_back((worker, command)),
+                Action::Dismiss(worker) => self.dismissed.push(worker),
                 Action::Status(_) => {}
                 Action::Exit(outcome) => self.exit = Some(outcome),
             }
@@ -723,4 +727,34 @@ fn a_wish_that_waits_for_output_says_so_where_it_fails() {
     let way_out = "operator out: no luck. Where that cannot be mended, only snapshots delete \
                    file:///s/default/job/ --yes is left";
     assert!(failure.message.contains(way_out), "{failure:?}");
+}
+
+#[test]
+fn a_worker_that_is_cut_off_from_another_is_lost_only_where_it_is_silent() {
+    let w1 = WorkerIndex(1);
+    let peer_lost = |run| Report::PeerLost { run, peer: w1, reason: "no answer".into() };
+    for (silent, lost) in [(Duration::from_millis(1900), false), (Duration::from_secs(2), true)] {
+        let mut rig = Rig::running(2);
+        let run = rig.machine.status().run.unwrap();
+        rig.feed(Event::Report(w1, Report::SnapshotWanted { run: Run(0) }));
+        rig.now = rig.now.after(silent);
+        rig.report(peer_lost(Run(run.0 - 1)));
+        assert_eq!(rig.phase(), Phase::Running, "a stream of an earlier run is of no interest");
+        rig.report(peer_lost(run));
+        assert_eq!(rig.phase(), Phase::Restarting);
+        let message = rig.machine.status().last_failure.clone().unwrap().failure.message;
+        if lost {
+            assert_eq!(rig.dismissed, [w1]);
+            assert_eq!(message, "worker 1 is lost: it is silent, and worker 0 says: no answer");
+            rig.wake();
+            assert_eq!(rig.phase(), Phase::Pending, "it waits for another process");
+            rig.feed(Event::Attached(w1));
+        } else {
+            assert_eq!(rig.dismissed, []);
+            assert_eq!(message, "worker 0 is cut off from worker 1: no answer");
+            rig.wake();
+        }
+        rig.settle();
+        assert_eq!(rig.phase(), Phase::Running);
+    }
 }

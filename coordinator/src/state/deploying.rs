@@ -151,8 +151,9 @@ impl Deploying {
     }
 
     fn build(mut self, ctx: &mut Context) -> State {
-        let threads = ctx.workers.iter().filter_map(|w| w.facts.as_ref()).map(|f| f.threads);
-        let threads = threads.collect();
+        let facts = || ctx.workers.iter().filter_map(|w| w.facts.as_ref());
+        let threads = facts().map(|facts| facts.threads).collect();
+        let peers = facts().map(|facts| facts.address.clone().unwrap_or_default()).collect();
         let sinks_ever = ctx.history.sinks_ever();
         let reign = ctx.reign();
         let deploy = Deploy {
@@ -160,6 +161,7 @@ impl Deploying {
             term: reign.term,
             lineage: reign.lineage.clone(),
             threads,
+            peers,
             restore: self.restore.clone(),
             sinks_ever,
         };

@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Why the run in force, or the start of one, cannot go on.
-    fn failure(&self, ctx: &Context, event: &Event) -> Option<Failure> {
+    fn failure(&self, ctx: &mut Context, event: &Event) -> Option<Failure> {
         let has_tasks = matches!(self, Self::Deploying(_) | Self::Running(_) | Self::Stopping(_));
         let needs_workers = has_tasks || matches!(self, Self::Resolving(_) | Self::Claiming(_));
         let lost = |worker, reason: &str| {
@@ -86,6 +86,19 @@ impl State {
             Event::Lost(worker, reason) if needs_workers => lost(worker, reason),
             Event::Attached(worker) if needs_workers => lost(worker, "a new incarnation is there"),
             Event::Report(_, Report::Unfit(failure)) => Some(failure.clone()),
+            Event::Report(worker, Report::PeerLost { run, peer, reason }) if has_tasks => {
+                if ctx.reign.as_ref().is_none_or(|reign| reign.run != *run) {
+                    return None;
+                }
+                let what = if ctx.suspect(*peer) {
+                    format!(
+                        "worker {peer} is lost: it is silent, and worker {worker} says: {reason}"
+                    )
+                } else {
+                    format!("worker {worker} is cut off from worker {peer}: {reason}")
+                };
+                Some(Failure::new(ErrorKind::Unavailable, what))
+            }
             Event::Report(_, Report::TaskFailed { run, operator, failure }) if has_tasks => {
                 if ctx.reign.as_ref().is_none_or(|reign| reign.run != *run) {
                     return None;

@@ -153,6 +153,13 @@ impl World {
         for action in actions {
             match action {
                 Action::Send(worker, command) => self.send(host, worker, command),
+                Action::Dismiss(worker) => {
+                    self.say(format!("host {host} dismisses worker {worker}"));
+                    // What was sent to it does not arrive; what it says may have been on its way.
+                    self.hosts[host].sessions[worker.0 as usize] = 0;
+                    let delay = self.between(1, 3000);
+                    self.at(delay, What::Return { host, worker });
+                }
                 Action::Status(_) => {}
                 Action::Exit(outcome) => {
                     self.say(format!("host {host} exits: {outcome:?}"));
@@ -317,7 +324,13 @@ impl World {
                     if self.chance.hits(700) { StopMode::AfterSnapshot } else { StopMode::AtOnce };
                 self.feed(host, &Event::Stop(mode));
             }
-            _ => {}
+            _ => {
+                let peer = WorkerIndex(self.between(0, count - 1) as u32);
+                if let Some(run) = self.hosts[host].workers[worker.0 as usize].1.run() {
+                    let reason = "its stream has ended".to_owned();
+                    self.report(host, worker, &Report::PeerLost { run, peer, reason });
+                }
+            }
         }
     }
 

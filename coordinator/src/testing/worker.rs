@@ -174,13 +174,13 @@ impl FakeWorker {
         plan.operators[0].role = Role::Source;
         plan.operators[1].keyed = true;
         plan.operators[2].role = Role::Sink(Guarantee::ExactlyOnce);
-        let fingerprint = plan.fingerprint();
         Facts {
             protocol: PROTOCOL_VERSION,
             executable: "same".into(),
+            fingerprint: plan.fingerprint(),
             plan,
-            fingerprint,
             threads: 1,
+            address: None,
         }
     }
 

@@ -1,15 +1,14 @@
-//! A channel between two tasks of one process: a bounded ring of events, handed over without
-//! copying.
+//! A channel between two tasks, wherever they run: what the ends of an edge are.
 //!
-//! Received from by [`crate::task`], sent to by [`super::Router`]. A sender whose ring is full
+//! Sent to by [`super::Router`], received from by [`crate::task`]. A sender that finds no room
 //! keeps the event itself and reports that it is blocked; the task then takes no further input, so
-//! what overflows is bounded by what one input event makes.
+//! what is kept is bounded by what one input event makes.
 
 use std::any::Any;
-use std::collections::VecDeque;
 
-use rtrb::{Consumer, Producer, RingBuffer};
-
+use super::local::{self, LocalReceiver, LocalSender};
+use super::remote::{RemoteReceiver, RemoteSender};
+use crate::error::Result;
 use crate::task::{Barrier, Doorbell};
 use crate::time::Timestamp;
 
@@ -25,81 +24,62 @@ pub(crate) enum Event {
     End,
 }
 
-/// Batches in flight per channel. 4 measured as fast as 16; 2 cost 15 %. Marks need a few more
-/// places.
-pub(super) const RING_EVENTS: usize = 8;
-
-/// Makes a channel. `to` is the bell of the receiving thread, `from` that of the sending one.
+/// Makes a channel within one process. `to` is the bell of the receiving thread, `from` that of the
+/// sending one.
 pub(crate) fn channel(from: Doorbell, to: Doorbell) -> (Sender, Receiver) {
-    let (producer, consumer) = RingBuffer::new(RING_EVENTS);
-    let sender = Sender { ring: producer, overflow: VecDeque::new(), receiver: to };
-    (sender, Receiver { ring: consumer, sender: from, was_full: false })
+    let (sender, receiver) = local::channel(from, to);
+    (Sender::Local(sender), Receiver::Local(receiver))
 }
 
 /// The sending end.
-pub(crate) struct Sender {
-    ring: Producer<Event>,
-    overflow: VecDeque<Event>,
-    receiver: Doorbell,
+pub(crate) enum Sender {
+    /// To a task of this process.
+    Local(LocalSender),
+    /// To a task of another one.
+    Remote(RemoteSender),
 }
 
 impl Sender {
     /// Sends an event, or keeps it until there is room.
     pub(crate) fn send(&mut self, event: Event) {
-        if !self.overflow.is_empty() {
-            self.overflow.push_back(event);
-            return;
-        }
-        match self.ring.push(event) {
-            Ok(()) => self.receiver.ring(),
-            Err(rtrb::PushError::Full(event)) => self.overflow.push_back(event),
+        match self {
+            Self::Local(sender) => sender.send(event),
+            Self::Remote(sender) => sender.send(event),
         }
     }
 
-    /// Sends what was kept; says whether all of it went.
-    pub(crate) fn flush(&mut self) -> bool {
-        if self.overflow.is_empty() {
-            return true;
+    /// Sends what was kept; says whether all of it went. An error says that a record cannot be sent
+    /// at all.
+    pub(crate) fn flush(&mut self) -> Result<bool> {
+        match self {
+            Self::Local(sender) => Ok(sender.flush()),
+            Self::Remote(sender) => sender.flush(),
         }
-        let before = self.overflow.len();
-        while let Some(event) = self.overflow.pop_front() {
-            if let Err(rtrb::PushError::Full(event)) = self.ring.push(event) {
-                self.overflow.push_front(event);
-                break;
-            }
-        }
-        if self.overflow.len() < before {
-            self.receiver.ring();
-        }
-        self.overflow.is_empty()
     }
 
     /// Whether events wait for room.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.overflow.is_empty()
+        match self {
+            Self::Local(sender) => sender.is_blocked(),
+            Self::Remote(sender) => sender.is_blocked(),
+        }
     }
 }
 
 /// The receiving end.
-pub(crate) struct Receiver {
-    ring: Consumer<Event>,
-    sender: Doorbell,
-    was_full: bool,
+pub(crate) enum Receiver {
+    /// From a task of this process.
+    Local(LocalReceiver),
+    /// From a task of another one.
+    Remote(RemoteReceiver),
 }
 
 impl Receiver {
     /// The next event, if one is there.
-    pub(crate) fn receive(&mut self) -> Option<Event> {
-        if self.ring.slots() == RING_EVENTS {
-            self.was_full = true;
+    pub(crate) fn receive(&mut self) -> Result<Option<Event>> {
+        match self {
+            Self::Local(receiver) => Ok(receiver.receive()),
+            Self::Remote(receiver) => receiver.receive(),
         }
-        let event = self.ring.pop().ok()?;
-        // A blocked sender is woken when half of the ring is free: fewer wake-ups than at each
-        // place.
-        if self.was_full && self.ring.slots() <= RING_EVENTS / 2 {
-            self.was_full = false;
-            self.sender.ring();
-        }
-        Some(event)
     }
 }

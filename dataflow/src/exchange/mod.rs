@@ -6,7 +6,9 @@
 
 mod by_key;
 mod channel;
+mod local;
 mod partition;
+pub mod remote;
 mod router;
 
 pub(crate) use by_key::ByKeyGroup;

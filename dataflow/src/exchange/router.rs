@@ -9,7 +9,8 @@ use std::marker::PhantomData;
 
 use millstream_protocol::id::Epoch;
 
-use super::channel::{Event, RING_EVENTS, Sender};
+use super::channel::{Event, Sender};
+use super::local::RING_EVENTS;
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::Result;
 use crate::snapshot::Restore;
@@ -220,7 +221,7 @@ impl<T: Send + 'static, P: Partition<T>> Control for Router<T, P> {
             }
         }
         for outlet in &mut self.outlets.outlets {
-            step.blocked |= !outlet.sender.flush();
+            step.blocked |= !outlet.sender.flush()?;
         }
         Ok(())
     }

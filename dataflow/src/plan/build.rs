@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use millstream_protocol::id::{Run, TaskIndex, WorkerIndex};
 use millstream_protocol::key_group::KeyGroups;
-use millstream_protocol::place::place;
+use millstream_protocol::place::{Place, place};
 use millstream_protocol::plan::EdgeKind;
 
 use super::graph::{Edge, Graph, Make, NodeIndex, RouterParts};
 use super::resolve::Resolved;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::exchange::remote::{Links, LinksBuilder};
 use crate::exchange::{Receiver, Sender, channel};
 use crate::sink::{Commits, History, SinkContext};
 use crate::state::Base;
@@ -128,6 +129,8 @@ pub(crate) struct Built {
     /// How many shares a snapshot of this worker has.
     pub(crate) shares: usize,
     pub(crate) commits: Commits,
+    /// The channels to and from other processes.
+    pub(crate) links: Links,
 }
 
 /// How a worker's tasks are to be made.
@@ -147,7 +150,7 @@ pub(crate) struct BuildSpec<'a> {
 
 /// Makes the tasks of one worker.
 pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) -> Result<Built> {
-    let (senders, mut receivers) = channels(graph, resolved, spec);
+    let (senders, mut receivers, links) = channels(graph, resolved, spec);
     let wiring = Wiring {
         graph,
         resolved,
@@ -194,25 +197,29 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
         }
     }
     let Wiring { infos, commits, .. } = wiring;
-    Ok(Built { threads, infos: infos.into_inner(), shares, commits })
+    Ok(Built { threads, infos: infos.into_inner(), shares, commits, links })
 }
 
 type Receivers = HashMap<(NodeIndex, u32), Vec<(usize, Receiver)>>;
 
-/// Makes the channels of every edge that is not within a chain.
-fn channels(
-    graph: &Graph,
-    resolved: &Resolved,
-    spec: &BuildSpec<'_>,
-) -> (Channels<Sender>, Receivers) {
-    let (mut senders, mut receivers) = (Channels::default(), Receivers::default());
-    let bell = |task: u32, parallelism: u32| {
-        let place = place(TaskIndex(task), parallelism, spec.threads);
-        spec.doorbells[place.thread as usize].clone()
-    };
+/// A channel of an edge: from which task to which, and where they run.
+struct Wire<'a> {
+    /// The receiving node, and which of its inputs the edge is.
+    to: (NodeIndex, usize),
+    edge: &'a Edge,
+    from_task: u32,
+    to_task: u32,
+    from: Place,
+    at: Place,
+}
+
+/// The channels of every edge that is not within a chain. In the same order in every process: a
+/// channel's place in it is its number.
+fn wires<'a>(graph: &'a Graph, resolved: &Resolved, threads: &[u32]) -> Vec<Wire<'a>> {
+    let mut wires = Vec::new();
     for (to, node) in graph.nodes.iter().enumerate().filter(|(to, _)| !resolved.chained[*to]) {
         let to_parallelism = resolved.parallelism[to];
-        for (place, edge) in node.inputs.iter().enumerate() {
+        for (input, edge) in node.inputs.iter().enumerate() {
             let from_parallelism = resolved.parallelism[edge.from.0];
             for from_task in 0..from_parallelism {
                 let targets = match edge.kind {
@@ -220,15 +227,55 @@ fn channels(
                     EdgeKind::Global => 0..1,
                     EdgeKind::Hash | EdgeKind::Rebalance | EdgeKind::Broadcast => 0..to_parallelism,
                 };
-                for to_task in targets {
-                    let from_bell = bell(from_task, from_parallelism);
-                    let (sender, receiver) = channel(from_bell, bell(to_task, to_parallelism));
-                    senders.entry((NodeIndex(to), place, from_task)).or_default().push(sender);
-                    let inputs = receivers.entry((NodeIndex(to), to_task)).or_default();
-                    inputs.push((edge.port, receiver));
-                }
+                wires.extend(targets.map(|to_task| Wire {
+                    to: (NodeIndex(to), input),
+                    edge,
+                    from_task,
+                    to_task,
+                    from: place(TaskIndex(from_task), from_parallelism, threads),
+                    at: place(TaskIndex(to_task), to_parallelism, threads),
+                }));
             }
         }
     }
-    (senders, receivers)
+    wires
+}
+
+/// Makes the ends of channels that lie in this process.
+fn channels(
+    graph: &Graph,
+    resolved: &Resolved,
+    spec: &BuildSpec<'_>,
+) -> (Channels<Sender>, Receivers, Links) {
+    let (mut senders, mut receivers) = (Channels::default(), Receivers::default());
+    let wires = wires(graph, resolved, spec.threads);
+    let is_here = |place: Place| place.worker == spec.worker;
+    let bell = |place: Place| spec.doorbells[place.thread as usize].clone();
+    let incoming = wires.iter().filter(|wire| is_here(wire.at) && !is_here(wire.from)).count();
+    let mut links = LinksBuilder::new(spec.run, incoming);
+    for (number, wire) in (0..).zip(wires) {
+        let Wire { to, edge, from_task, to_task, from, at } = wire;
+        let (sender, receiver) = match (is_here(from), is_here(at)) {
+            (true, true) => {
+                let (sender, receiver) = channel(bell(from), bell(at));
+                (Some(sender), Some(receiver))
+            }
+            (true, false) => {
+                let sender = links.sender(at.worker, number, bell(from), (edge.codec)());
+                (Some(Sender::Remote(sender)), None)
+            }
+            (false, true) => {
+                let receiver = links.receiver(from.worker, number, bell(at), (edge.codec)());
+                (None, Some(Receiver::Remote(receiver)))
+            }
+            (false, false) => continue,
+        };
+        if let Some(sender) = sender {
+            senders.entry((to.0, to.1, from_task)).or_default().push(sender);
+        }
+        if let Some(receiver) = receiver {
+            receivers.entry((to.0, to_task)).or_default().push((edge.port, receiver));
+        }
+    }
+    (senders, receivers, links.finish())
 }

@@ -9,6 +9,7 @@ use millstream_protocol::plan::{EdgeKind, Role};
 use super::build::Wiring;
 use crate::error::Result;
 use crate::exchange::Sender;
+use crate::exchange::remote::Codec;
 use crate::state::StateTypes;
 use crate::task::{Doorbell, Head, Task, TaskInfo};
 
@@ -41,6 +42,8 @@ pub(crate) struct Edge {
     pub(crate) kind: EdgeKind,
     /// Makes the router of one sending task: a boxed `BoxNode<T>`.
     pub(crate) router: Box<dyn Fn(RouterParts) -> Box<dyn Any>>,
+    /// Makes what its records are written and read with, where they go to another process.
+    pub(crate) codec: fn() -> Codec,
 }
 
 /// What a router is made of.

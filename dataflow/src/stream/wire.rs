@@ -8,6 +8,7 @@ use millstream_protocol::plan::{EdgeKind, Role, StateSchema};
 use super::{KeyedStream, Stream};
 use crate::data::{Data, Key};
 use crate::error::{Error, Result};
+use crate::exchange::remote::codec;
 use crate::exchange::{ByKeyGroup, RoundRobin, Router, ToAll, ToOne};
 use crate::operator::{Operator, TwoInputs};
 use crate::plan::{Edge, Make, Node, NodeIndex, RouterParts};
@@ -86,6 +87,7 @@ impl<T: Data> Stream<T> {
             port,
             kind: self.edge,
             router: router::<T>(self.edge),
+            codec: codec::<T>,
         })
     }
 
@@ -235,6 +237,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
             port,
             kind: EdgeKind::Hash,
             router: Box::new(router),
+            codec: codec::<T>,
         })
     }
 

@@ -76,18 +76,18 @@ impl InputTask {
     }
 
     /// The next event, from the inputs in turn.
-    fn receive(&mut self) -> Option<(usize, Event)> {
+    fn receive(&mut self) -> Result<Option<(usize, Event)>> {
         for _ in 0..self.inputs.len() {
             let index = self.next_input;
             self.next_input = (index + 1) % self.inputs.len();
             if self.align.is_held(index) {
                 continue;
             }
-            if let Some(event) = self.inputs[index].receiver.receive() {
-                return Some((index, event));
+            if let Some(event) = self.inputs[index].receiver.receive()? {
+                return Ok(Some((index, event)));
             }
         }
-        None
+        Ok(None)
     }
 
     fn handle(&mut self, step: &mut Step, input: usize, event: Event) -> Result<()> {
@@ -141,7 +141,7 @@ impl Task for InputTask {
         let mut events = 0;
         while events < STEP_EVENTS && step.may_go_on() {
             step.meter.lap();
-            let Some((input, event)) = self.receive() else { break };
+            let Some((input, event)) = self.receive()? else { break };
             events += 1;
             self.handle(step, input, event)?;
             self.settle_marks(step)?;

@@ -8,6 +8,7 @@ use millstream_protocol::id::{Epoch, Run, WorkerIndex};
 use millstream_protocol::key_group::KeyGroupRange;
 use millstream_protocol::plan::Plan;
 use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
 
 use super::script::{self, Element};
 use crate::clock::{Clock, ManualClock};
@@ -36,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Clone)]
 pub struct Harness {
-    /// The engine threads of each life, in turn: a restore goes on with the next number of threads.
-    threads: Vec<u32>,
+    /// The engine threads of each worker in each life, in turn: a restore goes on with the next.
+    threads: Vec<Vec<u32>>,
     restore: bool,
     clock: Arc<ManualClock>,
     settings: JobSettings,
@@ -56,7 +57,7 @@ impl Harness {
     /// One thread, a restore at each snapshot.
     pub fn new() -> Self {
         Self {
-            threads: vec![1],
+            threads: vec![vec![1]],
             restore: true,
             clock: Arc::default(),
             settings: JobSettings::default(),
@@ -66,7 +67,14 @@ impl Harness {
     /// So many engine threads in the first life, in the second, and so on in turn.
     #[must_use]
     pub fn threads(self, threads: &[u32]) -> Self {
-        Self { threads: threads.to_vec(), ..self }
+        Self { threads: threads.iter().map(|&threads| vec![threads]).collect(), ..self }
+    }
+
+    /// So many workers of so many engine threads each in the first life, in the second, and so on
+    /// in turn: what they send each other is encoded as between processes.
+    #[must_use]
+    pub fn workers(self, threads: &[&[u32]]) -> Self {
+        Self { threads: threads.iter().map(|threads| threads.to_vec()).collect(), ..self }
     }
 
     /// Takes the snapshots in the script, but goes on without restoring.
@@ -126,82 +134,148 @@ impl Harness {
     /// Lives from snapshot to snapshot, then to the end and a last one.
     async fn live(&self, make: impl Fn() -> Job, snapshots: usize) -> Result<()> {
         let mut parts = Parts::default();
-        let (mut life, mut ended) = (0, false);
-        let (mut engine, mut events) = self.start(&make(), life, &parts).await?;
+        let mut life = 0;
+        let mut workers = self.start(&make(), life, &parts).await?;
         for epoch in (1..=snapshots as u64).map(Epoch) {
-            let (shares, has_ended) = snapshot(&engine, &mut events, epoch).await?;
-            parts.add(epoch, engine.plan(), shares);
-            engine.published(epoch);
-            engine.committer().commit(epoch).await?;
-            ended = has_ended;
+            let shares = workers.snapshot(epoch).await?;
+            parts.add(epoch, workers.plan(), shares);
+            workers.settle(epoch).await?;
             if self.restore {
-                ended = false;
-                drop(engine);
+                drop(workers);
                 life += 1;
-                (engine, events) = self.start(&make(), life, &parts).await?;
+                workers = self.start(&make(), life, &parts).await?;
             }
         }
-        while !ended {
-            match next(&mut events).await? {
-                Event::Ended => ended = true,
-                Event::Failed(error) => return Err(error),
-                _ => {}
-            }
-        }
+        workers.end().await?;
         let last = Epoch(snapshots as u64 + 1);
-        snapshot(&engine, &mut events, last).await?;
-        engine.committer().commit(last).await
+        workers.snapshot(last).await?;
+        workers.settle(last).await
     }
 
-    async fn start(
-        &self,
-        job: &Job,
-        life: usize,
-        parts: &Parts,
-    ) -> Result<(Engine, Receiver<Event>)> {
-        let deployment = Deployment {
-            run: Run(life as u64 + 1),
-            job: "test/harness".into(),
-            threads: vec![self.threads[life % self.threads.len()]],
-            worker: WorkerIndex(0),
-            restore: parts.restore()?,
-            history: History::default(),
-            clock: self.clock.clone() as Arc<dyn Clock>,
-        };
-        let (engine, mut events) = Engine::deploy(job, deployment)?;
-        match next(&mut events).await? {
-            Event::Restored => {}
-            Event::Failed(error) => return Err(error),
-            other => return Err(Error::bug(format!("{other:?} before the tasks restored"))),
+    async fn start(&self, job: &Job, life: usize, parts: &Parts) -> Result<Workers> {
+        let threads = &self.threads[life % self.threads.len()];
+        let mut workers = Workers::default();
+        for worker in 0..threads.len() as u32 {
+            let deployment = Deployment {
+                run: Run(life as u64 + 1),
+                job: "test/harness".into(),
+                threads: threads.clone(),
+                worker: WorkerIndex(worker),
+                restore: parts.restore()?,
+                history: History::default(),
+                clock: self.clock.clone() as Arc<dyn Clock>,
+            };
+            let (engine, events) = Engine::deploy(job, deployment)?;
+            workers.all.push(Worker { engine, events, ended: false });
         }
-        engine.recover().await?;
-        engine.start();
-        Ok((engine, events))
+        workers.start().await?;
+        Ok(workers)
     }
 }
 
-async fn next(events: &mut Receiver<Event>) -> Result<Event> {
-    let event = tokio::time::timeout(PATIENCE, events.recv()).await;
-    let event = event.map_err(|_| Error::bug("the engine is stuck"))?;
-    event.ok_or_else(|| Error::bug("the engine is gone"))
+/// The engines of one life, and what carries messages between them.
+#[derive(Default)]
+struct Workers {
+    all: Vec<Worker>,
+    carriers: JoinSet<()>,
 }
 
-async fn snapshot(
-    engine: &Engine,
-    events: &mut Receiver<Event>,
-    epoch: Epoch,
-) -> Result<(Vec<Share>, bool)> {
-    engine.barrier(Barrier { epoch, stopping: false });
-    let (mut shares, mut ended) = (Vec::new(), false);
-    while shares.len() < engine.shares() {
-        match next(events).await? {
-            Event::Share(at, share) if at == epoch => shares.push(share?),
-            Event::Failed(error) => return Err(error),
-            Event::Ended => ended = true,
-            _ => {}
-        }
+struct Worker {
+    engine: Engine,
+    events: Receiver<Event>,
+    ended: bool,
+}
+
+impl Workers {
+    fn plan(&self) -> &Plan {
+        self.all[0].engine.plan()
     }
-    Ok((shares, ended))
+
+    async fn start(&mut self) -> Result<()> {
+        for worker in &mut self.all {
+            match worker.next().await? {
+                Event::Restored => {}
+                Event::Failed(error) => return Err(error),
+                other => return Err(Error::bug(format!("{other:?} before the tasks restored"))),
+            }
+            worker.engine.recover().await?;
+        }
+        for (from, to) in pairs(self.all.len() as u32) {
+            let ends = |at: WorkerIndex| self.all[at.0 as usize].engine.links();
+            let (out, into) = (ends(from).outgoing(to), ends(to).incoming(from));
+            let Some((out, into)) = out.zip(into) else { continue };
+            let (out, into) = (Arc::new(out), Arc::new(into));
+            let (there, back) = ((out.clone(), into.clone()), (out, into));
+            self.carriers.spawn(async move {
+                while let Some(message) = there.0.next().await {
+                    there.1.take(&message).expect("what was sent is taken");
+                }
+            });
+            self.carriers.spawn(async move {
+                while let Some(message) = back.1.next_grants().await {
+                    back.0.granted(&message).expect("what was granted is taken");
+                }
+            });
+        }
+        for worker in &self.all {
+            worker.engine.start();
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&mut self, epoch: Epoch) -> Result<Vec<Share>> {
+        for worker in &self.all {
+            worker.engine.barrier(Barrier { epoch, stopping: false });
+        }
+        let mut shares = Vec::new();
+        for worker in &mut self.all {
+            let wanted = shares.len() + worker.engine.shares();
+            while shares.len() < wanted {
+                match worker.next().await? {
+                    Event::Share(at, share) if at == epoch => shares.push(share?),
+                    Event::Failed(error) => return Err(error),
+                    Event::Ended => worker.ended = true,
+                    _ => {}
+                }
+            }
+        }
+        Ok(shares)
+    }
+
+    async fn settle(&self, epoch: Epoch) -> Result<()> {
+        for worker in &self.all {
+            worker.engine.published(epoch);
+            worker.engine.committer().commit(epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        for worker in &mut self.all {
+            while !worker.ended {
+                match worker.next().await? {
+                    Event::Ended => worker.ended = true,
+                    Event::Failed(error) => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Worker {
+    async fn next(&mut self) -> Result<Event> {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+        let event = event.map_err(|_| Error::bug("the engine is stuck"))?;
+        event.ok_or_else(|| Error::bug("the engine is gone"))
+    }
+}
+
+/// Every worker with every other one.
+fn pairs(workers: u32) -> impl Iterator<Item = (WorkerIndex, WorkerIndex)> {
+    let all = move || (0..workers).map(WorkerIndex);
+    all().flat_map(move |from| all().filter(move |&to| to != from).map(move |to| (from, to)))
 }
 
 /// The shares that make up the newest snapshot, as a manifest would list them.
@@ -248,8 +322,9 @@ impl Parts {
 }
 
 /// The suite that every operator passes: the output, sorted, is the same on one thread and on many,
-/// with and without snapshots, with and without restores at each of them, and when restored at
-/// another parallelism. In this crate's own tests also over `RocksDB`, with no memory above it.
+/// with and without snapshots, with and without restores at each of them, when restored at another
+/// parallelism, and with the tasks spread over several workers. In this crate's own tests also over
+/// `RocksDB`, with no memory above it.
 ///
 /// # Panics
 /// Where an output differs from that of the undisturbed run on one thread, or the run fails.
@@ -287,6 +362,11 @@ where
             assert_eq!(run(still, disturbed.clone()), plain, "snapshots at {threads:?} threads");
             assert_eq!(run(harness, disturbed), plain, "restores at {threads:?} threads");
         }
+    }
+    for workers in [&[&[1, 1][..]][..], &[&[2, 1], &[3], &[1, 1, 1]]] {
+        let disturbed = elements.chunks(3).flat_map(|chunk| [chunk, &[Element::Snapshot]].concat());
+        let out = run(Harness::new().workers(workers), disturbed.collect());
+        assert_eq!(out, plain, "restores at {workers:?} threads of workers");
     }
     plain
 }

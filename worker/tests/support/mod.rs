@@ -82,6 +82,15 @@ impl Place {
         running.end()
     }
 
+    #[allow(dead_code, reason = "a job in one process ends with it")]
+    /// Runs to the end, and does this when a line of standard error holds this text.
+    pub fn run_through(&self, text: &str, args: &[&str], then: impl FnOnce()) -> Ran {
+        let mut running = Running::start(self, args);
+        running.wait_for(text);
+        then();
+        running.end()
+    }
+
     /// Every file of the store below a job's place, with its bytes, by its name there.
     pub fn objects(&self, job: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path("state/default").join(job);

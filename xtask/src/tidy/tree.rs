@@ -15,6 +15,9 @@ use super::source::Source;
 /// Folders that a checkout without git (an unpacked archive) may hold beside the sources.
 const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 
+/// Written by `cargo xtask generate`, for no reader.
+const GENERATED: [&str; 1] = ["protocol/src/grpc/millstream.v1.rs"];
+
 /// The files that belong to the project.
 pub struct Tree {
     /// Sorted by path.
@@ -37,7 +40,7 @@ impl File {
     /// A file from its bytes.
     pub fn new(path: &str, bytes: Vec<u8>) -> Self {
         let len = bytes.len();
-        let text = String::from_utf8(bytes).ok();
+        let text = String::from_utf8(bytes).ok().filter(|_| !GENERATED.contains(&path));
         let is_rust = has_extension(path, "rs");
         let rust = text.as_deref().filter(|_| is_rust).map(|text| Source::parse(path, text));
         Self { path: path.to_owned(), bytes: len, text, rust }

@@ -1,0 +1,232 @@
+//! Sessions with workers in other processes, over gRPC.
+//!
+//! Received from: whoever starts the workers, which says where each one can be reached. Handed to:
+//! the [`Driver`](crate::driver::Driver) as its [`Session`]. Invariants: commands that were meant
+//! for one process never reach another that takes its place; queues are bounded, and the
+//! coordinator never waits for a worker.
+
+use std::time::Duration;
+
+use millstream_protocol::grpc::v1;
+use millstream_protocol::grpc::v1::control_client::ControlClient;
+use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::session::{Command, Report};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use crate::driver::Session;
+use crate::machine::Event;
+
+/// Commands that may wait for a worker. A coordinator has a handful outstanding; a worker that lets
+/// so many lie is as good as dead.
+const COMMANDS_MAX: usize = 256;
+/// What may wait for the coordinator; behind that the workers wait.
+const HEARD_MAX: usize = 256;
+/// How long a worker may take to answer a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Before a worker that could not be reached is called again.
+const REDIAL_PAUSE: Duration = Duration::from_millis(100);
+/// A session on which nothing is heard is asked after so long,
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// and is over when the answer takes longer than this: a silent worker is lost after ten seconds.
+const PING_TIMEOUT: Duration = Duration::from_secs(8);
+/// The largest message: one holds a job's whole log.
+pub const MESSAGE_MAX: usize = 256 << 20;
+
+/// Where a worker's process can be reached, as `host:port`; none while there is none. Another value
+/// means another process.
+pub type Address = watch::Receiver<Option<String>>;
+
+/// The session with the process at this address is over. Whoever starts workers may see to it that
+/// it ends, before another one takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost(pub String);
+
+/// The coordinator's end for all workers.
+#[derive(Debug)]
+pub struct RemoteSession {
+    heard: mpsc::Receiver<Heard>,
+    peers: Vec<Option<Peer>>,
+    /// Ends with the session.
+    _attending: JoinSet<()>,
+}
+
+/// A session under way. Dropping it ends it.
+#[derive(Debug)]
+struct Peer {
+    commands: mpsc::Sender<Command>,
+    _ends: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+enum Heard {
+    Attached(WorkerIndex, Peer),
+    Lost(WorkerIndex, String),
+    Report(WorkerIndex, Report),
+}
+
+/// Sessions with the workers at these addresses, in the order of their ordinals, each with who is
+/// to be told of a session that is over. To be called within a runtime.
+pub fn session(addresses: Vec<(Address, Option<mpsc::Sender<Lost>>)>) -> RemoteSession {
+    let (say, heard) = mpsc::channel(HEARD_MAX);
+    let mut attending = JoinSet::new();
+    let peers = addresses.iter().map(|_| None).collect();
+    for (worker, (address, lost)) in (0..).map(WorkerIndex).zip(addresses) {
+        attending.spawn(attend(worker, address, lost, say.clone()));
+    }
+    RemoteSession { heard, peers, _attending: attending }
+}
+
+impl Session for RemoteSession {
+    fn send(&mut self, worker: WorkerIndex, command: Command) -> Result<(), String> {
+        let slot = self.peers.get_mut(worker.0 as usize).ok_or("there is no such worker")?;
+        let peer = slot.as_ref().ok_or("its session is over")?;
+        match peer.commands.try_send(command) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                *slot = None;
+                Err(format!("it takes no commands: {error}"))
+            }
+        }
+    }
+
+    fn dismiss(&mut self, worker: WorkerIndex) {
+        if let Some(slot) = self.peers.get_mut(worker.0 as usize) {
+            *slot = None;
+        }
+    }
+
+    async fn recv(&mut self) -> Option<Event> {
+        loop {
+            let heard = self.heard.recv().await?;
+            let (Heard::Attached(WorkerIndex(index), _)
+            | Heard::Lost(WorkerIndex(index), _)
+            | Heard::Report(WorkerIndex(index), _)) = heard;
+            let slot = &mut self.peers[index as usize];
+            return Some(match heard {
+                Heard::Attached(worker, peer) => {
+                    *slot = Some(peer);
+                    Event::Attached(worker)
+                }
+                // The end of this session was said already, or decided here.
+                Heard::Lost(..) | Heard::Report(..) if slot.is_none() => continue,
+                Heard::Lost(worker, reason) => {
+                    *slot = None;
+                    Event::Lost(worker, reason)
+                }
+                Heard::Report(worker, report) => Event::Report(worker, report),
+            });
+        }
+    }
+}
+
+/// Keeps a session with whatever process serves as this worker.
+async fn attend(
+    worker: WorkerIndex,
+    mut address: Address,
+    lost: Option<mpsc::Sender<Lost>>,
+    heard: mpsc::Sender<Heard>,
+) {
+    loop {
+        let found = match address.wait_for(Option::is_some).await {
+            Ok(found) => found.clone(),
+            // Nobody will start it any more.
+            Err(_) => return,
+        };
+        let Some(found) = found else { continue };
+        match call(&found).await {
+            Ok((commands, reports)) => {
+                let (ends, ended) = oneshot::channel();
+                let peer = Peer { commands, _ends: ends };
+                if heard.send(Heard::Attached(worker, peer)).await.is_err() {
+                    return;
+                }
+                let reason = tokio::select! {
+                    _ = ended => "it was given up".to_owned(),
+                    reason = listen(worker, reports, &heard) => reason,
+                    _ = address.wait_for(|now| now.as_ref() != Some(&found)) => {
+                        "its process is gone".to_owned()
+                    }
+                };
+                if heard.send(Heard::Lost(worker, reason)).await.is_err() {
+                    return;
+                }
+                if let Some(lost) = &lost {
+                    let _ = lost.send(Lost(found)).await;
+                }
+            }
+            Err(reason) => tracing::debug!("cannot reach worker {worker} at {found}: {reason}"),
+        }
+        // Another process may be there sooner.
+        let _ = timeout(REDIAL_PAUSE, address.changed()).await;
+    }
+}
+
+type Call = (mpsc::Sender<Command>, Streaming<v1::Report>);
+
+async fn call(address: &str) -> Result<Call, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| error.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(CALL_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    let mut client = ControlClient::new(channel)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    let (commands, waiting) = mpsc::channel::<Command>(COMMANDS_MAX);
+    let sent = tokio_stream::StreamExt::map(ReceiverStream::new(waiting), |command| {
+        v1::Command::from(&command)
+    });
+    let answer = timeout(CALL_TIMEOUT, client.session(sent)).await;
+    let answer = answer.map_err(|_| "it does not answer".to_owned())?;
+    Ok((commands, answer.map_err(|status| said(&status))?.into_inner()))
+}
+
+/// Hands on what a worker reports, until its session is over; returns why it is.
+async fn listen(
+    worker: WorkerIndex,
+    mut reports: Streaming<v1::Report>,
+    heard: &mpsc::Sender<Heard>,
+) -> String {
+    loop {
+        let report = match reports.message().await {
+            Ok(Some(report)) => report,
+            Ok(None) => return "it has ended its session".to_owned(),
+            Err(status) => return said(&status),
+        };
+        let report = match Report::try_from(report) {
+            Ok(report) => report,
+            Err(error) => return error.to_string(),
+        };
+        if heard.send(Heard::Report(worker, report)).await.is_err() {
+            return "the coordinator is gone".to_owned();
+        }
+    }
+}
+
+/// What a status says, with its causes: by itself it often says "transport error".
+fn said(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => chain(source),
+        None => status.message().to_owned(),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! The services between processes, and what their messages say.
+//!
+//! Received from: [`crate::session`], whose commands and reports travel as JSON. Handed to: the
+//! coordinator, which calls, and the worker, which serves. The stubs are made from
+//! `proto/millstream/v1/worker.proto` by `cargo xtask generate`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::session;
+
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, reason = "generated")]
+#[path = "millstream.v1.rs"]
+#[rustfmt::skip]
+pub mod v1;
+
+/// Metadata of an exchange: for which run.
+pub const RUN: &str = "millstream-run";
+/// Metadata of an exchange: from which worker.
+pub const WORKER: &str = "millstream-worker";
+
+/// A message that does not say what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("a {what} cannot be read: {error}")]
+pub struct Unreadable {
+    what: &'static str,
+    error: serde_json::Error,
+}
+
+fn write(what: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(what).expect("commands and reports are plain data")
+}
+
+fn read<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(json).map_err(|error| Unreadable { what, error })
+}
+
+impl From<&session::Command> for v1::Command {
+    fn from(command: &session::Command) -> Self {
+        Self { json: write(command).into() }
+    }
+}
+
+impl TryFrom<v1::Command> for session::Command {
+    type Error = Unreadable;
+
+    fn try_from(command: v1::Command) -> Result<Self, Unreadable> {
+        read("command", &command.json)
+    }
+}
+
+impl From<&session::Report> for v1::Report {
+    fn from(report: &session::Report) -> Self {
+        Self { json: write(report).into() }
+    }
+}
+
+impl TryFrom<v1::Report> for session::Report {
+    type Error = Unreadable;
+
+    fn try_from(report: v1::Report) -> Result<Self, Unreadable> {
+        read("report", &report.json)
+    }
+}

@@ -1,0 +1,189 @@
+//! [`Exchange`]: carries messages between the tasks of this process and those of others.
+//!
+//! Told by [`crate::session`] of the run whose tasks are here; opens a stream to each worker that
+//! they send to, and takes the streams of those that send to them, through [`crate::serve`].
+//! Invariants: a stream belongs to one run, and is not mended: when it breaks before its run is
+//! over, a worker is lost.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use millstream_dataflow::{Incoming, Links, Outgoing};
+use millstream_protocol::grpc::v1::data_client::DataClient;
+use millstream_protocol::grpc::v1::{Grants, Message};
+use millstream_protocol::grpc::{RUN, WORKER};
+use millstream_protocol::id::{Run, WorkerIndex};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status, Streaming};
+
+/// How long another worker may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A stream on which nothing is heard is asked after so long,
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// and is broken when the answer takes longer than this.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// What may be on its way on one stream: above it, each channel has its own room.
+const STREAM_WINDOW: u32 = 8 << 20;
+/// The same of all streams of a connection.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Losses that wait to be reported: at most two per peer.
+const LOSSES: usize = 64;
+
+/// A worker whose stream broke, and why.
+pub(crate) type Loss = (WorkerIndex, String);
+
+/// The streams of the run whose tasks are in this process.
+#[derive(Clone, Default)]
+pub(crate) struct Exchange(Arc<Mutex<Option<Current>>>);
+
+struct Current {
+    run: Run,
+    links: Links,
+    losses: mpsc::Sender<Loss>,
+    carriers: JoinSet<()>,
+}
+
+impl Exchange {
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tasks of this run are here: others may send to them. Returns where losses are told.
+    pub(crate) fn open(&self, run: Run, links: Links) -> mpsc::Receiver<Loss> {
+        let (losses, told) = mpsc::channel(LOSSES);
+        *self.lock() = Some(Current { run, links, losses, carriers: JoinSet::new() });
+        told
+    }
+
+    /// The tasks are about to go: what comes now is of no use to anybody.
+    pub(crate) fn close(&self) {
+        *self.lock() = None;
+    }
+
+    /// Opens the streams to the workers that tasks here send to.
+    pub(crate) fn start(&self, own: WorkerIndex, addresses: &[String]) {
+        let mut current = self.lock();
+        let Some(current) = current.as_mut() else { return };
+        for peer in current.links.peers() {
+            let outgoing = current.links.outgoing(peer).filter(|it| !it.is_empty());
+            let Some(outgoing) = outgoing else { continue };
+            let address = addresses.get(peer.0 as usize).cloned().unwrap_or_default();
+            let (run, losses) = (current.run, current.losses.clone());
+            let carried = carry(run, own, address.clone(), outgoing);
+            current.carriers.spawn(async move {
+                let reason = carried.await.err();
+                let reason = reason.unwrap_or_else(|| "its stream has ended".to_owned());
+                let _ = losses.send((peer, format!("{address}: {reason}"))).await;
+            });
+        }
+    }
+
+    /// Takes the stream of another worker; returns what is granted to it.
+    pub(crate) fn accept(
+        &self,
+        request: Request<Streaming<Message>>,
+    ) -> Result<impl Stream<Item = Result<Grants, Status>> + use<>, Status> {
+        let run = Run(number(request.metadata(), RUN)?);
+        let from = WorkerIndex(number(request.metadata(), WORKER)? as u32);
+        let mut current = self.lock();
+        let current = current.as_mut().filter(|current| current.run == run);
+        let incoming = current.as_ref().and_then(|current| current.links.incoming(from));
+        let Some((current, incoming)) = current.zip(incoming) else {
+            let reason = format!("no task of run {run} here takes records from worker {from}");
+            return Err(Status::failed_precondition(reason));
+        };
+        let incoming = Arc::new(incoming);
+        let (messages, taken) = (request.into_inner(), incoming.clone());
+        let losses = current.losses.clone();
+        current.carriers.spawn(async move {
+            let reason = take_all(messages, &taken).await;
+            let _ = losses.send((from, reason)).await;
+        });
+        Ok(stream::unfold(incoming, |incoming| async move {
+            let limits = incoming.next_grants().await?;
+            Some((Ok(Grants { limits: limits.into() }), incoming))
+        }))
+    }
+}
+
+fn number(metadata: &MetadataMap, name: &str) -> Result<u64, Status> {
+    let value = metadata.get(name).and_then(|value| value.to_str().ok());
+    let number = value.and_then(|text| text.parse().ok());
+    number.ok_or_else(|| Status::invalid_argument(format!("metadata {name}: write a number")))
+}
+
+/// Takes what another worker sends, to its end; returns why it ended.
+async fn take_all(mut messages: Streaming<Message>, incoming: &Incoming) -> String {
+    loop {
+        match messages.message().await {
+            Ok(Some(message)) => {
+                if let Err(error) = incoming.take(&message.frames) {
+                    return error.to_string();
+                }
+            }
+            Ok(None) => return "its stream has ended".to_owned(),
+            Err(status) => return said(&status),
+        }
+    }
+}
+
+/// Carries messages to another worker, and its grants back, until the run is over.
+async fn carry(
+    run: Run,
+    own: WorkerIndex,
+    address: String,
+    outgoing: Outgoing,
+) -> Result<(), String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| error.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    let outgoing = Arc::new(outgoing);
+    let mut request = Request::new(messages(outgoing.clone()));
+    for (name, value) in [(RUN, run.0), (WORKER, u64::from(own.0))] {
+        request.metadata_mut().insert(name, value.into());
+    }
+    let mut client = DataClient::new(channel);
+    // Boxed: the compiler does not see of itself that it may go to another thread.
+    let answer: BoxFuture<'_, _> = client.exchange(request).boxed();
+    let answer = answer.await;
+    let mut grants = answer.map_err(|status| said(&status))?.into_inner();
+    while let Some(granted) = grants.message().await.map_err(|status| said(&status))? {
+        outgoing.granted(&granted.limits).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn messages(outgoing: Arc<Outgoing>) -> BoxStream<'static, Message> {
+    stream::unfold(outgoing, |outgoing| async move {
+        let frames = outgoing.next().await?;
+        Some((Message { frames: frames.into() }, outgoing))
+    })
+    .boxed()
+}
+
+/// What a status says, with its causes.
+fn said(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => chain(source),
+        None => status.message().to_owned(),
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

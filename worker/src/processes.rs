@@ -1,0 +1,189 @@
+//! [`Processes`]: the workers of a local run, each a process of its own.
+//!
+//! Started by [`crate::local`]; the coordinator calls them as it would call pods. Invariants: a
+//! process that ends is replaced; one whose session is lost is killed first, so that no two ever
+//! serve as the same worker; none outlives this one.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use millstream_coordinator::remote::{self, Lost, RemoteSession};
+use millstream_dataflow::{Context as _, Kind, Result};
+use millstream_protocol::id::WorkerIndex;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+use crate::cli::LogFormat;
+
+/// How often it is looked for the address of a process that starts.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long a process may take to say where it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Before a process that ended is replaced: it may end again at once.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// How long a process may take to end when it is told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Losses that wait to be acted upon.
+const LOSSES: usize = 4;
+
+/// The workers of a local run.
+pub(crate) struct Processes {
+    keepers: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// What it takes to start one of them.
+struct Keeper {
+    worker: WorkerIndex,
+    binary: PathBuf,
+    args: Vec<String>,
+    /// Where it says where it listens.
+    folder: TempDir,
+    address: watch::Sender<Option<String>>,
+    lost: mpsc::Receiver<Lost>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Processes {
+    /// Starts so many workers; the session is with them.
+    pub(crate) fn start(
+        workers: u32,
+        threads: u32,
+        log_format: LogFormat,
+    ) -> Result<(Self, RemoteSession)> {
+        let binary = std::env::current_exe();
+        let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
+        let (stop, stopped) = watch::channel(false);
+        let mut keepers = JoinSet::new();
+        let mut addresses = Vec::new();
+        for worker in (0..workers).map(WorkerIndex) {
+            let folder = TempDir::with_prefix("millstream-worker-");
+            let folder =
+                folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
+            let announce = folder.path().join("address").display().to_string();
+            let mut args = ["serve", "--listen", "127.0.0.1:0", "--child", "--announce"]
+                .map(str::to_owned)
+                .to_vec();
+            args.extend([announce, "--threads".to_owned(), threads.to_string()]);
+            if log_format == LogFormat::Json {
+                args.extend(["--log-format", "json"].map(str::to_owned));
+            }
+            let (address, found) = watch::channel(None);
+            let (say_lost, lost) = mpsc::channel(LOSSES);
+            addresses.push((found, Some(say_lost)));
+            let (binary, stop) = (binary.clone(), stopped.clone());
+            let keeper = Keeper { worker, binary, args, folder, address, lost, stop };
+            keepers.spawn(keeper.keep());
+        }
+        Ok((Self { keepers, stop }, remote::session(addresses)))
+    }
+
+    /// Ends all of them.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.keepers.join_next().await.is_some() {}
+    }
+}
+
+impl Keeper {
+    /// Keeps a process alive until told to stop.
+    async fn keep(mut self) {
+        while !*self.stop.borrow() {
+            match self.spawn() {
+                Ok(child) => self.mind(child).await,
+                Err(error) => tracing::warn!("cannot start worker {}: {error}", self.worker),
+            }
+            self.address.send_replace(None);
+            let _ = timeout(RESTART_PAUSE, stopped(&mut self.stop)).await;
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<Child> {
+        let _ = std::fs::remove_file(self.announced());
+        Command::new(&self.binary)
+            .args(&self.args)
+            .stdin(if self.worker == WorkerIndex(0) { Stdio::inherit() } else { Stdio::null() })
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    fn announced(&self) -> PathBuf {
+        self.folder.path().join("address")
+    }
+
+    /// Sees one process to its end.
+    async fn mind(&mut self, mut child: Child) {
+        let announced = self.announced();
+        let start = async {
+            let mut look = interval(LOOK_EVERY);
+            loop {
+                look.tick().await;
+                if let Ok(address) = std::fs::read_to_string(&announced) {
+                    return address;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            address = timeout(START_TIMEOUT, start) => match address {
+                Ok(address) => {
+                    self.address.send_replace(Some(address));
+                    None
+                }
+                Err(_) => return tracing::warn!("worker {} does not start", self.worker),
+            },
+            status = child.wait() => Some(status),
+            () = stopped(&mut self.stop) => return end(&mut child).await,
+        };
+        let status = if let Some(status) = ended {
+            status
+        } else {
+            tokio::select! {
+                status = child.wait() => status,
+                () = lost(&mut self.lost, &self.address) => {
+                    tracing::warn!("worker {} is lost: its process is killed", self.worker);
+                    let _ = child.kill().await;
+                    return;
+                }
+                () = stopped(&mut self.stop) => return end(&mut child).await,
+            }
+        };
+        tell(self.worker, status);
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Returns when the session with the process at this address is lost.
+async fn lost(lost: &mut mpsc::Receiver<Lost>, address: &watch::Sender<Option<String>>) {
+    while let Some(Lost(which)) = lost.recv().await {
+        if address.borrow().as_ref() == Some(&which) {
+            return;
+        }
+    }
+    // The coordinator is gone: it has lost nobody.
+    std::future::pending::<()>().await;
+}
+
+fn tell(worker: WorkerIndex, status: std::io::Result<ExitStatus>) {
+    match status {
+        Ok(status) => tracing::warn!("the process of worker {worker} ended: {status}"),
+        Err(error) => tracing::warn!("the process of worker {worker} is gone: {error}"),
+    }
+}
+
+/// Lets a process end by itself, for a while.
+async fn end(child: &mut Child) {
+    if let Some(pid) = child.id() {
+        // SAFETY: it sends a signal to a child that was not waited for yet, and touches no memory.
+        unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+    }
+    if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}

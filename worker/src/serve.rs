@@ -1,0 +1,246 @@
+//! `serve`: a worker's process, at the service of a coordinator elsewhere.
+//!
+//! Takes a coordinator's session and the records of other workers over gRPC; hands commands to
+//! [`crate::session`], messages to [`crate::exchange`]. Invariant: one session at a time; a newer
+//! one takes the place of an older one, whose tasks are gone before the newer one is heard.
+
+use std::net::SocketAddr;
+use std::os::unix::process::parent_id;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{Stream, StreamExt};
+use millstream_coordinator::channel::Link;
+use millstream_coordinator::remote::MESSAGE_MAX;
+use millstream_dataflow::{Context as _, Error, Kind, Result};
+use millstream_protocol::grpc::v1;
+use millstream_protocol::grpc::v1::control_server::{Control, ControlServer};
+use millstream_protocol::grpc::v1::data_server::{Data, DataServer};
+use millstream_protocol::session::{Command, Report};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{interval, timeout};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::cli;
+use crate::exchange::{Exchange, chain};
+use crate::host::failure;
+use crate::local::{Process, executable_hash, runtime};
+use crate::program::Programs;
+use crate::progress;
+use crate::session::serve as serve_link;
+use crate::terminal;
+
+/// How long a coordinator may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a worker looks whether the process that started it is still there.
+const PARENT_EVERY: Duration = Duration::from_millis(500);
+/// Commands and reports on their way between the network and the session.
+const QUEUE: usize = 64;
+/// A connection on which nothing is heard is asked after so long,
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// and is closed when the answer takes longer than this.
+const PING_TIMEOUT: Duration = Duration::from_secs(8);
+/// What may be on its way on one stream of records.
+const STREAM_WINDOW: u32 = 8 << 20;
+/// The same of all streams of a connection.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// Runs the command.
+pub(crate) fn run(programs: Programs, args: cli::Serve) -> ExitCode {
+    progress::init_log(args.log_format);
+    let served = runtime().and_then(|runtime| runtime.block_on(serve(programs, args)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => terminal::finish(Err(error)),
+    }
+}
+
+async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
+    let listen = args.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.or_kind(Kind::Invalid, || format!("--listen: cannot use {listen}"))?;
+    let address = listener.local_addr()?;
+    let service = Service {
+        process: Process {
+            programs,
+            threads: args.threads,
+            executable: executable_hash()?,
+            exchange: Exchange::default(),
+            address: Some(args.address.unwrap_or_else(|| address.to_string())),
+        },
+        current: Arc::default(),
+        sessions: Arc::default(),
+    };
+    if let Some(file) = &args.announce {
+        announce(file, address)?;
+    }
+    tracing::debug!("serves at {address}");
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .add_service(
+            ControlServer::new(service.clone())
+                .max_decoding_message_size(MESSAGE_MAX)
+                .max_encoding_message_size(MESSAGE_MAX),
+        )
+        .add_service(DataServer::new(service))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let told = told_to_end(args.child)?;
+    tokio::select! {
+        served = server => {
+            served.map_err(|error| Error::unavailable(chain(&error)).context("cannot serve"))
+        }
+        () = told => Ok(()),
+        () = orphaned(args.child) => Ok(()),
+    }
+}
+
+/// Says where this process can be reached: in a file that appears whole.
+fn announce(file: &Path, address: SocketAddr) -> Result<()> {
+    let beside = file.with_extension("new");
+    let attempt = || format!("--announce: cannot write {}", file.display());
+    std::fs::write(&beside, address.to_string()).or_kind(Kind::Invalid, attempt)?;
+    std::fs::rename(&beside, file).or_kind(Kind::Invalid, attempt)
+}
+
+/// Returns at a signal to end. Ctrl-C goes to the process that started this one as well, which says
+/// what is to be done.
+fn told_to_end(is_child: bool) -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => if !is_child { return },
+            }
+        }
+    })
+}
+
+/// Returns when the process that started this one is gone; never where it is to outlive it.
+async fn orphaned(is_child: bool) {
+    let (parent, mut look) = (parent_id(), interval(PARENT_EVERY));
+    while !is_child || parent_id() == parent {
+        look.tick().await;
+    }
+}
+
+#[derive(Clone)]
+struct Service {
+    process: Process,
+    /// Held by the session that is served.
+    current: Arc<Mutex<()>>,
+    sessions: Arc<std::sync::Mutex<Sessions>>,
+}
+
+/// Sessions under way: one is served, those before it come to their end.
+#[derive(Default)]
+struct Sessions {
+    tasks: JoinSet<()>,
+    /// What ends the newest one.
+    newest: Option<AbortHandle>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
+type Answer<T> = std::result::Result<Response<Answers<T>>, Status>;
+
+#[tonic::async_trait]
+impl Control for Service {
+    type SessionStream = Answers<v1::Report>;
+
+    async fn session(&self, request: Request<Streaming<v1::Command>>) -> Answer<v1::Report> {
+        let (reports, said) = mpsc::channel(QUEUE);
+        let service = self.clone();
+        let commands = request.into_inner();
+        let (link_commands, received) = mpsc::channel(QUEUE);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        while sessions.tasks.try_join_next().is_some() {}
+        // Ends when the coordinator's end does, and with it the session.
+        let hearing = sessions.tasks.spawn(hear(commands, link_commands));
+        if let Some(older) = sessions.newest.replace(hearing) {
+            older.abort();
+        }
+        sessions.tasks.spawn(service.attend(received, reports));
+        drop(sessions);
+        let said = ReceiverStream::new(said).map(|report| Ok(v1::Report::from(&report)));
+        Ok(Response::new(said.boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl Data for Service {
+    type ExchangeStream = Answers<v1::Grants>;
+
+    async fn exchange(&self, request: Request<Streaming<v1::Message>>) -> Answer<v1::Grants> {
+        Ok(Response::new(self.process.exchange.accept(request)?.boxed()))
+    }
+}
+
+async fn hear(mut messages: Streaming<v1::Command>, commands: mpsc::Sender<Command>) {
+    loop {
+        let command = match messages.message().await {
+            Ok(Some(command)) => Command::try_from(command),
+            Ok(None) => return,
+            Err(status) => return tracing::debug!("the session is over: {status}"),
+        };
+        match command {
+            Ok(command) => {
+                if commands.send(command).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => return tracing::warn!("the session is over: {error}"),
+        }
+    }
+}
+
+impl Service {
+    /// Serves one coordinator, once the one before is served no more.
+    async fn attend(self, mut commands: mpsc::Receiver<Command>, reports: mpsc::Sender<Report>) {
+        let _current: OwnedMutexGuard<()> = self.current.clone().lock_owned().await;
+        let hello = match timeout(HELLO_TIMEOUT, commands.recv()).await {
+            Ok(Some(Command::Hello(hello))) => hello,
+            Ok(Some(other)) => return tracing::warn!("a session begins with {other:?}"),
+            Ok(None) | Err(_) => return,
+        };
+        let index = hello.worker;
+        match self.process.greeted(&hello).await {
+            Ok(worker) => {
+                let (repeat, from_here) = mpsc::channel(QUEUE);
+                let _ = repeat.send(Command::Hello(hello)).await;
+                let hand_on = async move {
+                    while let Some(command) = commands.recv().await {
+                        if repeat.send(command).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                let link = Link { worker: index, commands: from_here, reports };
+                let mut served = std::pin::pin!(serve_link(link, worker));
+                tokio::select! {
+                    () = &mut served => {}
+                    // The coordinator is gone: the session hears so, and comes to its end.
+                    () = hand_on => served.await,
+                }
+            }
+            Err(error) => {
+                let _ = reports.send(Report::Unfit(failure(&error))).await;
+                // The coordinator decides what becomes of it.
+                while commands.recv().await.is_some_and(|command| command != Command::Stop) {}
+            }
+        }
+    }
+}

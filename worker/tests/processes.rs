@@ -1,0 +1,184 @@
+//! Jobs whose workers are processes of their own: what they put out is what one process puts out,
+//! whatever happens to them meanwhile.
+//!
+//! This binary is a user's binary as well: with [`ROLE`] set it has the program below.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "support/suite.rs"]
+mod suite;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use millstream_worker::connector::files::FileSink;
+use millstream_worker::connector::generator::Generator;
+use millstream_worker::operator::aggregate::Sum;
+use millstream_worker::window::Tumbling;
+use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
+use serde::{Deserialize, Serialize};
+
+use support::{Place, ROLE, Ran};
+
+const RECORDS: u64 = 400_000;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Reading {
+    sensor: u64,
+    at: i64,
+    value: i64,
+    /// So that records have bytes to carry.
+    note: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Line {
+    sensor: u64,
+    end: i64,
+    sum: i64,
+}
+
+fn reading(n: u64) -> Reading {
+    Reading {
+        sensor: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000,
+        at: n as i64 / 10,
+        value: n as i64 % 17,
+        note: format!("record {n}"),
+    }
+}
+
+/// Sums per sensor and second, spread over all tasks twice.
+fn sums(job: &mut Job) -> Result<()> {
+    let rate: f64 = job.args().parse("rate")?;
+    let readings = Generator::new(reading).records(RECORDS).records_per_second(rate);
+    let source = job.source("readings", readings);
+    let timed = source.event_time(|r| Timestamp(r.at), Watermarks::ascending());
+    let seen = timed.inspect(|reading: &Reading| {
+        if reading.at % 5000 == 0 {
+            eprintln!("seen {} of it", reading.at);
+        }
+    });
+    let spread = seen.rebalance().map(|r| Reading { value: r.value + 1, ..r });
+    let windows = spread.key_by(|r| r.sensor).window(Tumbling::of(Duration::from_secs(1)));
+    let sums = windows.aggregate("sums", |r| r.value, Sum);
+    sums.map(|it| Line { sensor: it.key, end: it.end.0, sum: it.value })
+        .sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+const JOB: &str = "
+apiVersion: millstream.dev/v1alpha1
+kind: StreamJob
+metadata: {name: spread}
+spec:
+  program: {name: sums, args: {rate: '1e9'}}
+  snapshots: {store: 'file://state', interval: 300ms}
+  restart: {initialBackoff: 100ms}
+";
+
+const SLOW: [&str; 2] = ["--set", "spec.program.args.rate=100000"];
+
+fn place() -> Place {
+    Place::new(&env::current_exe().unwrap(), JOB)
+}
+
+/// The lines that a job has put out, sorted; none twice.
+#[track_caller]
+fn output(place: &Place, ran: &Ran) -> BTreeSet<String> {
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let mut lines = BTreeSet::new();
+    let files = fs::read_dir(place.path("out")).unwrap().map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            assert!(lines.insert(line.to_owned()), "twice: {line}");
+        }
+    }
+    lines
+}
+
+fn wanted() -> BTreeSet<String> {
+    let place = place();
+    let ran = place.run(&["run", "job.yaml", "--threads", "3"]);
+    output(&place, &ran)
+}
+
+/// The processes of a place's workers.
+fn workers(place: &Place) -> Vec<u32> {
+    let folder = place.path("job.yaml").parent().unwrap().canonicalize().unwrap();
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = process.file_name().to_string_lossy().parse() else { continue };
+        let serves = fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| line.split(|&byte| byte == 0).nth(1) == Some(b"serve"));
+        if serves && fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder) {
+            found.push(pid);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn signal(signal: &str, pid: u32) {
+    let pid = pid.to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+fn workers_in_processes_of_their_own_put_out_what_threads_do() {
+    let wanted = wanted();
+    assert!(wanted.len() > 10_000, "{}", wanted.len());
+    for count in ["1", "3"] {
+        let place = place();
+        let args = ["run", "job.yaml", "--workers", count, "--threads", "1"];
+        let ran = place.run(&args);
+        assert_eq!(output(&place, &ran), wanted);
+        assert_eq!(workers(&place), [] as [u32; 0]);
+    }
+}
+
+fn a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost() {
+    let wanted = wanted();
+    for how in ["-KILL", "-STOP"] {
+        let place = place();
+        let args = [&["run", "job.yaml", "--workers", "3", "--threads", "1"][..], &SLOW].concat();
+        let killed = || {
+            let all = workers(&place);
+            assert_eq!(all.len(), 3);
+            signal(how, all[1]);
+        };
+        let ran = place.run_through("seen 10000 of it", &args, killed);
+        assert!(ran.err.contains("restarts"), "{}", ran.err);
+        assert_eq!(output(&place, &ran), wanted, "{how}");
+        assert_eq!(workers(&place), [] as [u32; 0]);
+    }
+}
+
+fn a_job_goes_on_with_other_numbers_of_workers() {
+    let wanted = wanted();
+    let place = place();
+    let lives = [("3", "1", "seen 10000 of it"), ("1", "2", "seen 20000 of it")];
+    for (count, threads, text) in lives {
+        let args = ["run", "job.yaml", "--workers", count, "--threads", threads];
+        let ran = place.run_until(text, &[&args[..], &SLOW].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let ran = place.run(&["run", "job.yaml", "--workers", "2", "--threads", "1"]);
+    assert!(ran.err.contains("resumes from snapshot"), "{}", ran.err);
+    assert_eq!(output(&place, &ran), wanted);
+}
+
+const TESTS: &[(&str, fn())] = suite::tests![
+    workers_in_processes_of_their_own_put_out_what_threads_do,
+    a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
+    a_job_goes_on_with_other_numbers_of_workers,
+];
+
+fn main() -> ExitCode {
+    if env::var_os(ROLE).is_none() {
+        return suite::run(TESTS);
+    }
+    millstream_worker::main(programs![sums])
+}
