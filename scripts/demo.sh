@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The quickstart, with a kill in the middle: a real data set through a keyed event-time window,
-# kill -9 half-way, resume, and a comparison with a run that was never killed. Needs nothing but
-# cargo and a C compiler; everything it writes lies in a temporary folder, which it removes.
+# kill -9 half-way, resume, and a comparison with a run that was never killed. Needs cargo, a C
+# compiler, and npm, which fetches the data; what it writes lies in a temporary folder, which it
+# removes.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use millstream_protocol::grpc::v1;
 use millstream_protocol::grpc::v1::control_client::ControlClient;
+use millstream_protocol::grpc::{chain, said, v1};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -210,23 +210,4 @@ async fn listen(
             return "the coordinator is gone".to_owned();
         }
     }
-}
-
-/// What a status says, with its causes: by itself it often says "transport error".
-fn said(status: &tonic::Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => chain(source),
-        None => status.message().to_owned(),
-    }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

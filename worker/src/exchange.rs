@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use millstream_dataflow::{Incoming, Links, Outgoing};
 use millstream_protocol::grpc::v1::data_client::DataClient;
 use millstream_protocol::grpc::v1::{Grants, Message};
-use millstream_protocol::grpc::{RUN, WORKER};
+use millstream_protocol::grpc::{RUN, WORKER, chain, said};
 use millstream_protocol::id::{Run, WorkerIndex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -172,18 +172,4 @@ fn messages(outgoing: Arc<Outgoing>) -> BoxStream<'static, Message> {
         Some((Message { frames: frames.into() }, outgoing))
     })
     .boxed()
-}
-
-/// What a status says, with its causes.
-fn said(status: &Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => chain(source),
-        None => status.message().to_owned(),
-    }
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -27,6 +27,18 @@ pub struct Unreadable {
     error: serde_json::Error,
 }
 
+/// An error with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What a status says, with its causes: by itself it often says no more than "transport error".
+pub fn said(status: &tonic::Status) -> String {
+    let source = std::error::Error::source(status);
+    source.map_or_else(|| status.message().to_owned(), chain)
+}
+
 fn write(what: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(what).expect("commands and reports are plain data")
 }
