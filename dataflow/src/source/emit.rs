@@ -21,12 +21,24 @@ pub(crate) struct Stretch {
     pub(crate) records: usize,
 }
 
-/// A split said to be empty, or finished.
+/// A word about a split that is not a record.
 pub(crate) struct Quiet {
     pub(crate) split: usize,
-    pub(crate) finished: bool,
+    pub(crate) word: Word,
     /// Records that were emitted before.
     records: usize,
+}
+
+/// What is said of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Empty, until a record comes.
+    Empty,
+    /// Empty up to now.
+    WasEmpty,
+    /// Nobody knows.
+    Unknown,
+    Finished,
 }
 
 /// Where a reader puts its records, and says of splits what watermarks need to know.
@@ -127,15 +139,33 @@ impl<T> Emit<T> {
         }
     }
 
-    /// The split has nothing to read right now; the outside said so. A time-out or an error is no
-    /// such word.
+    fn say(&mut self, split: SplitIndex, word: Word) {
+        self.quiet.push(Quiet { split: split.0, word, records: self.records.len() });
+    }
+
+    /// The split has nothing to read, and that stands until it has a record; the outside said so. A
+    /// time-out or an error is no such word. Once it has stood for
+    /// [`idle_after`](crate::Watermarks::idle_after), the split is idle.
     pub fn is_empty(&mut self, split: SplitIndex) {
-        self.quiet.push(Quiet { split: split.0, finished: false, records: self.records.len() });
+        self.say(split, Word::Empty);
+    }
+
+    /// The split has had nothing to read since its last record; the outside, which may be out of
+    /// reach at any time, said so now. It is idle once two such words are
+    /// [`idle_after`](crate::Watermarks::idle_after) apart: ask, and say it, again and again.
+    pub fn was_empty(&mut self, split: SplitIndex) {
+        self.say(split, Word::WasEmpty);
+    }
+
+    /// The outside does not say whether the split has something to read: it is not idle until
+    /// [`Self::was_empty`] is said once more.
+    pub fn is_unknown(&mut self, split: SplitIndex) {
+        self.say(split, Word::Unknown);
     }
 
     /// The split will never have more: it no longer holds the watermark back.
     pub fn is_finished(&mut self, split: SplitIndex) {
-        self.quiet.push(Quiet { split: split.0, finished: true, records: self.records.len() });
+        self.say(split, Word::Finished);
     }
 
     /// Takes what was said of splits; that one is empty counts no more once it has a record behind.
@@ -147,8 +177,9 @@ impl<T> Emit<T> {
                 break;
             }
             end += stretch.records;
-            quiet
-                .retain(|said| said.finished || said.split != stretch.split || said.records >= end);
+            quiet.retain(|said| {
+                said.word == Word::Finished || said.split != stretch.split || said.records >= end
+            });
         }
         quiet
     }
@@ -254,8 +285,8 @@ mod tests {
         emit.is_finished(b);
         emit.records(c, [6]);
         let quiet = emit.take_quiet();
-        let quiet: Vec<_> = quiet.iter().map(|said| (said.split, said.finished)).collect();
-        assert_eq!(quiet, [(0, false), (1, true)]);
+        let quiet: Vec<_> = quiet.iter().map(|said| (said.split, said.word)).collect();
+        assert_eq!(quiet, [(0, Word::Empty), (1, Word::Finished)]);
         assert!(emit.take_quiet().is_empty());
     }
 

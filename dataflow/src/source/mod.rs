@@ -13,8 +13,8 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(crate) use emit::Quiet;
 pub use emit::{Emit, SplitIndex};
+pub(crate) use emit::{Quiet, Word};
 pub use malformed::{Malformed, OnMalformed, Place};
 
 use crate::data::Data;

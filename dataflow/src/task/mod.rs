@@ -7,6 +7,7 @@
 mod doorbell;
 mod info;
 mod input;
+mod lull;
 mod node;
 pub mod probe;
 mod source;

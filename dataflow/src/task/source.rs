@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 use millstream_protocol::id::Epoch;
 use serde::{Deserialize, Serialize};
 
+use super::lull::Lull;
 use super::{BoxNode, Control, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::source::{Emit, Malformed, OnMalformed, Poll, Quiet, Reader, Source, SourceContext};
+use crate::source::{
+    Emit, Malformed, OnMalformed, Poll, Quiet, Reader, Source, SourceContext, Word,
+};
 use crate::state::StateTypes;
 use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
 
@@ -45,8 +48,7 @@ struct Kept<P> {
 
 struct Split {
     clock: SplitClock,
-    /// Since when the outside has said that there is nothing to read.
-    empty_since: Option<Timestamp>,
+    lull: Option<Lull>,
     idle: bool,
     finished: bool,
 }
@@ -124,7 +126,7 @@ impl<S: Source> SourceTask<S> {
             let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
             self.splits.push(Split {
                 clock: SplitClock::new(restored),
-                empty_since: None,
+                lull: None,
                 idle: false,
                 finished: false,
             });
@@ -134,10 +136,10 @@ impl<S: Source> SourceTask<S> {
     /// Notes which splits have nothing to read. Behind the records that were emitted before that
     /// was said.
     fn note(&mut self, quiet: Vec<Quiet>, now: Timestamp) {
-        for Quiet { split, finished, .. } in quiet {
+        for Quiet { split, word, .. } in quiet {
             let split = &mut self.splits[split];
-            split.finished |= finished;
-            split.empty_since.get_or_insert(now);
+            split.finished |= word == Word::Finished;
+            split.lull.get_or_insert_with(|| Lull::new(now)).hear(word, now);
         }
     }
 
@@ -177,7 +179,7 @@ impl<S: Source> SourceTask<S> {
         let mut start = 0;
         for stretch in self.emit.stretches.drain(..) {
             let split = &mut self.splits[stretch.split];
-            (split.empty_since, split.idle) = (None, false);
+            (split.lull, split.idle) = (None, false);
             if !times.is_empty() {
                 split.clock.observe(&times[start..start + stretch.records]);
             }
@@ -209,10 +211,9 @@ impl<S: Source> SourceTask<S> {
         let Some((_, watermarks)) = &self.parts.event_time else { return Ok(()) };
         let idle_ms = millis(watermarks.idle_after);
         for split in &mut self.splits {
-            if let Some(since) = split.empty_since {
-                let due = since.saturating_add(idle_ms);
-                split.idle = step.now >= due;
-                if !split.idle {
+            if let Some(lull) = &split.lull {
+                split.idle = lull.is_idle(idle_ms, step.now);
+                if let Some(due) = lull.due(idle_ms).filter(|_| !split.idle) {
                     step.wake_by(due);
                 }
             }

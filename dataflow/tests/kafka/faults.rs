@@ -1,14 +1,19 @@
 //! What goes wrong while a topic is read, or before: told clearly, or lived through.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use millstream_dataflow::clock::ManualClock;
 use millstream_dataflow::connector::collect::Collect;
 use millstream_dataflow::connector::kafka::{Decode, KafkaMessage, KafkaSource};
+use millstream_dataflow::operator::aggregate::Count;
 use millstream_dataflow::snapshot::Restore;
-use millstream_dataflow::{Environment, Job, JobSettings, Kind, Result};
-use millstream_testkit::Kafka;
+use millstream_dataflow::window::Tumbling;
+use millstream_dataflow::{Environment, Job, JobSettings, Kind, Result, Timestamp, Watermarks};
+use millstream_testkit::{Kafka, Passage};
 
-use crate::support::{Life, Topic, name, pause, refused};
+use crate::support::{Life, Topic, name, pause, refused, watermark};
 
 fn program<D: Decode>(source: KafkaSource<D>) -> Job {
     let mut job = Job::new(Default::default());
@@ -33,6 +38,47 @@ async fn a_broker_that_stops_and_comes_back_is_waited_for() {
     Arc::get_mut(&mut topic.kafka).expect("it is this test's alone").restart();
     (0..3).for_each(|partition| topic.send(partition, numbers(1000)));
     life.until(3000).await;
+}
+
+#[tokio::test]
+async fn what_comes_while_the_broker_is_out_of_reach_is_not_late_however_long_that_is() {
+    let topic = Topic::on(Arc::new(Kafka::gated(&[])), 2).await;
+    let gate = topic.kafka.gate();
+    let mut job = Job::new(Default::default());
+    job.source("in", topic.numbers().brokers(gate.address()))
+        .event_time(|number| Timestamp(i64::from(*number)), Watermarks::ascending())
+        .key_by(|number| *number)
+        .window(Tumbling::of(Duration::from_millis(1)))
+        .aggregate("count", |number| *number, Count)
+        .sink("out", Collect::default());
+    let clock = Arc::new(ManualClock::default());
+    let mut life = Life::with_clock(&job, 1, Restore::default(), clock.clone()).await;
+    let taken_in = |life: &Life| -> u64 {
+        life.counters("count").map(|it| it.records_in.load(Ordering::Relaxed)).sum()
+    };
+    // Both are read to their ends, and known to be empty for some seconds.
+    (0..2).for_each(|partition| topic.send(partition, 0..10));
+    life.until_true(|life| taken_in(life) == 20).await;
+    pause(2500).await;
+    gate.rule(|_| Passage::Hold);
+    pause(1000).await;
+    clock.set(Timestamp(600_000));
+    pause(500).await;
+    // More than comes at once: one of the two is read first.
+    let numbers = 100..20_000;
+    (0..2).for_each(|partition| topic.send(partition, numbers.clone()));
+    gate.let_go();
+    life.until_true(|life| taken_in(life) == 20 + 2 * numbers.len() as u64).await;
+    assert_eq!(life.counters("count").map(|it| it.late.load(Ordering::Relaxed)).sum::<u64>(), 0);
+    // Once the broker says again that they are empty, they are idle after their time.
+    topic.send(0, [30_000, 30_001]);
+    life.until_true(|life| taken_in(life) == 22 + 2 * numbers.len() as u64).await;
+    clock.set(Timestamp(629_000));
+    pause(2500).await;
+    assert!(watermark(&life) < 20_000, "the time is not over");
+    topic.send(0, [40_000]);
+    clock.set(Timestamp(631_000));
+    life.until_true(|life| watermark(life) >= 39_999).await;
 }
 
 #[tokio::test]

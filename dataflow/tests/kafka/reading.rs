@@ -13,7 +13,7 @@ use millstream_dataflow::{Job, Kind, Timestamp, Watermarks};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use crate::support::{Life, PATIENCE, Topic, name, pause, producer};
+use crate::support::{Life, PATIENCE, Topic, name, pause, producer, watermark};
 
 /// Everything a bounded source reads, in the order of each partition.
 async fn all<D: Decode>(source: KafkaSource<D>) -> Vec<D::Record> {
@@ -203,11 +203,6 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
     assert_eq!(numbers, expected);
 }
 
-/// The smallest watermark that the source's tasks have said.
-fn watermark(life: &Life) -> i64 {
-    life.counters("in").map(|it| it.watermark.load(Ordering::Relaxed)).min().unwrap()
-}
-
 #[tokio::test]
 async fn a_partition_without_records_is_idle_once_the_broker_has_said_so_for_long_enough() {
     let topic = Topic::new(2).await;
@@ -237,6 +232,36 @@ async fn a_partition_without_records_is_idle_once_the_broker_has_said_so_for_lon
     life.until(6).await;
     life.until_true(|life| watermark(life) >= 4499).await;
     assert!(watermark(&life) < 8999, "both are read again");
+}
+
+#[tokio::test]
+async fn a_partition_with_an_open_transaction_is_not_idle() {
+    let topic = Topic::new(2).await;
+    let writer = producer(&topic.kafka, &[("transactional.id", &name("slow"))]);
+    writer.init_transactions(PATIENCE).unwrap();
+    writer.begin_transaction().unwrap();
+    let record = BaseRecord::<(), str>::to(&topic.name).partition(1);
+    writer.send(record.payload("2000")).unwrap();
+    writer.flush(PATIENCE).unwrap();
+    topic.send(0, [1000]);
+    let mut job = Job::new(Default::default());
+    job.source("in", topic.numbers())
+        .event_time(|number| Timestamp(i64::from(*number)), Watermarks::ascending())
+        .sink("out", Collect::default());
+    let clock = Arc::new(ManualClock::default());
+    let mut life = Life::with_clock(&job, 1, Restore::default(), clock.clone()).await;
+    life.until(1).await;
+    pause(2500).await;
+    clock.set(Timestamp(60_000));
+    pause(2500).await;
+    topic.send(0, [3000]);
+    life.until(2).await;
+    pause(200).await;
+    assert_eq!(watermark(&life), i64::MIN, "what is not committed yet may come");
+    writer.commit_transaction(PATIENCE).unwrap();
+    life.until(3).await;
+    life.until_true(|life| watermark(life) >= 1999).await;
+    assert!(watermark(&life) < 2999);
 }
 
 #[tokio::test]

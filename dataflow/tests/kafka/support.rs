@@ -246,6 +246,11 @@ impl Life {
     }
 }
 
+/// The smallest watermark that the source's tasks have said.
+pub fn watermark(life: &Life) -> i64 {
+    life.counters("in").map(|it| it.watermark.load(Ordering::Relaxed)).min().unwrap()
+}
+
 pub fn restore(epoch: u64, shares: &[Share]) -> Restore {
     let mut restore = Restore::new(Epoch(epoch), Plan::default());
     for share in shares {

@@ -11,7 +11,7 @@ use millstream_protocol::key_group::KeyGroups;
 
 use super::*;
 use crate::error::{Error, Kind};
-use crate::source::{Emit, Malformed, OnMalformed, Place, Poll, Reader};
+use crate::source::{Emit, Malformed, OnMalformed, Place, Poll, Reader, Word};
 use crate::task::{Doorbell, TaskInfo};
 use crate::time::Timestamp;
 
@@ -156,7 +156,10 @@ fn files_are_read_in_turn_and_an_unread_one_is_named_from_the_start() {
     let read = task.all().unwrap();
     let expected: Vec<u32> = (0..70).flat_map(|file| [file; 10]).collect();
     assert_eq!(read, expected, "in order of name, a block of each at a time");
-    assert_eq!(task.emit.take_quiet().iter().filter(|said| said.finished).count(), 70);
+    assert_eq!(
+        task.emit.take_quiet().iter().filter(|said| said.word == Word::Finished).count(),
+        70
+    );
 }
 
 #[test]

@@ -38,8 +38,10 @@ pub(super) struct Run {
 pub(super) enum Then {
     /// More, perhaps at once.
     More,
-    /// Nothing for now: the broker said so.
+    /// Nothing up to now: the broker said so.
     Empty,
+    /// The broker does not say.
+    Unknown,
     /// Nothing ever: the source ends here.
     End,
 }

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod chunk;
+mod ends;
 mod out;
 mod position;
 mod queue;

@@ -140,7 +140,8 @@ impl<T> Out<T> {
             }
             emit.records(index, current.records.by_ref().take(count));
             match then {
-                Then::Empty if is_done => emit.is_empty(index),
+                Then::Empty if is_done => emit.was_empty(index),
+                Then::Unknown if is_done => emit.is_unknown(index),
                 Then::End if is_done => emit.is_finished(index),
                 _ => {}
             }

@@ -16,6 +16,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::chunk::{Chunk, Then};
+use super::ends::Ends;
 use super::position::{KafkaPosition, Partition};
 use super::queue::{Fetched, Queue, Taken};
 use super::resolve::{is_lost, lost, offsets};
@@ -60,12 +61,20 @@ pub(super) struct Part {
     pub(super) end: Option<i64>,
     pub(super) leader_epoch: i32,
     pub(super) ended: bool,
+    /// Where the broker has said that there is nothing more.
+    empty_at: i64,
 }
 
 impl Part {
     pub(super) fn new(partition: Partition, position: KafkaPosition) -> Self {
         let KafkaPosition { next, end, leader_epoch, .. } = position;
-        Self { partition, next, end, leader_epoch, ended: position.is_at_end() }
+        let ended = position.is_at_end();
+        Self { partition, next, end, leader_epoch, ended, empty_at: -1 }
+    }
+
+    /// Whether nothing was read since the broker said that there is nothing.
+    fn is_empty(&self) -> bool {
+        !self.ended && self.empty_at == self.next
     }
 }
 
@@ -106,6 +115,7 @@ impl<D: Decode> Work<D> {
         let mut reading = Reading {
             places: HashMap::new(),
             chunk: Chunk::with_capacity(BATCH_RECORDS),
+            ends: Ends::new(self.queue.client()),
             work: self,
         };
         let last = match reading.read_all() {
@@ -123,6 +133,7 @@ struct Reading<D: Decode> {
     /// The place of each partition in the list.
     places: HashMap<Partition, usize>,
     chunk: Chunk<D::Record>,
+    ends: Ends,
     work: Work<D>,
 }
 
@@ -141,6 +152,7 @@ impl<D: Decode> Reading<D> {
             // Before the records: it may say that they are those of another topic.
             self.serve()?;
             self.take(&fetched)?;
+            self.ask_for_ends()?;
             self.report();
             self.look()?;
         }
@@ -236,8 +248,27 @@ impl<D: Decode> Reading<D> {
         if part.end.is_some_and(|end| part.next >= end) {
             self.end(split);
         } else {
-            self.chunk.then(split, self.work.parts[split].next, Then::Empty);
+            part.empty_at = part.next;
+            self.chunk.then(split, part.next, Then::Empty);
         }
+    }
+
+    /// Has the brokers say of partitions that were empty whether they are still.
+    fn ask_for_ends(&mut self) -> Result<(), Halt> {
+        if self.ends.is_due() {
+            let parts = self.work.parts.iter().enumerate();
+            let empty = parts.filter(|(_, part)| part.is_empty());
+            self.ends.ask(empty.map(|(place, part)| (part.partition.clone(), place)).collect())?;
+        }
+        for (place, end) in self.ends.poll() {
+            let part = &self.work.parts[place];
+            // Behind: what is there will come, and ends the lull.
+            if part.is_empty() && end.is_none_or(|end| end <= part.next) {
+                let then = if end.is_some() { Then::Empty } else { Then::Unknown };
+                self.chunk.then(place, part.next, then);
+            }
+        }
+        self.send_chunk()
     }
 
     /// A bounded partition is read.

@@ -1,0 +1,198 @@
+//! [`Ends`]: asks the brokers, again and again, whether partitions that were read to their end have
+//! had nothing since.
+//!
+//! librdkafka says once that a partition is at its end, and nothing more while nothing comes: also
+//! not when its broker is gone. Asked by [`super::thread`] between reads; nobody waits for an
+//! answer. Invariant: a partition was empty only if its broker said so, and of all records, those
+//! of transactions that are under way among them.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::bindings as sys;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+use super::position::Partition;
+use super::queue::Client;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
+
+/// Between two questions: what the time-out of idle splits is rounded up to.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who has not answered by then is out of reach.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// For one question, with all that librdkafka tries.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Partitions by their places, with the offset behind the last record of each. None: nobody says.
+pub(super) type Known = Vec<(usize, Option<i64>)>;
+
+/// Asks for the ends of partitions.
+pub(super) struct Ends {
+    client: Arc<Client>,
+    clock: SystemClock,
+    /// When to ask next, in the clock's nanoseconds.
+    due: u64,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    question: Question,
+    /// The partitions that were asked for, by their places.
+    asked: Vec<(Partition, usize)>,
+    /// When an answer is late. None: it is, and that was said.
+    late: Option<u64>,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Ends {
+    pub(super) fn new(client: &Arc<Client>) -> Self {
+        let clock = SystemClock::new();
+        Self { client: client.clone(), due: 0, under_way: None, clock }
+    }
+
+    /// Whether it is time to ask once more.
+    pub(super) fn is_due(&self) -> bool {
+        self.under_way.is_none() && self.clock.monotonic_ns() >= self.due
+    }
+
+    /// Asks for the ends of these, each with its place.
+    pub(super) fn ask(&mut self, partitions: Vec<(Partition, usize)>) -> Result<()> {
+        let now = self.clock.monotonic_ns();
+        self.due = now.saturating_add(nanos(ASK_EVERY));
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let question = Question::ask(&self.client, partitions.iter().map(|(it, _)| it))?;
+        let late = Some(now.saturating_add(nanos(ANSWER_WITHIN)));
+        self.under_way = Some(UnderWay { question, asked: partitions, late });
+        Ok(())
+    }
+
+    /// What has become known since, if anything has.
+    pub(super) fn poll(&mut self) -> Known {
+        let Some(under_way) = &mut self.under_way else { return Known::new() };
+        let asked = under_way.asked.iter();
+        let Some(answer) = under_way.question.answer() else {
+            let now = self.clock.monotonic_ns();
+            return match under_way.late.take_if(|late| now >= *late) {
+                Some(_) => asked.map(|(_, place)| (*place, None)).collect(),
+                None => Known::new(),
+            };
+        };
+        let ends = answer.unwrap_or_else(|code| {
+            tracing::debug!("cannot ask for the ends of partitions: {code}");
+            HashMap::new()
+        });
+        let known =
+            asked.map(|(partition, place)| (*place, ends.get(partition).copied())).collect();
+        self.under_way = None;
+        known
+    }
+}
+
+/// A question that is on its way.
+struct Question {
+    answers: NonNull<sys::rd_kafka_queue_t>,
+    /// Outlives the queue.
+    _client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for Question {}
+
+impl Question {
+    fn ask<'p>(
+        client: &Arc<Client>,
+        partitions: impl Iterator<Item = &'p Partition>,
+    ) -> Result<Self> {
+        let names: Vec<(CString, i32)> = partitions
+            .map(|it| Ok((CString::new(&*it.topic)?, it.number)))
+            .collect::<Result<_>>()?;
+        let timeout = i32::try_from(ANSWER_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
+        let latest = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+        let mut error = [0; 256];
+        // SAFETY: the client lives; names end in a zero and are copied; options and list are given
+        // back here, the queue when this is dropped.
+        unsafe {
+            let native = client.client().native_ptr();
+            let answers = NonNull::new(sys::rd_kafka_queue_new(native));
+            let answers = answers.ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
+            // By default it counts records of transactions that are under way.
+            let options = sys::rd_kafka_AdminOptions_new(
+                native,
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+            );
+            let (text, size) = (error.as_mut_ptr(), error.len());
+            sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, text, size);
+            let capacity = i32::try_from(names.len()).unwrap_or(i32::MAX);
+            let list = sys::rd_kafka_topic_partition_list_new(capacity);
+            for (name, number) in &names {
+                let added = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), *number);
+                (*added).offset = latest;
+            }
+            sys::rd_kafka_ListOffsets(native, list, options, answers.as_ptr());
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            sys::rd_kafka_AdminOptions_destroy(options);
+            Ok(Self { answers, _client: client.clone() })
+        }
+    }
+
+    /// The end of each partition that was answered for. None: not yet.
+    fn answer(&self) -> Option<Result<HashMap<Partition, i64>, Code>> {
+        // SAFETY: the queue lives; the event is given back behind its last use.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.answers.as_ptr(), 0);
+            if event.is_null() {
+                return None;
+            }
+            let answer = read(event);
+            sys::rd_kafka_event_destroy(event);
+            Some(answer)
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        // SAFETY: the one owner gives it back, before its client; an answer that comes later is
+        // freed by librdkafka.
+        unsafe { sys::rd_kafka_queue_destroy(self.answers.as_ptr()) };
+    }
+}
+
+/// # Safety
+/// The event must be a valid one of a question for offsets.
+unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Result<HashMap<Partition, i64>, Code> {
+    // SAFETY: all that is read belongs to the event; texts are copied.
+    unsafe {
+        let code = sys::rd_kafka_event_error(event);
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(code.into());
+        }
+        let result = sys::rd_kafka_event_ListOffsets_result(event);
+        let mut count = 0;
+        let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+        if infos.is_null() {
+            return Ok(HashMap::new());
+        }
+        let infos = std::slice::from_raw_parts(infos, count);
+        let ends = infos.iter().filter_map(|info| {
+            let found = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
+            let is_answered = found.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            let topic = CStr::from_ptr(found.topic).to_string_lossy();
+            let partition = Partition::new(&topic.into(), found.partition);
+            is_answered.then_some((partition, found.offset))
+        });
+        Ok(ends.collect())
+    }
+}
