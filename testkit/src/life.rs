@@ -83,6 +83,11 @@ impl Life {
         &self.said
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal, as `kill -NAME` does.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

@@ -102,7 +102,7 @@ impl Host {
         if let Some(from) = deploy.restore.as_ref().filter(|_| worker.local.is_some()) {
             let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(deployed_ns));
             tracing::info!(
-                "{} read snapshot {} in {}: {}B from the disk, {}B from the store",
+                "{}: worker {index} read snapshot {} in {}: {}B from the disk, {}B from the store",
                 worker.job,
                 from.manifest.epoch,
                 brief(took),

@@ -61,7 +61,7 @@ impl Processes {
         let mut keepers = JoinSet::new();
         let mut addresses = Vec::new();
         for worker in (0..workers).map(WorkerIndex) {
-            let folder = TempDir::with_prefix("millstream-worker-");
+            let folder = TempDir::with_prefix(format!("millstream-worker-{worker}-"));
             let folder =
                 folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
             let announce = folder.path().join("address").display().to_string();

@@ -24,7 +24,7 @@ const SEEDS: u64 = 1;
 const LIVES_TO_RESUME: u64 = 20;
 
 /// Where state is kept: a name, and the settings of the job for it.
-const BACKENDS: [(&str, &[&str]); 2] =
+pub(crate) const BACKENDS: [(&str, &[&str]); 2] =
     [("memory", &[]), ("rocksdb", &["spec.state.backend=RocksDB", "spec.state.memory=16Mi"])];
 
 /// How many threads a life may have.

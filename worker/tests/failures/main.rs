@@ -7,6 +7,7 @@
 //! the stories.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod chaos;
 mod input;
 mod killed;
 mod outages;
@@ -18,6 +19,7 @@ mod suite;
 #[expect(dead_code, reason = "it serves the tests of the engine too")]
 #[path = "../../../dataflow/tests/kafka_sink/topic.rs"]
 mod topic;
+mod workers;
 mod zombies;
 
 use std::process::ExitCode;
@@ -27,7 +29,8 @@ use millstream_worker::programs;
 use place::PARTS;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|first| ["run", "snapshots"].contains(&&*first)) {
+    if std::env::args().nth(1).is_some_and(|first| ["run", "serve", "snapshots"].contains(&&*first))
+    {
         return millstream_worker::main(programs![program::disturbed]);
     }
     // Mostly they wait: two at a time.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
             points::killed_at_every_point_of_a_snapshot,
             outages::a_broker_that_stops_or_is_cut_off_is_waited_for,
             zombies::a_zombie_that_commits_is_locked_out,
+            chaos::workers_and_coordinators_are_killed_and_held_at_random,
         ],
         suite::tests![
             outages::a_bucket_out_of_order_holds_up_snapshots_and_nothing_else,

@@ -138,9 +138,12 @@ impl Place {
 
     /// Starts a process of the job.
     pub(crate) fn start(&self, threads: u32, sets: &[String]) -> Life {
+        self.start_with(&["--threads", &threads.to_string()], sets)
+    }
+
+    pub(crate) fn start_with(&self, args: &[&str], sets: &[String]) -> Life {
         let mut command = self.command(&["run"]);
-        command.arg(self.folder.path().join("job.yaml"));
-        command.args(["--threads", &threads.to_string()]);
+        command.arg(self.folder.path().join("job.yaml")).args(args);
         command.args(sets.iter().flat_map(|set| ["--set", set]));
         Life::start(command)
     }
