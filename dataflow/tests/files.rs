@@ -125,7 +125,7 @@ fn input(directory: &Path) {
 }
 
 fn program(directory: &Path, rate: f64) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     job.source("in", Files::json::<u32>(path("in")).records_per_second(rate))
         .sink("out", FileSink::json(path("out")).roll_bytes(4096));
@@ -189,7 +189,7 @@ fn input_with_malformed(directory: &Path) {
 }
 
 fn program_with_malformed(directory: &Path, rate: f64) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let source = Files::json::<u32>(path("in")).records_per_second(rate);
     let (numbers, malformed) = job.source("in", source).with_malformed();

@@ -42,7 +42,7 @@ pub(super) fn run(case: &Deltas) -> anyhow::Result<Figures> {
     let source = Rounds { keys: case.keys, changed: case.changed, begun: rounds.clone() };
     let (arrived, arrivals) = watch::channel(0u64);
     let ends = Ends::new(Stopwatch::start());
-    let mut job = Job::new(JobSettings::default());
+    let job = Job::new(JobSettings::default());
     let count = move |_: &mut Tally, _: &Rec| arrived.send_modify(|n| *n += 1);
     let stream = job.source("rounds", source);
     sums(&stream).sink("out", TallySink::new(&ends, count));

@@ -21,7 +21,7 @@ use crate::sink::{Prepared, Sink, SinkContext, Writer};
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, print::Print}};
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// job.source("numbers", Collection::of([1, 2, 3])).sink("shown", Print::json().prefix("number "));
 /// ```
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ const SPLIT: &str = "stdin";
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::stdin::Stdin};
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// job.source("typed", Stdin::lines()).map(|line| line.to_uppercase());
 /// ```
 #[derive(Clone, Debug)]

@@ -52,7 +52,7 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
     /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
     /// use millstream_dataflow::join::Offset::{After, Before};
     /// # use millstream_dataflow::connector::collection::Collection;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
     /// #     .event_time(|_| Timestamp(0), Watermarks::ascending());
     /// # let clicks = views.clone();
@@ -79,7 +79,7 @@ impl<K: Key, L: Data, R: Data> IntervalJoin<K, L, R> {
     /// # use std::time::Duration;
     /// # use millstream_dataflow::{Watermarks, Timestamp, Job};
     /// # use millstream_dataflow::connector::collection::Collection;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// # let views = job.source("views", Collection::of(vec![(1u64, 2u64)]))
     /// #     .event_time(|_| Timestamp(0), Watermarks::ascending());
     /// # let clicks = views.clone();

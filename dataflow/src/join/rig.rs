@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 
 /// The key function of [`Record`]s.
 pub(super) fn keys() -> Box<dyn SelectKeys<u32, Record>> {
-    let mut job = Job::new(JobSettings::default());
+    let job = Job::new(JobSettings::default());
     let records = job.source("records", Collection::of(Vec::<Record>::new()));
     records.key_by(|record| record.0).key
 }

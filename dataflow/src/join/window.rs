@@ -38,7 +38,7 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
     /// # use std::time::Duration;
     /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
     /// #     .event_time(|_| Timestamp(0), Watermarks::ascending());
     /// # let payments = orders.clone();
@@ -62,7 +62,7 @@ impl<K: Key, L: Data, R: Data> WindowedJoin<K, L, R> {
     /// # use std::time::Duration;
     /// # use millstream_dataflow::{Watermarks, Timestamp, Job, window::Tumbling};
     /// # use millstream_dataflow::connector::collection::Collection;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// # let orders = job.source("orders", Collection::of(vec![(1u64, 2u64)]))
     /// #     .event_time(|_| Timestamp(0), Watermarks::ascending());
     /// # let payments = orders.clone();

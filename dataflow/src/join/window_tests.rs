@@ -134,7 +134,7 @@ fn windows_are_what_the_program_says() {
 
 #[test]
 fn a_join_without_event_times_or_with_gaps_is_an_error_that_names_the_place() {
-    let mut job = Job::new(JobSettings::default());
+    let job = Job::new(JobSettings::default());
     let untimed = job.source("untimed", Collection::of(vec![1u32]));
     let timed = job.source("timed", Collection::of(vec![1u32]));
     let timed = timed.event_time(|_| Timestamp(0), Watermarks::ascending());

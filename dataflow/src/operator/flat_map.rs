@@ -13,7 +13,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let lines = job.source("lines", Collection::of(vec!["to be or not".to_string()]));
     /// let words = lines.flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
     /// ```

@@ -11,7 +11,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let counts = numbers.key_by(|n| n % 2).fold("counts", 0u64, |count, _| *count += 1);
     /// ```

@@ -13,7 +13,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1, 2, 3]));
     /// let doubled = numbers.map(|n| n * 2);
     /// ```

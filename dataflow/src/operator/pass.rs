@@ -13,7 +13,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let by_parity = numbers.key_by(|n| n % 2).pass("by-parity");
     /// ```

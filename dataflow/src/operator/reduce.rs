@@ -11,7 +11,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let sales = job.source("sales", Collection::of(vec![("tea".to_string(), 3u64)]));
     /// let by_name = sales.key_by(|(name, _)| name.clone());
     /// let totals = by_name.reduce("totals", |sum, (_, n)| sum.1 += n);

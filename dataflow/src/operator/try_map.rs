@@ -17,7 +17,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let lines = job.source("lines", Collection::of(vec!["1".to_string(), "2".to_string()]));
     /// let numbers = lines.try_map(|line| Ok(line.parse::<u64>()?));
     /// ```
@@ -35,7 +35,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let lines = job.source("lines", Collection::of(vec!["1".to_string(), "x".to_string()]));
     /// let (numbers, failed) = lines.try_map_or_side(|line| Ok(line.parse::<u64>()?));
     /// let report = failed.map(|(line, error)| format!("{line}: {error}"));

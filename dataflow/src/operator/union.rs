@@ -18,7 +18,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let odd = job.source("odd", Collection::of(vec![1, 3, 5]));
     /// let even = job.source("even", Collection::of(vec![2, 4, 6]));
     /// let all = odd.union([&*even]);

@@ -62,6 +62,29 @@ impl Job {
     }
 
     /// The arguments from `spec.program.args`.
+    ///
+    /// What they lend may be kept while sources are added, and more may be asked for behind them:
+    ///
+    /// ```
+    /// # use millstream_dataflow::connector::files::{FileSink, Files};
+    /// # use millstream_dataflow::{Args, Job, JobSettings, Result};
+    /// fn copy(job: &mut Job) -> Result<()> {
+    ///     let args = job.args();
+    ///     let (input, output) = (args.get("input")?, args.get("output")?);
+    ///     let lines = job.source("lines", Files::lines(input));
+    ///     lines.sink("copy", FileSink::json(output));
+    ///     if args.parse_or("twice", false)? {
+    ///         lines.sink("second", FileSink::json(format!("{output}-2")));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let given = [("input", "in"), ("output", "out"), ("twice", "true")];
+    /// # let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    /// # let args = Args::new(given.into());
+    /// # let mut job = Job::new(JobSettings { args, ..JobSettings::default() });
+    /// # copy(&mut job).unwrap();
+    /// # job.args().refuse_unknown().unwrap();
+    /// ```
     pub fn args(&self) -> &Args {
         &self.settings.args
     }
@@ -81,7 +104,7 @@ impl Job {
 
     /// Adds a source. Its id names its positions for the life of the job.
     #[track_caller]
-    pub fn source<S: Source>(&mut self, id: &str, source: S) -> SourceStream<S> {
+    pub fn source<S: Source>(&self, id: &str, source: S) -> SourceStream<S> {
         let (event_time, fate) = (EventTimes::<S>::default(), Rc::<Cell<Fate>>::default());
         let (times, then) = (event_time.clone(), fate.clone());
         let index = crate::plan::NodeIndex(self.graph.borrow().nodes.len());
@@ -151,7 +174,7 @@ impl<S: Source> SourceStream<S> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::files::Files, Job, Watermarks};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let lines = job.source("log", Files::lines("server.log"));
     /// let lines = lines.try_event_time(
     ///     |line| Ok(line.split(' ').next().unwrap_or_default().parse()?),
@@ -176,7 +199,7 @@ impl<S: Source> SourceStream<S> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::files::Files, source::OnMalformed, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let readings = job.source("readings", Files::json::<f64>("readings/"));
     /// let readings = readings.on_malformed(OnMalformed::Skip);
     /// ```
@@ -228,7 +251,7 @@ mod tests {
 
     #[test]
     fn malformed_records_have_no_event_time_to_build_windows_by() {
-        let mut job = Job::new(JobSettings::default());
+        let job = Job::new(JobSettings::default());
         let source = job.source("numbers", Collection::of(vec![1u64, 2]));
         let (numbers, malformed) = source.with_malformed();
         let numbers = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());

@@ -27,7 +27,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// // The state was a count alone, and is a count and a sum.
     /// let keyed = numbers.key_by(|n| n % 2).migrate(|count: u64| (count, 0));

@@ -86,7 +86,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     /// # use millstream_dataflow::{connector::collection::Collection, Job, Timestamp, Watermarks};
     /// # use millstream_dataflow::{operator::aggregate::Sum, window::Tumbling};
     /// # use std::time::Duration;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let numbers = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
     /// let windows = numbers.key_by(|n| n % 2).window(Tumbling::of(Duration::from_secs(10)));
@@ -118,7 +118,7 @@ impl<K: Key, T: Data, W, M> WindowedStream<K, T, W, M> {
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
     /// # use millstream_dataflow::operator::aggregate::{Count, Max};
     /// # use millstream_dataflow::window::CountWindow;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let windows = numbers.key_by(|n| n % 2).window(CountWindow::of(10));
     /// // A count alone before; the maximum is that of the records from now on.
@@ -141,7 +141,7 @@ impl<K: Key, T: Data, W, M> WindowedStream<K, T, W, M> {
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
     /// # use millstream_dataflow::{operator::aggregate::{Max, Mean}, window::CountWindow};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1.0, 2.5, 3.5]));
     /// let windows = numbers.key_by(|_| 0).window(CountWindow::of(2));
     /// let both = windows.aggregate("both", |n| *n, (Mean, Max));
@@ -169,7 +169,7 @@ impl<K: Key, T: Data, W, M> WindowedStream<K, T, W, M> {
     /// # use millstream_dataflow::{connector::collection::Collection, Job, Timestamp, Watermarks};
     /// # use millstream_dataflow::{operator::aggregate::Count, window::Tumbling};
     /// # use std::time::Duration;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let numbers = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
     /// let windows = numbers.key_by(|n| n % 2).window(Tumbling::of(Duration::from_secs(10)));
@@ -199,7 +199,7 @@ impl<K: Key, T: Data, W, M> WindowedStream<K, T, W, M> {
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
     /// # use millstream_dataflow::window::CountWindow;
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let windows = numbers.key_by(|n| n % 2).window(CountWindow::of(2));
     /// let longest = windows.apply("spread", |key, window, records| {

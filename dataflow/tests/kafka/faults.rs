@@ -16,7 +16,7 @@ use millstream_testkit::{Kafka, Passage};
 use crate::support::{Life, Topic, name, pause, refused, watermark};
 
 fn program<D: Decode>(source: KafkaSource<D>) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", source).sink("out", Collect::default());
     job
 }
@@ -139,7 +139,7 @@ async fn one_logs_in_by_either_way_and_a_wrong_password_is_told_and_not_shown() 
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
         let program = |variable| {
             let environment = environment.clone();
-            let mut job = Job::new(JobSettings { environment, ..JobSettings::default() });
+            let job = Job::new(JobSettings { environment, ..JobSettings::default() });
             let source = topic
                 .numbers()
                 .brokers(topic.kafka.login_address())

@@ -18,7 +18,7 @@ use crate::support::{Life, PATIENCE, Topic, name, pause, producer, watermark};
 /// Everything a bounded source reads, in the order of each partition.
 async fn all<D: Decode>(source: KafkaSource<D>) -> Vec<D::Record> {
     let out = Collect::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", source).sink("out", out.clone());
     let mut life = Life::start(&job, 2, Restore::default()).await;
     life.end().await;
@@ -65,7 +65,7 @@ async fn what_comes_after_the_start_is_not_within_latest() {
     let topic = Topic::new(1).await;
     topic.send(0, 0..5);
     let out = Collect::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers().from_latest()).sink("out", out.clone());
     let mut life = Life::start(&job, 1, Restore::default()).await;
     topic.send(0, 5..8);
@@ -80,7 +80,7 @@ async fn an_end_is_waited_for_and_what_is_behind_it_is_not_read() {
     let topic = Topic::new(1).await;
     topic.send(0, 0..5);
     let out = Collect::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let source = topic.numbers().until_offsets([(&*topic.name, 0, 8)]);
     job.source("in", source).sink("out", out.clone());
     let mut life = Life::start(&job, 1, Restore::default()).await;
@@ -165,7 +165,7 @@ async fn transactions_are_read_once_they_are_committed_and_aborted_ones_never() 
     send(6..9);
 
     let out = Collect::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers()).sink("out", out.clone());
     let mut life = Life::start(&job, 1, Restore::default()).await;
     life.until(3).await;
@@ -186,7 +186,7 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
     let mut topic = Topic::new(1).await;
     topic.send(0, 0..3);
     let out = Collect::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers().from_latest()).sink("out", out.clone());
     let mut life = Life::start(&job, 2, Restore::default()).await;
     topic.grow(4).await;
@@ -207,7 +207,7 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
 async fn a_partition_without_records_is_idle_once_the_broker_has_said_so_for_long_enough() {
     let topic = Topic::new(2).await;
     topic.send(0, [1000, 2000]);
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let watermarks = Watermarks::ascending().idle_after(Duration::from_secs(10));
     job.source("in", topic.numbers())
         .event_time(|number| Timestamp(i64::from(*number)), watermarks)
@@ -271,7 +271,7 @@ async fn malformed_records_fail_are_left_out_or_put_aside() {
     topic.send_at(0, good_and_bad.map(|value| (1, value)));
     let place = format!("topic {}, partition 0, offset 1: ", topic.name);
 
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers()).sink("out", Collect::<u32>::default());
     let error = Life::start(&job, 1, Restore::default()).await.failure().await;
     assert_eq!(error.kind(), Kind::Invalid);
@@ -279,7 +279,7 @@ async fn malformed_records_fail_are_left_out_or_put_aside() {
     assert!(error.to_string().contains(": {no (to leave such records out"), "{error}");
 
     let out = Collect::<u32>::default();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let numbers = job.source("in", topic.numbers().until_latest());
     numbers.on_malformed(OnMalformed::Skip).sink("out", out.clone());
     let mut life = Life::start(&job, 1, Restore::default()).await;
@@ -290,7 +290,7 @@ async fn malformed_records_fail_are_left_out_or_put_aside() {
     assert_eq!(life.counters("in").map(|it| it.failed.load(Ordering::Relaxed)).sum::<u64>(), 3);
 
     let (out, aside) = (Collect::<u32>::default(), Collect::<Malformed>::default());
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let (numbers, malformed) = job.source("in", topic.numbers().until_latest()).with_malformed();
     numbers.sink("out", out.clone());
     malformed.sink("aside", aside.clone());
@@ -310,7 +310,7 @@ async fn malformed_records_fail_are_left_out_or_put_aside() {
 async fn an_event_time_that_cannot_be_read_is_told_with_its_offset() {
     let topic = Topic::new(1).await;
     topic.send(0, 0..7);
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let read = |number: &u32| match number {
         5 => Err(millstream_dataflow::Error::user("five")),
         number => Ok(Timestamp(i64::from(*number))),

@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::support::{Life, PATIENCE, Topic, admin, name, pause, refused, restore};
 
 fn program(source: KafkaSource<JsonValue<u32>>, out: &Collect<u32>) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", source).sink("out", out.clone());
     job
 }

@@ -82,7 +82,7 @@ pub(crate) struct Life {
 
 /// Numbers from 0 on, at one per millisecond of the clock, so many.
 pub(crate) fn numbers<S: Serializer<Record = u64>>(records: u64, sink: KafkaSink<S>) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let source = Generator::new(|i| i).records(records).splits(8).records_per_second(1000.0);
     job.source("in", source).rebalance().sink("out", sink);
     job

@@ -288,7 +288,7 @@ async fn a_broker_that_is_killed_and_comes_back_has_every_record_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_choose_the_partitions_that_javas_producers_choose() {
     let topic = Topic::new("keys", 7).await;
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let words: Vec<String> = (0..500).map(|i| format!("key-{}", i * i)).collect();
     let sink = KafkaSink::json(&topic.name).brokers(&topic.brokers).key(String::clone);
     job.source("in", Collection::of(words.clone())).sink("out", sink);
@@ -305,7 +305,7 @@ async fn keys_choose_the_partitions_that_javas_producers_choose() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_has_the_parts_that_the_program_gave_it() {
     let topic = Topic::new("parts", 4).await;
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let sink = KafkaSink::json(&topic.name)
         .brokers(&topic.brokers)
         .header("double", |n: &u64| (n * 2).to_string())

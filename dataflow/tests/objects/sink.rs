@@ -13,7 +13,7 @@ use crate::place::Place;
 
 /// Numbers from 0 on, at one per millisecond of the clock, so many.
 fn numbers(place: &Place, records: u64) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let source = Generator::new(|i| i).records(records).splits(8).records_per_second(1000.0);
     let sink = FileSink::json(place.address()).endpoint(place.proxy.endpoint());
     job.source("in", source).rebalance().sink("out", sink);
@@ -198,7 +198,7 @@ pub(crate) async fn results_of_later_snapshots_are_not_doubled() {
 
 /// Lines of a hundred thousand bytes.
 fn long_lines(place: &Place, records: u64) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let line = |i: u64| format!("{}{i:09}", "0".repeat(99_990));
     let source = Generator::new(line).records(records).records_per_second(1000.0);
     let sink = FileSink::lines(place.address()).endpoint(place.proxy.endpoint());
@@ -244,7 +244,7 @@ pub(crate) async fn large_objects_go_in_parts_and_a_store_that_stands_still_hold
 pub(crate) async fn mistakes_are_told_before_the_first_record() {
     let place = Place::new("mistakes").await;
     let refused = |sink| async {
-        let mut job = Job::new(Default::default());
+        let job = Job::new(Default::default());
         job.source("in", Generator::new(|i| i).records(1)).sink("out", sink);
         let error = Life::start(("mistakes", &job), 1, 1, &Base::default()).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Invalid, "{error}");
@@ -263,7 +263,7 @@ pub(crate) async fn mistakes_are_told_before_the_first_record() {
 /// In a process of its own: says what became of writing.
 pub(crate) async fn write_where_denied() {
     let endpoint = std::env::var(crate::DENIED).unwrap();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     let sink = FileSink::json("s3://snapshots/denied").endpoint(endpoint);
     job.source("in", Generator::new(|i| i).records(1)).sink("out", sink);
     let tried = async {

@@ -32,7 +32,7 @@ fn files(place: &Place, name: &str) -> Files<Json<u64>> {
 
 /// Writes what is read to files of this folder.
 fn copy(source: Files<Json<u64>>, to: &TempDir) -> Job {
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", source).sink("out", FileSink::json(to.path()));
     job
 }

@@ -61,7 +61,7 @@ const FOLLOW_OBJECTS_EVERY: Duration = Duration::from_secs(10);
 /// use millstream_dataflow::{Job, connector::files::Files};
 /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// struct Reading { sensor: String, celsius: f64 }
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// job.source("readings", Files::json::<Reading>("readings/*.ndjson.gz"))
 ///     .filter(|reading| reading.celsius > 30.0);
 /// ```
@@ -94,7 +94,7 @@ impl Files<Lines> {
     ///
     /// ```
     /// # use millstream_dataflow::{Job, connector::files::Files};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let words = job.source("log", Files::lines("server.log")).map(|line| line.len());
     /// ```
     pub fn lines(path: impl Into<String>) -> Self {
@@ -105,7 +105,7 @@ impl Files<Lines> {
     ///
     /// ```
     /// # use millstream_dataflow::{Job, connector::files::Files};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// job.source("pairs", Files::json::<(String, f64)>("pairs/"));
     /// ```
     pub fn json<T: Data>(path: impl Into<String>) -> Files<Json<T>> {
@@ -117,7 +117,7 @@ impl Files<Lines> {
     ///
     /// ```
     /// # use millstream_dataflow::{Job, connector::files::Files};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// job.source("rows", Files::csv::<(String, f64)>("readings.csv").delimiter(b';'));
     /// ```
     pub fn csv<T: Data>(path: impl Into<String>) -> Files<Csv<T>> {

@@ -15,7 +15,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3, 5]));
     /// let gaps = numbers.key_by(|n| n % 2).process_fn("gaps", |st| {
     ///     let last = st.value::<u64>("last");
@@ -40,7 +40,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let (even, odd) = numbers.key_by(|n| n % 2).process_fn_with_side("sort", |_| {
     ///     |n, cx| if n % 2 == 0 { cx.emit(n) } else { cx.emit_side(n) }
@@ -64,7 +64,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let clicks = job.source("clicks", Collection::of(vec![1u64, 2, 3]));
     /// let users = clicks.key_by(|user| *user);
     /// let a_minute_later = users.process_fn_with_timers("later", |_| {
@@ -93,7 +93,7 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let clicks = job.source("clicks", Collection::of(vec![1u64, 2, 3]));
     /// let users = clicks.key_by(|user| *user);
     /// let (clicks, away) = users.process_fn_with_timers_and_side("away", |st| {

@@ -135,7 +135,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let numbers = job.source("numbers", Collection::of(vec![1u64, 2, 3]));
     /// let pairs = numbers.process_fn(
     ///     "pairs",
@@ -193,7 +193,7 @@ impl<T: Data> Stream<T> {
     ///
     /// ```
     /// # use millstream_dataflow::{connector::collection::Collection, Job};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// let amounts = job.source("amounts", Collection::of(vec![10.0, 20.0]));
     /// let rates = job.source("rates", Collection::of(vec![1.1]));
     /// let converted = amounts.connect(

@@ -14,7 +14,7 @@ fn refused(job: &Job) -> String {
 
 #[test]
 fn an_event_time_window_without_event_times_is_refused_where_it_was_written() {
-    let mut job = Job::new(JobSettings::default());
+    let job = Job::new(JobSettings::default());
     let numbers = job.source("numbers", Collection::of(vec![1u64, 2]));
     let keyed = numbers.map(|n| n + 1).key_by(|n| *n);
     keyed.window(Tumbling::of(ms(10))).aggregate("sums", |n| *n, Sum);
@@ -27,7 +27,7 @@ fn an_event_time_window_without_event_times_is_refused_where_it_was_written() {
 
 #[test]
 fn shapes_that_make_no_sense_are_refused() {
-    let mut job = Job::new(JobSettings::default());
+    let job = Job::new(JobSettings::default());
     let numbers = job.source("numbers", Collection::of(vec![1u64, 2]));
     let timed = numbers.event_time(|n| Timestamp(*n as i64), Watermarks::ascending());
     let keyed = timed.key_by(|n| *n);

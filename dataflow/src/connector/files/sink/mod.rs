@@ -54,7 +54,7 @@ const ROLL_BYTES: u64 = 128 * 1024 * 1024;
 ///
 /// ```
 /// use millstream_dataflow::{Job, connector::{collection::Collection, files::FileSink}};
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// job.source("numbers", Collection::of([1, 2, 3]))
 ///     .sink("out", FileSink::json("out/numbers").roll_bytes(16 << 20));
 /// ```

@@ -70,7 +70,7 @@ const QUEUE_KBYTES: &str = "65536";
 /// use millstream_dataflow::{Job, connector::collection::Collection};
 /// use millstream_dataflow::connector::kafka::KafkaSink;
 ///
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// let readings = job.source("readings", Collection::of([("cellar".to_owned(), 11.5)]));
 /// let sink = KafkaSink::json("averages")
 ///     .brokers("localhost:9092")

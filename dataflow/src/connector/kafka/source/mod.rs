@@ -82,7 +82,7 @@ const OWNED: [(&str, &str); 16] = [
 /// use millstream_dataflow::{Job, Watermarks, Timestamp, connector::kafka::KafkaSource};
 /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// struct Reading { sensor: String, at: Timestamp, celsius: f64 }
-/// let mut job = Job::new(Default::default());
+/// let job = Job::new(Default::default());
 /// job.source("readings", KafkaSource::json::<Reading>("readings").brokers("kafka:9092"))
 ///     .event_time(|reading| reading.at, Watermarks::bounded(Duration::from_secs(5)))
 ///     .filter(|reading| reading.celsius > 30.0);
@@ -172,7 +172,7 @@ impl<D: Decode> KafkaSource<D> {
     ///
     /// ```
     /// # use millstream_dataflow::{Job, Watermarks, connector::kafka::KafkaSource};
-    /// # let mut job = Job::new(Default::default());
+    /// # let job = Job::new(Default::default());
     /// job.source("orders", KafkaSource::json::<f64>("orders").brokers("kafka:9092").whole())
     ///     .event_time(|record| record.timestamp, Watermarks::ascending())
     ///     .map(|record| (record.key, record.value));
