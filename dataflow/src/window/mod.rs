@@ -19,6 +19,7 @@ mod sliced;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod unkeyed;
 
 use std::time::Duration;
 
