@@ -54,7 +54,6 @@ demo: ## Run a job on real data on this machine, kill a worker, watch it come ba
 # The demo is a test that prints what it does: it starts its broker and its endpoint itself, and leaves nothing.
 .PHONY: demo-kafka
 demo-kafka: libraries tools ## The same from Kafka to Kafka with snapshots in S3, on real ones, killed three times
-	. scripts/install.sh; need_toolchain
 	cargo test --locked --package millstream-example-kafka --test demo
 
 .PHONY: test
@@ -67,7 +66,7 @@ test: libraries tools ## Run every test, then those of the crates outside the wo
 # What the features `kafka` and `rocksdb` are built with; all else asks for cargo and a C compiler alone.
 .PHONY: libraries
 libraries:
-	. scripts/install.sh; need_kafka; need_rocksdb
+	. scripts/install.sh; need_toolchain; need_kafka; need_rocksdb
 	scripts/rocksdb.sh "$(ROCKSDB_LIB_DIR)"
 
 .PHONY: tools

@@ -4,6 +4,9 @@
 # Sourced by the other scripts, which call the functions for what they need. Run by itself it checks
 # the toolchain, what the features kafka and rocksdb are built with, and everything the demo needs.
 
+# Where Cargo.toml lies: whoever sources this may change the directory afterwards.
+install_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 # Prints a message and fails: `die "what is wrong and what to do"`.
 die() {
   echo "error: $*" >&2
@@ -61,8 +64,24 @@ apt_update_once() {
 # The two prerequisites of the build: cargo, of the version that Cargo.toml names, and a C compiler.
 need_toolchain() {
   command -v cargo >/dev/null || die "'cargo' is missing: install Rust from https://rustup.rs"
+  need_rust
   command -v cc >/dev/null || ensure_command cc gcc libc6-dev
   ensure_command make make
+}
+
+# That rustc, which cargo calls, is of the version that Cargo.toml names, or newer. An older cargo
+# stops at its first look at Cargo.toml or Cargo.lock, with a message about their format.
+need_rust() {
+  local needed has
+  needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$install_root/Cargo.toml")
+  has=$("${RUSTC:-rustc}" --version 2>/dev/null) ||
+    die "'${RUSTC:-rustc}' does not run, which cargo needs: install Rust from https://rustup.rs"
+  # As in `rustc 1.95.0 (59807616e 2026-04-14)`, or `rustc 1.97.0-nightly (..)`.
+  has=$(awk '{ sub(/-.*/, "", $2); print $2 }' <<<"$has")
+  if [ "$(printf '%s\n' "$needed" "$has" | sort -V | head -n 1)" != "$needed" ]; then
+    die "Rust is $has ($(command -v "${RUSTC:-rustc}")), and Millstream needs $needed or newer:" \
+      "\`rustup update stable\`, or install it from https://rustup.rs and put it first on the PATH"
+  fi
 }
 
 # What the feature `kafka` is built with beyond the toolchain: librdkafka has C++ in it, and speaks
