@@ -4,6 +4,9 @@
 //! Receives nothing and hands on nothing: it is there for `cargo test` alone. Invariant: every page
 //! with Rust code is named here (`tests/readme.rs` looks).
 
+#[doc = include_str!("../../docs/concepts/own-crate.md")]
+struct OwnCrate;
+
 #[doc = include_str!("../../docs/concepts/programs.md")]
 struct Programs;
 

@@ -21,7 +21,8 @@ pub struct Timer {
     pub kind: TimerKind,
 }
 
-/// What a process function sees while it runs for one key.
+/// What a process function sees while it runs for one key: of type `K`. It puts out records of type
+/// `O`, and of type `S` at its side output, `()` if it has none.
 ///
 /// State is that of the key alone. A handle serves the process function that declared it; another's
 /// panics.

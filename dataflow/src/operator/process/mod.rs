@@ -28,6 +28,9 @@ use crate::stream::{Described, KeyedStream, Stream};
 
 /// A user's code over the records of a keyed stream, with state and timers per key.
 ///
+/// Each task gets a clone of it. Its fields are for what it is told when the program is built: what
+/// it is to remember goes into states that it declares, since nothing else is in snapshots.
+///
 /// # Guarantees
 /// Calls for one key never overlap, on any thread. State and timers are part of every snapshot;
 /// after a restore the calls since then are made again, so what matters must be in them.
@@ -103,6 +106,52 @@ impl<K: Key, T: Data> KeyedStream<K, T> {
     }
 
     /// Runs a user's [`Process`] on each record; the second stream is its side output.
+    ///
+    /// ```
+    /// # use millstream_dataflow::{operator::process::*, testing::{Element, Harness}};
+    /// # use millstream_dataflow::{Result, Timestamp};
+    /// # use std::time::Duration;
+    /// /// Lets orders through; aside, when so much time has passed since each.
+    /// #[derive(Clone)]
+    /// struct Remind(Duration);
+    ///
+    /// impl Process<u32, u32> for Remind {
+    ///     type Out = u32;
+    ///     type Side = Timestamp;
+    ///     type State = ();
+    ///
+    ///     fn declare(&self, _: &mut States<u32>) {}
+    ///
+    ///     fn on_record(
+    ///         &self,
+    ///         (): &(),
+    ///         order: u32,
+    ///         cx: &mut ProcessContext<'_, u32, u32, Timestamp>,
+    ///     ) -> Result<()> {
+    ///         cx.set_timer(cx.time() + self.0);
+    ///         cx.emit(order)
+    ///     }
+    ///
+    ///     fn on_timer(
+    ///         &self,
+    ///         (): &(),
+    ///         timer: Timer,
+    ///         cx: &mut ProcessContext<'_, u32, u32, Timestamp>,
+    ///     ) -> Result<()> {
+    ///         cx.emit_side(timer.time)
+    ///     }
+    /// }
+    ///
+    /// # let order = Element::Record(7, Timestamp::from_millis(500));
+    /// # let side = Harness::new().run(vec![order], |orders, _| {
+    /// let remind = Remind(Duration::from_secs(2));
+    /// let (orders, due) = orders.key_by(|order| *order).process_with_side("remind", remind);
+    /// # let _ = orders;
+    /// # due
+    /// # });
+    /// # let due = Timestamp::from_millis(2500);
+    /// # assert_eq!(side.unwrap(), [(due, due)]);
+    /// ```
     #[track_caller]
     pub fn process_with_side<P: Process<K, T>>(
         &self,
