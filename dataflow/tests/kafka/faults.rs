@@ -44,7 +44,7 @@ async fn a_broker_that_stops_and_comes_back_is_waited_for() {
 async fn what_comes_while_the_broker_is_out_of_reach_is_not_late_however_long_that_is() {
     let topic = Topic::on(Arc::new(Kafka::gated(&[])), 2).await;
     let gate = topic.kafka.gate();
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers().brokers(gate.address()))
         .event_time(|number| Timestamp(i64::from(*number)), Watermarks::ascending())
         .key_by(|number| *number)

@@ -244,7 +244,7 @@ async fn a_partition_with_an_open_transaction_is_not_idle() {
     writer.send(record.payload("2000")).unwrap();
     writer.flush(PATIENCE).unwrap();
     topic.send(0, [1000]);
-    let mut job = Job::new(Default::default());
+    let job = Job::new(Default::default());
     job.source("in", topic.numbers())
         .event_time(|number| Timestamp(i64::from(*number)), Watermarks::ascending())
         .sink("out", Collect::default());
