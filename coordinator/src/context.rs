@@ -28,6 +28,10 @@ pub(crate) const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker may take for an answer that needs no store before it is asked again.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the store is waited for once the job is to stop. Kubernetes kills what has not ended
+/// 30 s after it was told to: who gives up before can still say why.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(20);
+
 /// A worker that has said nothing for so long is silent: one that runs says something twice a
 /// second.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -261,12 +265,34 @@ impl Context {
         }
     }
 
+    /// Until when the store is waited for: for so long, or for less where the job is to stop.
+    pub(crate) fn patience(&self, while_it_runs: Duration) -> Timestamp {
+        let patience = match self.stop {
+            Some(_) => while_it_runs.min(PATIENCE_AT_STOP),
+            None => while_it_runs,
+        };
+        self.now.after(patience)
+    }
+
+    /// Somebody else's entry stands in the log, where only a newer run can have put it.
+    pub(crate) fn superseded(&self, seq: Seq) -> Failure {
+        let message = format!(
+            "a newer run of this job owns it now: it wrote entry {seq} of the log in {}. This run \
+             stops, and nothing is lost: the newer one goes on from the last snapshot. If no \
+             second one was meant to run, look for what started it; another job needs another \
+             metadata.name, or another store",
+            self.config.prefix
+        );
+        Failure::new(ErrorKind::Fenced, message)
+    }
+
     fn restart(&mut self) -> State {
         let healthy = self.running_since.take().map_or(Duration::ZERO, |at| self.now.since(at));
         let delay = self.backoff.delay(healthy);
         let until = self.now.after(delay);
         self.status.restarts += 1;
         self.status.restarts_in = Some(delay);
+        self.status.log_failure = None;
         self.status.phase = Phase::Restarting;
         self.drop_tasks();
         State::Restarting { until }
@@ -303,7 +329,10 @@ impl Context {
         };
         self.status.restarts_in = None;
         if self.seen > Seq(0) {
-            self.status.has_snapshot = Some(self.history.restorable().is_some());
+            let next = self.history.restorable();
+            self.status.has_snapshot = Some(next.is_some());
+            let manifest = next.and_then(|seq| self.history.manifest(seq));
+            self.status.resumes_from = manifest.map(|manifest| manifest.epoch);
         }
         self.send_all(&Command::Stop);
         self.act(Action::Exit(outcome));

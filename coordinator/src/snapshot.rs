@@ -24,11 +24,11 @@ use millstream_protocol::session::{Command, Report, Retain};
 use millstream_protocol::share::{Cut, Previous, TaskShare, extend};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
-use crate::append::{self, Append};
+use crate::append::{self, Append, NO_ANSWER};
 use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
 use crate::machine::Event;
 use crate::retain::{self, Retention};
-use crate::status::SnapshotStatus;
+use crate::status::{LogFailure, SnapshotStatus};
 
 /// After this long without a word that the output is visible, the run starts again and recovers its
 /// sinks. Longer than a broker's own transaction time-outs.
@@ -211,10 +211,7 @@ impl Snapshot {
         match append.on(ctx, event) {
             append::Progress::Going => self.going(Stage::Publishing { append, manifest }),
             append::Progress::GaveUp(failure) => Progress::Failed(failure),
-            append::Progress::Taken => {
-                let message = format!("another coordinator wrote log entry {}", append.seq);
-                Progress::Failed(Failure::new(ErrorKind::Fenced, message))
-            }
+            append::Progress::Taken => Progress::Failed(ctx.superseded(append.seq)),
             append::Progress::Done => self.published(ctx, append.seq, *manifest),
         }
     }
@@ -279,7 +276,7 @@ impl Snapshot {
 
     fn mark(self, ctx: &mut Context, seq: Seq) -> Progress {
         ctx.send(ctx.leader(), Command::WriteCommitted { seq });
-        let (again, until) = (ctx.now.after(STORE_ANSWER_TIMEOUT), ctx.now.after(COMMIT_TIMEOUT));
+        let (again, until) = (ctx.now.after(STORE_ANSWER_TIMEOUT), ctx.patience(COMMIT_TIMEOUT));
         self.going(Stage::Marking { seq, again, until })
     }
 
@@ -288,26 +285,47 @@ impl Snapshot {
         ctx: &mut Context,
         event: &Event,
         seq: Seq,
-        (mut again, until): (Timestamp, Timestamp),
+        (mut again, mut until): (Timestamp, Timestamp),
     ) -> Progress {
-        if let Event::Report(_, Report::CommittedWritten { seq: written, result }) = event
-            && *written == seq
-        {
-            if result.is_ok() {
-                ctx.history.commit(seq);
-                return self.retain(ctx);
+        match event {
+            Event::Report(_, Report::CommittedWritten { seq: written, result })
+                if *written == seq =>
+            {
+                let Err(failure) = result else {
+                    ctx.status.log_failure = None;
+                    ctx.history.commit(seq);
+                    return self.retain(ctx);
+                };
+                self.unmarked(ctx, &failure.message);
+                again = ctx.now.after(STORE_RETRY_PAUSE);
             }
-            again = ctx.now.after(STORE_RETRY_PAUSE);
+            Event::Stop(_) => until = until.min(ctx.patience(COMMIT_TIMEOUT)),
+            _ => {}
         }
         if ctx.now >= until {
-            let message = format!("cannot write the mark that manifest {seq} is committed");
-            return Progress::Failed(Failure::new(ErrorKind::Unavailable, message));
+            if ctx.status.log_failure.is_none() {
+                self.unmarked(ctx, NO_ANSWER);
+            }
+            let why = ctx.status.log_failure.as_ref().map(ToString::to_string);
+            return Progress::Failed(Failure::new(ErrorKind::Unavailable, why.unwrap_or_default()));
         }
         if ctx.now >= again {
             ctx.send(ctx.leader(), Command::WriteCommitted { seq });
             again = ctx.now.after(STORE_ANSWER_TIMEOUT);
         }
         self.going(Stage::Marking { seq, again, until })
+    }
+
+    /// Shows why the mark is not written.
+    fn unmarked(&self, ctx: &mut Context, reason: &str) {
+        let since = ctx.status.log_failure.as_ref().map_or(ctx.now, |failure| failure.since);
+        ctx.status.log_failure = Some(LogFailure {
+            what: format!("snapshot {} cannot be marked as complete", self.epoch),
+            epoch: Some(self.epoch),
+            reason: reason.to_owned(),
+            since,
+            may_be_there: true,
+        });
     }
 
     fn retain(self, ctx: &mut Context) -> Progress {
@@ -367,7 +385,7 @@ impl Snapshot {
             }
             Event::Report(_, Report::Retained { guard, result: Err(failure) }) if *guard == own => {
                 if failure.kind == ErrorKind::Fenced {
-                    return Progress::Failed(failure.clone());
+                    return Progress::Failed(ctx.superseded(own));
                 }
                 ctx.reign().sweep = true;
                 Progress::Done

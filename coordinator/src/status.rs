@@ -24,6 +24,8 @@ pub struct Status {
     pub last_snapshot: Option<SnapshotStatus>,
     /// Why the last attempt at a snapshot came to nothing; none where it succeeded.
     pub snapshot_failure: Option<String>,
+    /// What cannot be written to the log, while it is tried again; at the end, what could not be.
+    pub log_failure: Option<LogFailure>,
     /// What this run started from; none: from nothing.
     pub restored: Option<Restored>,
     /// A request to begin from something else that this start repeats, and the run that had acted
@@ -41,6 +43,8 @@ pub struct Status {
     /// Whether there is a snapshot that the next start goes on from; said at the end, where the log
     /// was read.
     pub has_snapshot: Option<bool>,
+    /// That snapshot's epoch; said at the end, where there is one.
+    pub resumes_from: Option<Epoch>,
     /// How much moved since the run started, over all workers.
     pub totals: Totals,
 }
@@ -105,6 +109,28 @@ pub struct Restored {
     pub epoch: Epoch,
     /// When the restored tasks were started.
     pub at: Timestamp,
+}
+
+/// An entry that does not get into the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogFailure {
+    /// What that means for the job, in words.
+    pub what: String,
+    /// The snapshot that the entry is, if it is one.
+    pub epoch: Option<Epoch>,
+    /// Why the last attempt failed.
+    pub reason: String,
+    /// When the first attempt was made.
+    pub since: Timestamp,
+    /// Whether it may be in the log all the same: nobody could look since the last attempt.
+    pub may_be_there: bool,
+}
+
+impl fmt::Display for LogFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.reason)
+    }
 }
 
 /// A failure and its time.

@@ -8,7 +8,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use millstream_coordinator::channel;
 use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
@@ -28,6 +29,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::end::{End, report};
 use crate::exchange::Exchange;
 use crate::host::Shown;
 use crate::parts::LocalParts;
@@ -38,12 +40,18 @@ use crate::session::{Worker, serve};
 use crate::store::{self, Access};
 use crate::terminal::{self, say};
 
+/// How long what is left behind may take once all is said: it ends at once, or hangs.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
 /// Runs the command.
 pub(crate) fn run(programs: Programs, args: cli::Run) -> ExitCode {
     progress::init_log(args.log_format);
     let result = prepare(&args).and_then(|local| {
         let runtime = runtime()?;
-        runtime.block_on(run_local(programs, local, &args))
+        let code = runtime.block_on(run_local(programs, local, &args));
+        // What still waits for a disk that does not answer is not waited for.
+        runtime.shutdown_timeout(LEFT_BEHIND);
+        code
     });
     match result {
         Ok(code) => ExitCode::from(code),
@@ -201,8 +209,8 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
 /// Coordinates the workers of a session to the job's end, and shows it meanwhile.
 async fn coordinate(local: &LocalJob, session: impl Session, shown: Shown) -> Result<End> {
     let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
-    let twice = Arc::new(AtomicBool::new(false));
-    let stop = stop_on_signals(handle.clone(), twice.clone())?;
+    let signals = Arc::new(AtomicU32::new(0));
+    let stop = stop_on_signals(handle.clone(), signals.clone())?;
     let view = progress::View::new(local, shown, handle.status.clone());
     let mut watching = JoinSet::new();
     watching.spawn(stop);
@@ -210,19 +218,11 @@ async fn coordinate(local: &LocalJob, session: impl Session, shown: Shown) -> Re
     let outcome = driver.run().await;
     watching.shutdown().await;
     let status = handle.status.borrow().clone();
-    Ok(End { outcome, status, twice: twice.load(Ordering::Relaxed) })
+    Ok(End { outcome, status, signals: signals.load(Ordering::Relaxed) })
 }
 
-/// How a job ended.
-struct End {
-    outcome: Outcome,
-    status: Status,
-    /// It was told twice to stop.
-    twice: bool,
-}
-
-/// The first signal stops the job after a snapshot, the second at once. Sets `twice` at the second.
-fn stop_on_signals(handle: Handle, twice: Arc<AtomicBool>) -> Result<impl Future<Output = ()>> {
+/// The first signal stops the job after a snapshot, the second at once. Counts them.
+fn stop_on_signals(handle: Handle, signals: Arc<AtomicU32>) -> Result<impl Future<Output = ()>> {
     let listen = |kind: SignalKind| -> Result<Signal> {
         signal(kind).or_kind(Kind::Unavailable, || "cannot listen for signals".to_owned())
     };
@@ -236,11 +236,12 @@ fn stop_on_signals(handle: Handle, twice: Arc<AtomicBool>) -> Result<impl Future
     };
     Ok(async move {
         next().await;
+        signals.store(1, Ordering::Relaxed);
         say("stopping after a last snapshot; again to stop at once");
         let before = handle.status.borrow().snapshot_failure.clone();
         let _ = handle.requests.send(Request::Stop(StopMode::AfterSnapshot)).await;
         tokio::select! {
-            () = next() => twice.store(true, Ordering::Relaxed),
+            () = next() => signals.store(2, Ordering::Relaxed),
             () = final_snapshot_failed(handle.status.clone(), before) => {}
         }
         let _ = handle.requests.send(Request::Stop(StopMode::AtOnce)).await;
@@ -258,90 +259,6 @@ async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Opti
     if status.wait_for(failed).await.is_err() {
         // The coordinator has ended: there is nothing left to stop.
         std::future::pending::<()>().await;
-    }
-}
-
-/// Says how the job ended and how to go on; returns the exit code.
-fn report(end: &End, local: &LocalJob, args: &cli::Run) -> u8 {
-    let End { outcome, status, twice } = end;
-    let job = &local.job.metadata.name;
-    match outcome {
-        Outcome::Finished { already: true } => finished_before(status, local),
-        Outcome::Finished { already: false } => {
-            let totals = &status.totals;
-            let line = format!(
-                "{job} finished: {} records in, {} out{}, {}{}",
-                totals.records_in,
-                totals.records_out,
-                progress::by_sink(totals, usize::MAX, |_, records| records.to_string()),
-                progress::late(totals),
-                progress::failed(", ", totals)
-            );
-            terminal::end(&line, 0)
-        }
-        Outcome::Suspended { snapshot: true } => {
-            let epoch = status.last_snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch.0);
-            let failed = progress::failed(", ", &status.totals);
-            let line = format!(
-                "{job} stopped after snapshot {epoch}{failed}: {} resumes from it",
-                again(args)
-            );
-            terminal::end(&line, 0)
-        }
-        Outcome::Suspended { snapshot: false } => {
-            let why = why_no_snapshot(status, *twice);
-            let goes_on = match status.has_snapshot {
-                Some(true) => "resumes from the last one",
-                Some(false) => "begins anew: there is none yet",
-                None => "resumes from the last one, where there is one",
-            };
-            let again = again(args);
-            let line = format!("{job} stopped without a snapshot{why}: {again} {goes_on}");
-            terminal::end(&line, terminal::STOPPED_WITHOUT_SNAPSHOT)
-        }
-        Outcome::Failed(failure) | Outcome::Fenced(failure) => {
-            terminal::fail(&format!("{job}: {}", failure.message), terminal::code_of(failure.kind))
-        }
-    }
-}
-
-/// What goes on from the last snapshot: the other options of the command are to be given again.
-fn again(args: &cli::Run) -> &'static str {
-    if args.fresh { "the same command without --fresh" } else { "the same command" }
-}
-
-/// Says that nothing was done, and returns the exit code: other arguments mean another input or
-/// output, for which nothing was done either.
-fn finished_before(status: &Status, local: &LocalJob) -> u8 {
-    let job = &local.job.metadata.name;
-    let place = &local.config.prefix;
-    let anew = format!(
-        "The same command with --fresh starts anew; the output of this run stays where it is, so \
-         that an output directory then holds both. Snapshots are in {place}"
-    );
-    match &status.finished_with[..] {
-        [] => {
-            terminal::end(&format!("{job} had finished before: its output is complete. {anew}"), 0)
-        }
-        differs => {
-            let reason = format!(
-                "{job} had finished before, with other arguments ({}): nothing was done. For \
-                 another input write another metadata.name. {anew}",
-                differs.join(", ")
-            );
-            terminal::fail(&reason, terminal::INVALID)
-        }
-    }
-}
-
-/// In brackets, why a job stopped without a snapshot.
-fn why_no_snapshot(status: &Status, twice: bool) -> String {
-    let failure = status.last_failure.as_ref().map(|last| &last.failure.message);
-    match (&status.snapshot_failure, failure) {
-        (Some(reason), _) => format!(" (the last attempt failed: {reason})"),
-        (None, _) if twice => " (at a second signal)".to_owned(),
-        (None, Some(reason)) => format!(" (it was restarting: {reason})"),
-        (None, None) => " (it was starting)".to_owned(),
     }
 }
 

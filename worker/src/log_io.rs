@@ -110,11 +110,8 @@ async fn append(store: &dyn Store, seq: Seq, text: &str) -> AppendOutcome {
         },
         Err(error) if error.kind() == Kind::Invalid => AppendOutcome::Failed(failure(&error)),
         // Whether the entry is there after a failure, only a look at the slot can tell.
-        Err(error) => {
-            // It is tried again, for minutes: whoever waits must see why.
-            tracing::warn!("log entry {seq}: {error}");
-            AppendOutcome::Unknown(error.to_string())
-        }
+        // It is tried again, for minutes, and the coordinator shows why.
+        Err(error) => AppendOutcome::Unknown(error.to_string()),
     }
 }
 
@@ -135,11 +132,7 @@ async fn follows(store: &dyn Store, seq: Seq) -> Result<(), AppendOutcome> {
                 store.describe()
             ),
         ))),
-        Err(error) if error.kind() == Kind::Invalid => Err(AppendOutcome::Failed(failure(&error))),
-        Err(error) => {
-            tracing::warn!("log entry {before}: {error}");
-            Err(AppendOutcome::Failed(failure(&error)))
-        }
+        Err(error) => Err(AppendOutcome::Failed(failure(&error))),
     }
 }
 
@@ -157,7 +150,7 @@ async fn retain_objects(store: &dyn Store, retain: Retain) -> Result<(), Failure
     match read_entry(store, retain.guard).await {
         Ok(None) => try_retain.await.map_err(|error: Error| failure(&error)),
         Ok(Some(_)) => {
-            let message = format!("log entry {} is another coordinator's", retain.guard);
+            let message = format!("log entry {} is a newer run's", retain.guard);
             Err(Failure::new(ErrorKind::Fenced, message))
         }
         Err(error) => Err(failure(&error)),

@@ -41,6 +41,8 @@ pub(crate) fn init_log(format: LogFormat) {
         .with_ansi(io::stderr().is_terminal());
     if format == LogFormat::Json {
         terminal::say_json();
+    } else {
+        terminal::panics_once();
     }
     // A second start in one process, as tests do, keeps the first one's log.
     let _ = match format {
@@ -60,6 +62,8 @@ pub(crate) struct View {
     restarts: u64,
     /// The failed snapshot that was told of last.
     snapshot_failure: Option<String>,
+    /// It was told that the log cannot be written.
+    log_failure: bool,
     seen: Option<(u64, Totals)>,
 }
 
@@ -74,6 +78,7 @@ impl View {
             phase: Phase::Pending,
             restarts: 0,
             snapshot_failure: None,
+            log_failure: false,
             seen: None,
         }
     }
@@ -121,6 +126,10 @@ impl View {
             }
             self.snapshot_failure.clone_from(&status.snapshot_failure);
         }
+        if let (Some(failure), false) = (&status.log_failure, self.log_failure) {
+            tracing::warn!("{}: {failure}", self.job);
+        }
+        self.log_failure = status.log_failure.is_some();
         if status.phase == self.phase {
             return false;
         }
@@ -155,10 +164,13 @@ impl View {
     }
 
     fn show(&mut self) {
-        if self.status.borrow().phase != Phase::Running {
-            return;
-        }
-        let Some(line) = self.progress() else { return };
+        let phase = self.status.borrow().phase;
+        let line = match phase {
+            Phase::Running => self.progress(),
+            // While it starts or stops there is nothing to tell but what it waits for.
+            _ => self.log_failure().map(|failure| format!("{}: {failure}", self.job)),
+        };
+        let Some(line) = line else { return };
         if self.live {
             terminal::live(&line);
         } else {
@@ -212,7 +224,18 @@ impl View {
         if let Some(reason) = &status.snapshot_failure {
             let _ = write!(line, "  last snapshot failed: {reason}");
         }
+        if let Some(failure) = self.log_failure() {
+            let _ = write!(line, "  {failure}");
+        }
         Some(line)
+    }
+
+    /// Why the log cannot be written, and for how long that has been so.
+    fn log_failure(&self) -> Option<String> {
+        let status = self.status.borrow();
+        let failure = status.log_failure.as_ref()?;
+        let since = self.clock.now().millis().saturating_sub(failure.since.0).max(0);
+        Some(format!("{failure} (for {})", brief(Duration::from_millis(since as u64))))
     }
 
     /// The smallest watermark of the operators that have one.

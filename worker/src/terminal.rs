@@ -1,9 +1,11 @@
 //! What is said to the person at the terminal: results to standard output, everything else to
 //! standard error.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Stderr, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::{Error, Kind, Result};
@@ -19,6 +21,8 @@ pub(crate) const STOPPED_WITHOUT_SNAPSHOT: u8 = 4;
 static JSON: AtomicBool = AtomicBool::new(false);
 /// Whether the last thing on standard error is a live line, which has no end.
 static LIVE: AtomicBool = AtomicBool::new(false);
+/// So many panics are told apart; those behind them are all told of. A program has a few places.
+const PANICS_MAX: usize = 256;
 /// Clears a terminal's line.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -42,6 +46,23 @@ pub(crate) fn cleared() -> Stderr {
 pub(crate) fn say_json() {
     JSON.store(true, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|panic| say_at("ERROR", &panic.to_string(), None)));
+}
+
+/// From here on, a panic that was told of is not told of again: a job that restarts meets the same
+/// one at every attempt, and says so by itself. A backtrace, where the user asked for them, comes
+/// once.
+pub(crate) fn panics_once() {
+    let told = Mutex::new(BTreeSet::new());
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= PANICS_MAX || told.insert(panic.to_string()) {
+            drop(told);
+            // A live line on the terminal goes first.
+            let _ = cleared();
+            tell(panic);
+        }
+    }));
 }
 
 /// Whether standard error takes JSON lines only.

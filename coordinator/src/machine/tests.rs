@@ -487,10 +487,10 @@ fn a_restart_does_not_take_the_job_back_from_a_later_claim() {
     rig.wake();
     rig.settle();
     let Some(Outcome::Fenced(failure)) = &rig.exit else { panic!("{:?}", rig.exit) };
-    assert_eq!(
-        failure.message,
-        format!("another coordinator has claimed run 2, in log entry {next}")
-    );
+    let said = format!("a newer run of this job owns it now: it wrote entry {next} of the log in ");
+    assert!(failure.message.starts_with(&said), "{}", failure.message);
+    let said = "This run stops, and nothing is lost: the newer one goes on from the last snapshot.";
+    assert!(failure.message.contains(said), "{}", failure.message);
     assert_eq!(rig.outside.log().len() as u64, next, "no claim of its own");
 }
 
@@ -553,6 +553,79 @@ fn a_stop_that_gets_no_snapshot_stops_without() {
         }
     }
     assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+}
+
+/// Carries out all but appends, each of which fails; what the slot holds is not written by it.
+fn without_room(rig: &mut Rig) {
+    while let Some((worker, command)) = rig.commands.pop_front() {
+        if matches!(command, Command::Append { .. }) {
+            rig.appended(&command, AppendOutcome::Unknown("the disk is full".into()));
+        } else {
+            rig.carry_out(worker, command);
+        }
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_long_for_a_log_that_cannot_be_written() {
+    let mut rig = Rig::at_barrier(1);
+    rig.settle();
+    rig.feed(Event::Snapshot);
+    let began = rig.now;
+    while rig.now.since(began) < Duration::from_secs(100) {
+        without_room(&mut rig);
+        rig.wake();
+    }
+    without_room(&mut rig);
+    assert_eq!((rig.phase(), rig.exit.clone()), (Phase::Running, None), "it tries again for long");
+    let failure = rig.machine.status().log_failure.clone().unwrap();
+    assert_eq!(failure.to_string(), "snapshot 2 cannot be published: the disk is full");
+    assert_eq!((failure.since, failure.may_be_there), (began, false));
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    let stopped = rig.now;
+    while rig.exit.is_none() {
+        without_room(&mut rig);
+        rig.wake();
+    }
+    assert_eq!(rig.now.since(stopped), Duration::from_secs(20));
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
+    let status = rig.machine.status();
+    assert_eq!(status.resumes_from, Some(Epoch(1)));
+    let said = "snapshot 2 cannot be published: the disk is full (tried for 2m)";
+    assert_eq!(status.last_failure.as_ref().unwrap().failure.message, said);
+}
+
+#[test]
+fn a_log_that_can_be_written_again_is_no_failure_any_more() {
+    let mut rig = Rig::at_barrier(1);
+    let (seq, _, append) = rig.append();
+    rig.appended(&append, AppendOutcome::Unknown("the disk is full".into()));
+    assert!(rig.machine.status().log_failure.as_ref().unwrap().may_be_there);
+    rig.report(Report::Slot { seq, content: Ok(None) });
+    rig.commands.clear();
+    rig.wake();
+    assert!(rig.machine.status().log_failure.as_ref().unwrap().may_be_there, "it is tried again");
+    rig.settle();
+    assert_eq!(rig.machine.status().log_failure, None);
+}
+
+#[test]
+fn a_stop_does_not_wait_long_for_a_mark_that_cannot_be_written() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, mark) = rig.until(|command| matches!(command, Command::WriteCommitted { .. }));
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    let Command::WriteCommitted { seq } = mark else { unreachable!() };
+    let stopped = rig.now;
+    while rig.exit.is_none() {
+        let result = Err(Failure::new(ErrorKind::Unavailable, "the disk is full"));
+        rig.report(Report::CommittedWritten { seq, result });
+        rig.wake();
+    }
+    assert_eq!(rig.now.since(stopped), Duration::from_secs(20));
+    let status = rig.machine.status();
+    assert_eq!(status.resumes_from, Some(Epoch(1)));
+    let failure = status.log_failure.as_ref().unwrap().to_string();
+    assert_eq!(failure, "snapshot 1 cannot be marked as complete: the disk is full");
 }
 
 #[test]
@@ -710,8 +783,9 @@ fn what_retention_meets_decides() {
     let stale = Report::Retained { guard: Seq(2), result: Err(failure.clone()) };
     rig.report(stale);
     assert_eq!(rig.exit, None, "an answer to another time");
-    rig.report(Report::Retained { guard: Seq(3), result: Err(failure.clone()) });
-    assert_eq!(rig.exit, Some(Outcome::Fenced(failure)));
+    rig.report(Report::Retained { guard: Seq(3), result: Err(failure) });
+    let Some(Outcome::Fenced(failure)) = &rig.exit else { panic!("{:?}", rig.exit) };
+    assert!(failure.message.contains("it wrote entry 3 of the log"), "{}", failure.message);
 }
 
 #[test]

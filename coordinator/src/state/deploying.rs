@@ -81,8 +81,8 @@ impl Deploying {
                 Progress::Going => State::Deploying(self),
                 Progress::GaveUp(failure) => ctx.fail(failure),
                 Progress::Taken => {
-                    let message = format!("another coordinator wrote log entry {}", append.seq);
-                    ctx.fail(Failure::new(ErrorKind::Fenced, message))
+                    let failure = ctx.superseded(append.seq);
+                    ctx.fail(failure)
                 }
                 Progress::Done => {
                     let (seq, began) = (append.seq, began.clone());

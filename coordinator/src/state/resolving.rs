@@ -112,11 +112,7 @@ fn decide(ctx: &mut Context, history: History) -> State {
 fn fenced(ctx: &Context, history: &History) -> Option<Failure> {
     let held = ctx.status.run?;
     let (seq, claim) = history.claims().last()?;
-    (claim.run >= held && !ctx.is_own(&claim.nonce)).then(|| {
-        let run = claim.run;
-        let message = format!("another coordinator has claimed run {run}, in log entry {seq}");
-        Failure::new(ErrorKind::Fenced, message)
-    })
+    (claim.run >= held && !ctx.is_own(&claim.nonce)).then(|| ctx.superseded(seq))
 }
 
 /// Which run has acted upon the request that this start repeats, if it repeats one.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
@@ -46,8 +46,7 @@ impl Running {
             return None;
         };
         let ours = self.epoch.is_some() || *seq != ctx.reign().last.next();
-        let message = format!("another coordinator wrote log entry {seq}: it owns the job now");
-        (!ours).then(|| Failure::new(ErrorKind::Fenced, message))
+        (!ours).then(|| ctx.superseded(*seq))
     }
 
     pub(super) fn wake_at(&self, ctx: &Context) -> Timestamp {

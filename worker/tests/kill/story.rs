@@ -242,8 +242,10 @@ pub(crate) fn two_processes(threads: u32) -> Result<(), Failed> {
         return Err(Failed(format!("the second process ended by itself: {:?}", second.end()?)));
     }
     let end = first.end()?;
-    let says_why =
-        end.said.lines().any(|line| line.starts_with("error: killed: another coordinator "));
+    let says_why = end
+        .said
+        .lines()
+        .any(|line| line.starts_with("error: killed: a newer run of this job owns it now: "));
     if end.code != Some(3) || !says_why {
         return Err(Failed(format!("the first process was to stop with code 3: {end:?}")));
     }
