@@ -23,6 +23,17 @@ pub struct History {
     committed: BTreeSet<Seq>,
 }
 
+/// What to say of an entry that is not there although what comes behind it is.
+fn missing(seq: Seq, though: &Name) -> Failure {
+    let message = format!(
+        "{} is missing from the log although {though} is there: bring the object back from a \
+         backup; without it no snapshot of the job can be used, and the job can only be deleted \
+         (snapshots delete) and started anew",
+        Name::Log(seq)
+    );
+    Failure::new(ErrorKind::Corrupt, message)
+}
+
 impl History {
     /// Reads a job's log from its bytes. An entry that does not read or belongs elsewhere, a gap,
     /// and a mark behind the end are `Corrupt`: nothing is guessed. Messages name objects relative
@@ -39,6 +50,7 @@ impl History {
                 let kind = match error {
                     log::Error::Newer { .. } | log::Error::Older { .. } => ErrorKind::Invalid,
                     log::Error::Damaged
+                    | log::Error::Empty
                     | log::Error::Elsewhere { .. }
                     | log::Error::Malformed { .. }
                     | log::Error::Incomplete { .. } => ErrorKind::Corrupt,
@@ -50,22 +62,12 @@ impl History {
         let mut expected = Seq(1);
         for seq in history.entries.keys() {
             if *seq != expected {
-                let message = format!(
-                    "{} is missing from the log although {} is there: restore the object",
-                    Name::Log(expected),
-                    Name::Log(*seq)
-                );
-                return Err(Failure::new(ErrorKind::Corrupt, message));
+                return Err(missing(expected, &Name::Log(*seq)));
             }
             expected = expected.next();
         }
         if let Some(mark) = history.committed.last().filter(|mark| **mark > history.last()) {
-            let message = format!(
-                "{} is missing from the log although {} is there: restore the object",
-                Name::Log(*mark),
-                Name::Committed(*mark)
-            );
-            return Err(Failure::new(ErrorKind::Corrupt, message));
+            return Err(missing(*mark, &Name::Committed(*mark)));
         }
         Ok(history)
     }

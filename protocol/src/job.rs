@@ -10,8 +10,8 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use crate::key_group::KeyGroups;
+use crate::quantity;
 use crate::time::GepDuration;
-use crate::validate::parse_quantity;
 
 /// The API group and version of [`StreamJob`].
 pub const API_VERSION: &str = "millstream.dev/v1alpha1";
@@ -139,7 +139,7 @@ pub struct StateSpec {
     pub backend: BackendName,
     /// `RocksDB`: one bound for the cache above it, its buffers and its block cache, over all tasks
     /// of a worker, as a quantity. Default: [`StateSpec::MEMORY_DEFAULT`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "quantity::optional_text")]
     pub memory: Option<String>,
     /// A volume that survives the pod and makes recovery local. A cache, never the truth.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,9 +152,12 @@ impl StateSpec {
     /// The smallest bound, in bytes: below it, write buffers alone would pass it.
     pub const MEMORY_MIN: u64 = 16 << 20;
 
-    /// The bound on memory, in bytes; `None` where it is not a quantity.
-    pub fn memory_bytes(&self) -> Option<u64> {
-        parse_quantity(self.memory.as_deref().unwrap_or(Self::MEMORY_DEFAULT))
+    /// The bound on memory, in bytes.
+    ///
+    /// # Errors
+    /// Where it is not a quantity that can be used.
+    pub fn memory_bytes(&self) -> Result<u64, quantity::Error> {
+        quantity::parse(self.memory.as_deref().unwrap_or(Self::MEMORY_DEFAULT))
     }
 }
 
@@ -173,6 +176,7 @@ pub enum BackendName {
 #[serde(rename_all = "camelCase")]
 pub struct LocalVolume {
     /// Its size, as a quantity.
+    #[serde(deserialize_with = "quantity::text")]
     pub size: String,
     /// Its storage class. Default: the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ pub mod log;
 pub mod path;
 pub mod place;
 pub mod plan;
+pub mod quantity;
 pub mod session;
 pub mod share;
 pub mod time;

@@ -11,6 +11,7 @@ use crate::job::{
     RestoreFrom, RestoreSpec, SnapshotsSpec, StateSpec, StreamJob,
 };
 use crate::path::{JobPrefix, Store};
+use crate::quantity;
 
 /// A mistake in a spec: where it is, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -62,7 +63,7 @@ pub fn spec(spec: &JobSpec) -> Vec<Problem> {
         restart,
         pod_template,
     } = spec;
-    let mut problems = Problems::default();
+    let (mut problems, mut key_groups) = (Problems::default(), key_groups);
     if image.as_ref().is_some_and(|image| image.trim().is_empty()) {
         problems.add("spec.image", "is empty: write an image, or leave the field out");
     }
@@ -74,6 +75,8 @@ pub fn spec(spec: &JobSpec) -> Vec<Problem> {
             "spec.keyGroups",
             format!("is {key_groups}: write a number from 1 to {KEY_GROUPS_MAX}"),
         );
+        // What is not too many for any number is not to blame.
+        key_groups = &KEY_GROUPS_MAX;
     }
     if *workers == 0 || *workers > *key_groups {
         problems.add(
@@ -105,19 +108,19 @@ pub fn spec(spec: &JobSpec) -> Vec<Problem> {
 
 fn validate_state(state: &StateSpec, problems: &mut Problems) {
     let StateSpec { backend: _, memory, local_volume } = state;
-    let quantity = "is not a quantity: write digits with a unit, such as 512Mi or 20Gi";
-    match (memory, state.memory_bytes()) {
-        (Some(memory), Some(bytes)) if bytes < StateSpec::MEMORY_MIN => {
+    let memory = memory.as_deref().unwrap_or(StateSpec::MEMORY_DEFAULT);
+    match state.memory_bytes() {
+        Ok(bytes) if bytes < StateSpec::MEMORY_MIN => {
             let least = StateSpec::MEMORY_MIN >> 20;
             problems.add("spec.state.memory", format!("is {memory}: write {least}Mi or more"));
         }
-        (_, Some(_)) => {}
-        (_, None) => problems.add("spec.state.memory", quantity),
+        Ok(_) => {}
+        Err(error) => problems.add("spec.state.memory", format!("{memory:?} {error}")),
     }
     if let Some(LocalVolume { size, storage_class_name: _ }) = local_volume
-        && parse_quantity(size).is_none()
+        && let Err(error) = quantity::parse(size)
     {
-        problems.add("spec.state.localVolume.size", quantity);
+        problems.add("spec.state.localVolume.size", format!("{size:?} {error}"));
     }
 }
 
@@ -220,38 +223,6 @@ fn is_job_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// The bytes that a Kubernetes quantity such as `512Mi`, `1.5Gi` or `2G` stands for, rounded down.
-/// None where it is not one, or is negative or too large.
-pub fn parse_quantity(text: &str) -> Option<u64> {
-    const SUFFIXES: [(&str, u64); 11] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("Pi", 1 << 50),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-        ("P", 1_000_000_000_000_000),
-        ("", 1),
-    ];
-    let (suffix, size) = SUFFIXES.into_iter().find(|(suffix, _)| text.ends_with(suffix))?;
-    let number = text.strip_suffix(suffix)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
-        return None;
-    }
-    let bytes = whole.parse::<u64>().ok()?.checked_mul(size)?;
-    if fraction.is_empty() {
-        return (!number.ends_with('.')).then_some(bytes);
-    }
-    let scale = 10_u128.pow(fraction.len() as u32);
-    let part = u128::from(fraction.parse::<u64>().ok()?) * u128::from(size) / scale;
-    bytes.checked_add(part as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -277,6 +248,7 @@ mod tests {
         check(&|s| s.workers = 0, "spec.workers");
         check(&|s| s.workers = 721, "spec.workers");
         check(&|s| s.key_groups = 40_000, "spec.keyGroups");
+        check(&|s| s.key_groups = 0, "spec.keyGroups");
         check(&|s| s.threads_per_worker = Some(0), "spec.threadsPerWorker");
         check(&|s| s.threads_per_worker = Some(721), "spec.threadsPerWorker");
         check(&|s| s.snapshots.store = "gs://x".into(), "spec.snapshots.store");
@@ -288,7 +260,25 @@ mod tests {
         check(&|s| s.restore.uri = Some("x".into()), "spec.restore");
         check(&|s| s.restart.max_backoff = GepDuration::from_millis(1), "spec.restart.maxBackoff");
         check(&|s| s.state.memory = Some("lots".into()), "spec.state.memory");
+        check(&|s| s.state.memory = Some("15Mi".into()), "spec.state.memory");
         check(&|s| s.pod_template = Some(json!([])), "spec.podTemplate");
+    }
+
+    #[test]
+    fn a_quantity_is_shown_where_it_is_refused_and_may_be_a_bare_number() {
+        let with = |memory: serde_json::Value| -> JobSpec {
+            let store = json!({"store": "file:///tmp/s"});
+            serde_json::from_value(json!({"snapshots": store, "state": {"memory": memory}}))
+                .unwrap()
+        };
+        let said = |memory| spec(&with(memory)).first().map(ToString::to_string);
+        assert_eq!(said(json!(536_870_912)), None);
+        assert_eq!(said(json!(1e9)), None);
+        assert_eq!(said(json!("7Ei")), None);
+        assert_eq!(with(json!(1e9)).state.memory_bytes(), Ok(1_000_000_000));
+        let said = said(json!("7Xi")).unwrap();
+        let shown = "spec.state.memory: \"7Xi\" is not a quantity: write a number of bytes, ";
+        assert!(said.starts_with(shown), "{said}");
     }
 
     #[test]
@@ -299,17 +289,6 @@ mod tests {
         }
         for bad in ["", "1a", "-a", "a-", "A", "a_b", "a.b", &"a".repeat(NAME_LEN_MAX + 1)] {
             assert!(!is_job_name(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn quantities_read_as_in_kubernetes() {
-        assert_eq!(parse_quantity("512Mi"), Some(512 << 20));
-        assert_eq!(parse_quantity("1.5Gi"), Some(3 << 29));
-        assert_eq!(parse_quantity("2k"), Some(2000));
-        assert_eq!(parse_quantity("17"), Some(17));
-        for bad in ["", "Mi", "-1", "1.", "1.Gi", "1e3", "x", "99999999999Pi"] {
-            assert_eq!(parse_quantity(bad), None, "{bad}");
         }
     }
 }

@@ -10,6 +10,7 @@ use millstream_coordinator::config::Config;
 use millstream_dataflow::state::{Backend, RocksDbSettings};
 use millstream_dataflow::{Context as _, Environment, Error, Kind, Result};
 use millstream_protocol::job::{BackendName, OnDelete, StateSpec, StreamJob};
+use millstream_protocol::validate::Problem;
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
 
@@ -49,6 +50,7 @@ pub(crate) fn read_job(path: &Path, sets: &[String]) -> Result<StreamJob> {
 
 /// Reads a value as a job, and refuses fields that nobody knows.
 fn from_value(value: Value) -> Result<StreamJob, String> {
+    mistyped::no_lists(&value)?;
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&value, &mut track);
@@ -101,6 +103,7 @@ pub(crate) fn local(
     seed: u64,
 ) -> Result<LocalJob> {
     let mut notes = Vec::new();
+    let key_groups = job.spec.key_groups;
     let spec = &mut job.spec;
     if workers == Some(0) {
         return Err(Error::invalid("--workers: is 0: write 1 or more"));
@@ -111,7 +114,8 @@ pub(crate) fn local(
             "spec.workers: {wished} is ignored, one process runs here: --workers {wished} runs them"
         ));
     }
-    spec.workers = workers.unwrap_or(1);
+    // None at all is a mistake, which is reported with the others.
+    spec.workers = workers.unwrap_or_else(|| spec.workers.min(1));
     for (field, is_set) in [
         ("image", spec.image.is_some()),
         ("state.localVolume", spec.state.local_volume.is_some()),
@@ -137,23 +141,35 @@ pub(crate) fn local(
     if let Some(uri) = &mut spec.restore.uri {
         *uri = absolute_store(uri)?;
     }
-    let (field, threads) = match (threads, spec.threads_per_worker) {
-        (Some(threads), _) => ("--threads", threads),
-        (None, threads) => {
-            ("spec.threadsPerWorker", threads.unwrap_or_else(|| (cores() / spec.workers).max(1)))
-        }
-    };
-    if threads == 0 {
-        return Err(Error::invalid(format!("{field}: is 0: write 1 or more")));
-    }
+    let option = threads;
+    // By themselves they are no more than there are cores, or work.
+    let each = |all: u32| all.checked_div(spec.workers).unwrap_or_default();
+    let threads = threads.or(spec.threads_per_worker);
+    let threads = threads.unwrap_or_else(|| each(cores()).min(each(key_groups)).max(1));
     spec.threads_per_worker = Some(threads);
     let wish = fresh.then_some(Wish::Empty { request: None });
     let config = Config::new(&job, wish, seed).map_err(|problems| {
-        let lines: Vec<_> =
-            problems.iter().map(|problem| mistyped::shortened(problem.to_string())).collect();
-        Error::invalid(lines.join("\n"))
+        let of_option = |problem: &Problem| match option {
+            Some(threads) if problem.path == THREADS => too_many(threads, &job),
+            _ => mistyped::shortened(problem.to_string()),
+        };
+        Error::invalid(problems.iter().map(of_option).collect::<Vec<_>>().join("\n"))
     })?;
     Ok(LocalJob { job, config, threads, notes })
+}
+
+/// Where a job says what `--threads` says.
+const THREADS: &str = "spec.threadsPerWorker";
+
+/// What is wrong with `--threads`.
+fn too_many(threads: u32, job: &StreamJob) -> String {
+    let (workers, key_groups) = (job.spec.workers, job.spec.key_groups);
+    let most = key_groups.checked_div(workers).unwrap_or_default();
+    let of = if workers > 1 { format!(" for {workers} workers") } else { String::new() };
+    format!(
+        "--threads: is {threads}: write a number from 1 to {most}{of}: spec.keyGroups is \
+         {key_groups}, and each thread needs one"
+    )
 }
 
 /// What holds the keyed state of a job.
@@ -161,9 +177,9 @@ pub(crate) fn backend(state: &StateSpec) -> Result<Backend> {
     match state.backend {
         BackendName::Memory => Ok(Backend::Memory),
         BackendName::RocksDB => {
-            let memory_bytes = state
-                .memory_bytes()
-                .ok_or_else(|| Error::invalid("spec.state.memory: is not a quantity"))?;
+            let memory_bytes = state.memory_bytes();
+            let memory_bytes = memory_bytes
+                .map_err(|error| Error::invalid(format!("spec.state.memory: {error}")))?;
             let directory = local_directory("state")?;
             Ok(Backend::RocksDb(RocksDbSettings { memory_bytes, directory }))
         }
@@ -349,6 +365,40 @@ spec:
             assert!(notes.iter().any(|note| note.starts_with(field)), "{field}: {notes:?}");
         }
         assert_eq!(local(read(JOB, &[]).unwrap(), (None, None), false, 1).unwrap().notes, [""; 0]);
+    }
+
+    /// A list could be read as the fields of a job in their order.
+    #[test]
+    fn a_list_is_no_fields() {
+        let error = read("[millstream.dev/v1alpha1, StreamJob, {name: a}, {}]", &[]).unwrap_err();
+        let said = "is a list, and not a StreamJob: write fields: apiVersion, kind, metadata, spec";
+        assert_eq!(error, said);
+        let error = read(JOB, &["spec.program=[averages]"]).unwrap_err();
+        assert_eq!(error, "spec.program: is a list: write fields below it: name, args");
+        let error = read(JOB, &["spec.state.localVolume=[1Gi]"]).unwrap_err();
+        let said =
+            "spec.state.localVolume: is a list: write fields below it: size, storageClassName";
+        assert_eq!(error, said);
+    }
+
+    #[test]
+    fn threads_are_no_more_than_there_is_work_and_the_option_is_blamed_for_itself() {
+        let of = |sets: &[&str], threads, workers| {
+            let local = local(read(JOB, sets).unwrap(), (workers, threads), false, 1);
+            local.map(|local| local.threads).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&["spec.keyGroups=1"], None, None), Ok(1));
+        assert_eq!(of(&[], Some(720), None), Ok(720));
+        let said = "--threads: is 721: write a number from 1 to 720: spec.keyGroups is 720, and \
+                    each thread needs one";
+        assert_eq!(of(&[], Some(721), None), Err(said.to_owned()));
+        let said = "--threads: is 361: write a number from 1 to 360 for 2 workers: spec.keyGroups \
+                    is 720, and each thread needs one";
+        assert_eq!(of(&[], Some(361), Some(2)), Err(said.to_owned()));
+        let error = of(&["spec.threadsPerWorker=721"], None, None).unwrap_err();
+        assert!(error.starts_with("spec.threadsPerWorker: is 721: "), "{error}");
+        let error = of(&["spec.workers=0"], None, None).unwrap_err();
+        assert!(error.starts_with("spec.workers: is 0: "), "{error}");
     }
 
     #[test]

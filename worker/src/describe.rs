@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use millstream_dataflow::engine::plan_of;
 use millstream_dataflow::{Error, Result};
-use millstream_protocol::job::StreamJob;
+use millstream_protocol::job::{API_VERSION, JobSpec, KIND, Metadata, StreamJob};
 use millstream_protocol::plan::{Guarantee, Plan, PlanOperator, Role};
 
 use crate::cli;
@@ -15,16 +15,26 @@ use crate::program::Programs;
 pub(crate) fn describe(programs: &Programs, args: &cli::Describe) -> Result<String> {
     let job = match &args.job {
         Some(path) => config::read_job(path, &args.sets)?,
-        None => StreamJob::default(),
+        None => nameless(),
     };
-    let workers = job.spec.workers.max(1);
-    let threads = args.threads.or(job.spec.threads_per_worker).unwrap_or_else(config::cores);
-    let plan = plan_of(&programs.build(&job.spec)?, threads.saturating_mul(workers))?;
+    // With the checks of a run; a run here is of one worker unless told otherwise, a plan of all.
+    let workers = Some(job.spec.workers).filter(|workers| *workers > 0);
+    let local = config::local(job, (workers, args.threads), false, 0)?;
+    let spec = &local.job.spec;
+    let threads = local.threads.saturating_mul(spec.workers);
+    let plan = plan_of(&programs.build(spec)?, threads)?;
     if args.json {
         let text = serde_json::to_string_pretty(&plan);
         return Ok(text.map_err(|error| Error::bug(error.to_string()))? + "\n");
     }
     Ok(if args.dot { dot(&plan) } else { text(&plan) })
+}
+
+/// The job of a program that needs none.
+fn nameless() -> StreamJob {
+    let metadata = Metadata { name: "job".to_owned(), ..Metadata::default() };
+    let (api_version, kind) = (API_VERSION.to_owned(), KIND.to_owned());
+    StreamJob { api_version, kind, metadata, spec: JobSpec::default() }
 }
 
 fn role(operator: &PlanOperator) -> &'static str {

@@ -3,7 +3,7 @@
 //! Received from: [`crate::config`], when serde refuses a value. Handed to: the user. Pure.
 //! Invariant: no message is longer than a person reads, whatever file was given as a job.
 
-use millstream_protocol::field::to_write;
+use millstream_protocol::field::{FIELDS, to_write};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
@@ -35,6 +35,22 @@ pub(crate) fn explain(job: &Value, path: &Path, error: &serde_json::Error) -> St
         _ if at.is_empty() => shortened(error),
         _ => shortened(format!("{at}: {error}")),
     }
+}
+
+/// Refuses lists where fields belong: serde would read them as the fields in their order.
+pub(crate) fn no_lists(job: &Value) -> Result<(), String> {
+    let is_list = |path: &str| {
+        let mut names = path.split('.').filter(|name| !name.is_empty());
+        names.try_fold(job, |value, name| value.get(name)).is_some_and(Value::is_array)
+    };
+    let above = |path: &'static str| path.match_indices('.').map(|(dot, _)| &path[..dot]);
+    let mut with_fields = std::iter::once("").chain(FIELDS.iter().flat_map(|it| above(it.path)));
+    let Some(path) = with_fields.find(|path| is_list(path)) else { return Ok(()) };
+    let what = to_write(path).unwrap_or_else(|| "fields".to_owned());
+    Err(match path {
+        "" => format!("is a list, and not a StreamJob: write {what}"),
+        path => format!("{path}: is a list: write {what}"),
+    })
 }
 
 /// A message cut to what a person reads.

@@ -17,8 +17,33 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     bounded(text)?;
     // A JSON value would silently keep the last of two equal keys; this one refuses them.
-    let strict: Result<serde_yaml::Value, _> = serde_yaml::from_str(text);
-    strict.and_then(|_| serde_yaml::from_str(text)).map_err(|error| error.to_string())
+    let strict: serde_yaml::Value =
+        serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    if let Some((place, tag)) = tagged(&strict) {
+        let at = if place.is_empty() { String::new() } else { format!("{place}: ") };
+        return Err(format!("{at}has the tag {tag}: leave it out, a job has no tags"));
+    }
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The first value with a tag: where it is, and its tag.
+fn tagged(value: &serde_yaml::Value) -> Option<(String, String)> {
+    use serde_yaml::Value;
+    let below = |name: String, value: &Value| {
+        let (place, tag) = tagged(value)?;
+        let dot = if place.is_empty() { "" } else { "." };
+        Some((format!("{name}{dot}{place}"), tag))
+    };
+    match value {
+        Value::Tagged(tagged) => Some((String::new(), tagged.tag.to_string())),
+        Value::Sequence(values) => {
+            values.iter().enumerate().find_map(|(at, value)| below(at.to_string(), value))
+        }
+        Value::Mapping(fields) => fields
+            .iter()
+            .find_map(|(name, value)| below(name.as_str().unwrap_or("?").to_owned(), value)),
+        _ => None,
+    }
 }
 
 fn bounded(text: &str) -> Result<(), String> {
@@ -63,5 +88,14 @@ mod tests {
             assert!(error.contains(said), "{error}");
         }
         assert!(parse(&format!("{}{}", "[".repeat(50), "]".repeat(50))).is_ok());
+    }
+
+    #[test]
+    fn a_tag_is_named_with_its_place() {
+        let error = parse("kind: a\nspec: {args: [x, !secret y]}").unwrap_err();
+        assert_eq!(error, "spec.args.1: has the tag !secret: leave it out, a job has no tags");
+        let error = parse("!job {kind: a}").unwrap_err();
+        assert_eq!(error, "has the tag !job: leave it out, a job has no tags");
+        assert!(parse("a: !!str 1").is_ok(), "a tag of YAML's own says what it is");
     }
 }

@@ -194,6 +194,27 @@ fn a_manifest_that_was_cut_short_is_named() {
     assert_eq!(place.objects("counts"), before);
 }
 
+const RESTORE: &str = "bring the object back from a backup; without it no snapshot of the job \
+                       can be used, and the job can only be deleted (snapshots delete) and \
+                       started anew";
+
+#[test]
+fn an_empty_entry_is_said_to_be_empty_and_what_to_do() {
+    let (place, _) = stopped();
+    let before = damage(&place, LOG[3], |bytes| {
+        bytes.clear();
+        Some(())
+    });
+    let reason = format!(
+        "{}: entry is empty (0 bytes), which no program wrote: bring the object back from a \
+         backup; without one the job can only be deleted (snapshots delete) and started anew",
+        uri(&place, LOG[3])
+    );
+    refused(&place, &before, false, &reason);
+    let job = format!("file://{}", place.path("state/default/counts").display());
+    place.run(&["snapshots", "list", &job]).refused(1, &reason);
+}
+
 #[test]
 fn a_gap_in_the_log_is_named() {
     for (place_in_log, entry) in LOG.into_iter().enumerate().take(3) {
@@ -201,10 +222,12 @@ fn a_gap_in_the_log_is_named() {
         let before = damage(&place, entry, take_away);
         let next = LOG[place_in_log + 1];
         let reason = format!(
-            "{} is missing from the log although {next} is there: restore the object",
+            "{} is missing from the log although {next} is there: {RESTORE}",
             uri(&place, entry)
         );
         refused(&place, &before, false, &reason);
+        let job = format!("file://{}", place.path("state/default/counts").display());
+        place.run(&["snapshots", "list", &job]).refused(1, &reason);
     }
 }
 
@@ -213,7 +236,7 @@ fn a_last_manifest_that_is_missing_is_not_taken_for_an_older_history() {
     let (place, _) = stopped();
     let before = damage(&place, LOG[3], take_away);
     let reason = format!(
-        "{} is missing from the log although committed/4 is there: restore the object",
+        "{} is missing from the log although committed/4 is there: {RESTORE}",
         uri(&place, LOG[3])
     );
     refused(&place, &before, false, &reason);
@@ -225,7 +248,7 @@ fn a_log_that_is_gone_is_not_taken_for_a_new_job() {
     fs::remove_dir_all(place.path("state/default/counts/log")).unwrap();
     let before = place.objects("counts");
     let reason = format!(
-        "{} is missing from the log although committed/4 is there: restore the object",
+        "{} is missing from the log although committed/4 is there: {RESTORE}",
         uri(&place, LOG[3])
     );
     refused(&place, &before, false, &reason);

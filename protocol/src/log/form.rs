@@ -61,8 +61,16 @@ pub enum Error {
         /// The slot it was written for.
         slot: Seq,
     },
+    /// There are none.
+    #[error(
+        "entry is empty (0 bytes), which no program wrote: bring the object back from a backup; \
+         without one the job can only be deleted (snapshots delete) and started anew"
+    )]
+    Empty,
     /// They are no entry at all.
-    #[error("entry does not read as one of a job's log: {source}")]
+    #[error(
+        "entry does not read as one of a job's log: {source}: bring the object back from a backup"
+    )]
     Malformed {
         /// Where and why.
         #[from]
@@ -151,6 +159,7 @@ fn other_version(text: &str) -> Error {
         version: u32,
     }
     match serde_json::from_str(text) {
+        Err(_) if text.is_empty() => Error::Empty,
         Err(source) => Error::Malformed { source },
         Ok(Head { version: found }) if found > FORMAT_VERSION => Error::Newer { found },
         Ok(Head { version: FORMAT_VERSION }) => Error::Damaged,
