@@ -4,6 +4,7 @@
 //! Invariant: never silently older than the log says, never silently empty; whatever does not fit
 //! is refused before anything is touched.
 
+mod differs;
 mod finished;
 
 use std::fmt::Write;
@@ -241,14 +242,20 @@ fn check_states(old: &PlanOperator, new: &PlanOperator, uri: &str) -> Result<(),
         match new.state(&state.name) {
             Some(other) if fits(state, other, new) => {}
             Some(other) => {
+                let name = format!("state {} of operator {}", state.name, old.id);
+                let wrong = match differs::between(state, other) {
+                    Some(parts) => format!(
+                        "{name} differs in the program from what snapshot {uri} holds: {parts}"
+                    ),
+                    None => format!(
+                        "{name} is {} in snapshot {uri} and {} in the program{}",
+                        shape(state),
+                        shape(other),
+                        migrations(new, other)
+                    ),
+                };
                 return Err(format!(
-                    "state {} of operator {} is {} in snapshot {uri} and {} in the program{}: \
-                     keep the old type, write a .migrate from it, {way_out}",
-                    state.name,
-                    old.id,
-                    shape(state),
-                    shape(other),
-                    migrations(new, other)
+                    "{wrong}: keep the old type, write a .migrate from it, {way_out}"
                 ));
             }
             None => {

@@ -300,7 +300,7 @@ impl Capture {
         let epoch = self.epoch;
         match self.try_upload(worker, run, index).await {
             Ok(shares) => Report::PartUploaded { run, epoch, shares },
-            Err(error) => Report::Declined { run, epoch, reason: error.to_string() },
+            Err(error) => Report::Declined { run, epoch, reason: failure(&error).message },
         }
     }
 

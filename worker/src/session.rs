@@ -246,7 +246,8 @@ impl Session {
             }
             Seen::Declined { epoch, error } => {
                 if error.kind() == ErrorKind::Unavailable {
-                    vec![Report::Declined { run, epoch, reason: error.to_string() }]
+                    let reason = host::failure(&error).message;
+                    vec![Report::Declined { run, epoch, reason }]
                 } else {
                     vec![failed(run, error)]
                 }

@@ -193,7 +193,7 @@ fn finish_share(
     spool: &Spool,
 ) -> Result<Share> {
     for durable in finish.durable {
-        durable()?;
+        durable().map_err(|error| error.in_operator(&finish.index.operator))?;
     }
     for (name, items) in finish.late {
         let items = items.into_iter().map(|item| item()).collect::<Result<_>>()?;

@@ -22,6 +22,11 @@ impl Address {
     /// Reads `s3://bucket/key`, `file:///path` and paths.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let refuse = |why: &str| Err(Error::invalid(format!("{text}: {why}")));
+        if text.is_empty() {
+            return Err(Error::invalid(
+                "its path is empty: write a path, file:///path or s3://bucket/prefix",
+            ));
+        }
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
             let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
