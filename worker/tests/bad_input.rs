@@ -9,8 +9,11 @@ mod suite;
 mod support;
 
 use std::env;
+use std::fs::File;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -25,7 +28,7 @@ use millstream_worker::window::Tumbling;
 use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
 use serde_json::{Value, json};
 
-use support::{Place, ROLE, Ran};
+use support::{PATIENCE, Place, ROLE, Ran, Running};
 
 /// Numbers without end, a thousand a second.
 fn numbers() -> Generator<fn(u64) -> u64, u64> {
@@ -101,6 +104,13 @@ fn print(job: &mut Job) -> Result<()> {
 fn write(job: &mut Job) -> Result<()> {
     let numbers = Generator::new(|n| n).records(100_000);
     job.source("numbers", numbers).sink("files", FileSink::json("out"));
+    Ok(())
+}
+
+/// Writes numbers without end to the directory in the argument `out`.
+fn write_to(job: &mut Job) -> Result<()> {
+    let files = FileSink::json(job.args().get("out")?);
+    job.source("numbers", numbers()).sink("files", files);
     Ok(())
 }
 
@@ -225,6 +235,10 @@ fn job_file_that_is_not_yaml() {
     run(&place, &[]).refused(2, "cannot read job.yaml: stream did not contain valid UTF-8");
     place.write("job.yaml", "text\n");
     run(&place, &[]).refused(2, &format!("job.yaml: is \"text\", {NOT_A_JOB}"));
+    place.write("job.yaml", "- kind: StreamJob\n");
+    run(&place, &[]).refused(2, &format!("job.yaml: is a list, {NOT_A_JOB}"));
+    place.write("job.yaml", "!job\nkind: StreamJob\n");
+    run(&place, &[]).refused(2, "job.yaml: has the tag !job: leave it out, a job has no tags");
 }
 
 /// Whoever names the data in place of the job sees where it begins, and not all of it.
@@ -266,7 +280,7 @@ fn field_of_the_wrong_type() {
 fn program_that_is_not_there() {
     let names = "count, count-wide, days, free, no-time, panicking, panicking-key, pass, print, \
                  print-more, print-twice, read, read-rest, read-timed, remember, twice, windows, \
-                 write";
+                 write, write-to";
     run(&place("counts", "{}"), &[]).refused(
         2,
         &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
@@ -355,6 +369,18 @@ fn sink_that_cannot_open() {
     assert!(ran.err.contains(reason), "{ran:?}");
 }
 
+/// Whose path is empty is said, and so is whose directory is gone.
+fn output_that_is_no_place() {
+    let place = place("write-to", "{out: ''}");
+    let reason = "trial: operator files: its path is empty: write a path, file:///path or \
+                  s3://bucket/prefix";
+    run(&place, &[]).refused(2, reason);
+    let away = &[RUN, &["--set", "spec.program.args.out=out"]].concat();
+    let gone = || std::fs::remove_dir_all(place.path("out")).unwrap();
+    let ran = place.run_until_then("starts from an empty state", away, gone);
+    assert!(ran.err.lines().last().unwrap().contains("operator files: "), "{ran:?}");
+}
+
 fn sinks_that_are_counted_each() {
     let ran = run(&place("print-twice", "{}"), &[]);
     let last = "trial finished: 3 records in, 5 out (odd 2, shown 3), 0 late";
@@ -372,17 +398,53 @@ fn two_operators_with_one_id() {
 
 fn more_threads_than_key_groups() {
     let place = place("count", "{}");
-    let reason = "spec.threadsPerWorker: is 5: write at least 1, and at most so many that workers \
-                  x threadsPerWorker (5) does not exceed keyGroups (4)";
-    place
-        .run(&["run", "job.yaml", "--threads", "5", "--set", "spec.keyGroups=4"])
-        .refused(2, reason);
-    place
-        .run(&["run", "job.yaml", "--threads", "0"])
-        .refused(2, "--threads: is 0: write 1 or more");
-    place
-        .run(&["run", "job.yaml", "--set", "spec.threadsPerWorker=0"])
-        .refused(2, "spec.threadsPerWorker: is 0: write 1 or more");
+    let refused = |args: &[&str], reason: &str| {
+        for command in ["run", "describe"] {
+            place.run(&[&[command, "job.yaml"], args].concat()).refused(2, reason);
+        }
+    };
+    let needs = "spec.keyGroups is 4, and each thread needs one";
+    let reason = format!("--threads: is 5: write a number from 1 to 4: {needs}");
+    refused(&["--threads", "5", "--set", "spec.keyGroups=4"], &reason);
+    let reason = format!("--threads: is 0: write a number from 1 to 4: {needs}");
+    refused(&["--threads", "0", "--set", "spec.keyGroups=4"], &reason);
+    let reason = "spec.threadsPerWorker: is 721: write at least 1, and at most so many that \
+                  workers x threadsPerWorker (721) does not exceed keyGroups (720)";
+    refused(&["--set", "spec.threadsPerWorker=721"], reason);
+}
+
+/// What a run would refuse has no plan.
+fn describe_that_checks_as_run_does() {
+    let place = place("count", "{}");
+    let plan = place.run(&["describe", "job.yaml"]);
+    assert!(plan.code == Some(0) && plan.out.starts_with("numbers  "), "{plan:?}");
+    for (set, reason) in [
+        ("spec.keyGroups=0", "spec.keyGroups: is 0: write a number from 1 to 32768"),
+        ("spec.workers=0", "spec.workers: is 0: write a number from 1 to keyGroups (720)"),
+        ("spec.snapshots.retain=0", "spec.snapshots.retain: is 0: write 1 or more"),
+        ("kind: x", "--set kind: x: write --set spec.path=value"),
+        (
+            "spec.snapshots.store=gs://b",
+            "spec.snapshots.store: \"gs://b\" is not a store: write s3://bucket/prefix or \
+             file:///absolute/path",
+        ),
+        (
+            "spec.state.memory=7Xi",
+            "spec.state.memory: \"7Xi\" is not a quantity: write a number of bytes, with a unit of \
+             Ki, Mi, Gi, Ti, Pi, Ei, k, M, G, T, P or E if it has one, such as 512Mi or 20Gi",
+        ),
+        (
+            "spec.state.memory=8Ei",
+            "spec.state.memory: \"8Ei\" is too large: write less than 8Ei, such as 512Mi or 20Gi",
+        ),
+        ("spec.state.memory=1024", "spec.state.memory: is 1024: write 16Mi or more"),
+    ] {
+        for command in ["run", "describe"] {
+            place.run(&[command, "job.yaml", "--set", set]).refused(2, reason);
+        }
+    }
+    let plan = place.run(&["describe", "job.yaml", "--set", "spec.state.memory=1e9"]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
 }
 
 fn data_file_that_is_not_there() {
@@ -429,13 +491,13 @@ fn disk_that_is_full() {
         assert_eq!(ran.code, Some(4), "{ran:?}");
         let last = ran.err.lines().last().unwrap();
         // Before the first run, the log says what the claim waits for.
-        let claiming = reason.starts_with("log entry");
+        let claiming = reason.starts_with("the start");
         let (why, goes_on) = if claiming {
-            ("starting", "resumes from the last one, where there is one")
+            (reason, "resumes from the last one, where there is one")
         } else {
-            ("restarting: ", "begins anew: there is none yet")
+            ("it was restarting: ", "begins anew: there is none yet")
         };
-        let first = format!("trial stopped without a snapshot (it was {why}");
+        let first = format!("trial stopped without a snapshot ({why}");
         assert!(last.starts_with(&first) && (claiming || last.contains(reason)), "{ran:?}");
         assert!(last.ends_with(&format!("): the same command {goes_on}")), "{ran:?}");
     };
@@ -445,7 +507,51 @@ fn disk_that_is_full() {
     let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" run job.yaml --threads 1";
     shell("write", limited, "operator files: cannot write out/.pending/");
     let nothing = "trap '' XFSZ; ulimit -f 0; exec \"$0\" run job.yaml --threads 1";
-    shell("count", nothing, "log entry 1: cannot write ");
+    shell("count", nothing, "the start of run 1 cannot be noted in the log: cannot write ");
+}
+
+/// All but the entry of the log fits: the run says for how long it has tried, and a signal more
+/// ends it. That one alone does in a while is shown where the clock is a component.
+fn log_that_is_full() {
+    let place = Place::new(Path::new("/bin/sh"), &job("count", "{}"));
+    // The entry of a snapshot is larger than that of a start, and than what a few counts take.
+    let script = "trap '' XFSZ; ulimit -f 2; exec \"$0\" run job.yaml --threads 1";
+    let binary = env::current_exe().unwrap();
+    let args = ["-c", script, binary.to_str().unwrap()];
+    let cannot = "snapshot 1 cannot be published: cannot write ";
+    let mut running = Running::start(&place, &args);
+    running.wait_for("starts from an empty state");
+    running.interrupt();
+    running.wait_for(cannot);
+    running.interrupt();
+    let ran = running.end();
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.err.contains(&format!(" WARN trial: {cannot}")), "{ran:?}");
+    let last = ran.err.lines().last().unwrap();
+    let first = format!("trial stopped without a snapshot (at a second signal; {cannot}");
+    assert!(last.starts_with(&first) && last.contains("File too large"), "{ran:?}");
+    assert!(last.contains(": the same command begins anew: there is none yet"), "{ran:?}");
+}
+
+/// A disk that hangs holds up no second signal.
+fn log_that_hangs() {
+    let place = place("count", "{}");
+    let entry = place.path("state/default/trial/log/00000000000000000001.json");
+    let mut running = Running::start(&place, RUN);
+    running.wait_for("starts from an empty state");
+    std::fs::remove_file(&entry).unwrap();
+    assert!(Command::new("mkfifo").arg(&entry).status().unwrap().success());
+    running.interrupt();
+    let (say, is_read) = sync_channel(1);
+    // Opens when somebody reads it, who then waits for what never comes.
+    thread::spawn(move || say.send(File::options().write(true).open(entry)));
+    let _writer = is_read.recv_timeout(PATIENCE).unwrap().unwrap();
+    running.interrupt();
+    let ran = running.end();
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    let last = "trial stopped without a snapshot (at a second signal): the same command begins \
+                anew: there is none yet";
+    assert_eq!(ran.err.lines().last(), Some(last), "{ran:?}");
 }
 
 /// All is read and the last snapshot cannot be written: a signal ends the process nevertheless.
@@ -705,6 +811,7 @@ fn panic_in_a_program() {
         let warned = ran.err.lines().filter(|line| line.contains(" WARN trial restarts"));
         let warned: Vec<_> = warned.filter(|line| line.contains(&reason)).collect();
         assert!(warned.len() >= 2 && warned[0].contains("(attempt 1, in "), "{ran:?}");
+        assert_eq!(ran.err.matches("panicked at ").count(), 1, "the place is told once: {ran:?}");
     }
 }
 
@@ -721,13 +828,17 @@ const TESTS: &[(&str, fn())] = suite::tests![
     finished_job_of_another_program,
     finished_job_with_other_arguments,
     sink_that_cannot_open,
+    output_that_is_no_place,
     sinks_that_are_counted_each,
     two_operators_with_one_id,
     more_threads_than_key_groups,
+    describe_that_checks_as_run_does,
     data_file_that_is_not_there,
     record_that_does_not_decode,
     records_that_are_left_out,
     disk_that_is_full,
+    log_that_is_full,
+    log_that_hangs,
     last_snapshot_that_does_not_fit,
     rate_that_is_none,
     link_that_leads_to_itself,
@@ -768,7 +879,8 @@ fn main() -> ExitCode {
             remember,
             twice,
             windows,
-            write
+            write,
+            write_to
         ]);
     }
     suite::run(TESTS)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a run may take. It takes a second; a busy machine is given time.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lines of standard error that wait to be looked at: more than any run says.
 const LINES: usize = 4096;
@@ -77,8 +77,7 @@ impl Place {
         let mut running = Running::start(self, args);
         running.wait_for(text);
         then();
-        let pid = running.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        running.interrupt();
         running.end()
     }
 
@@ -113,7 +112,7 @@ fn collect(root: &Path, directory: &Path, into: &mut BTreeMap<String, Vec<u8>>) 
 }
 
 /// A run under way.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Receiver<String>,
     out: Receiver<String>,
@@ -121,7 +120,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(place: &Place, args: &[&str]) -> Self {
+    pub fn start(place: &Place, args: &[&str]) -> Self {
         let mut command = Command::new(&place.binary);
         command.current_dir(place.directory.path()).args(args).stdin(Stdio::null());
         // A panic says where, and nothing more.
@@ -160,7 +159,14 @@ impl Running {
         }
     }
 
-    fn wait_for(&mut self, text: &str) {
+    /// As Ctrl-C does.
+    pub fn interrupt(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
+    /// Returns when a line of standard error holds this text.
+    pub fn wait_for(&mut self, text: &str) {
         loop {
             match self.line() {
                 Some(line) if line.contains(text) => return,
@@ -170,7 +176,8 @@ impl Running {
         }
     }
 
-    fn end(mut self) -> Ran {
+    /// Waits for the end.
+    pub fn end(mut self) -> Ran {
         while self.line().is_some() {}
         let code = self.child.wait().unwrap().code();
         Ran { code, out: self.out.recv_timeout(PATIENCE).unwrap(), err: self.seen }
