@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 /// The largest quantity, in bytes: that of Kubernetes.
 const BYTES_MAX: u128 = i64::MAX as u128;
 /// So many digits are told apart; what comes behind rounds up.
-const DIGITS_MAX: usize = 18;
+const DIGITS_MAX: usize = 19;
 
 /// Why a text is no quantity that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

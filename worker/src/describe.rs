@@ -11,6 +11,9 @@ use crate::cli;
 use crate::config;
 use crate::program::Programs;
 
+/// A schema that is no longer than this is shown whole: about two lines.
+const SCHEMA_MAX: usize = 160;
+
 /// The plan of a job as text.
 pub(crate) fn describe(programs: &Programs, args: &cli::Describe) -> Result<String> {
     let job = match &args.job {
@@ -58,14 +61,30 @@ fn text(plan: &Plan) -> String {
             let _ = writeln!(out, "    from {} by {kind}", edge.from);
         }
         for state in &operator.states {
-            let _ = writeln!(out, "    state {} ({}): {}", state.name, state.kind, state.schema);
+            let _ = writeln!(
+                out,
+                "    state {} ({}): {}",
+                state.name,
+                state.kind,
+                brief(&state.schema)
+            );
             for from in operator.migrated_from(&state.name) {
-                let _ = writeln!(out, "        or migrated from {from}");
+                let _ = writeln!(out, "        or migrated from {}", brief(from));
             }
         }
     }
     let _ = writeln!(out, "fingerprint {}", plan.fingerprint());
     out
+}
+
+/// A schema; of a long one, without the fields of the types that it names.
+fn brief(schema: &str) -> String {
+    match schema.split_once(" where ") {
+        Some((root, _)) if schema.len() > SCHEMA_MAX => {
+            format!("{root} where .. (--json has it whole)")
+        }
+        _ => schema.to_owned(),
+    }
 }
 
 fn dot(plan: &Plan) -> String {
@@ -87,4 +106,17 @@ fn dot(plan: &Plan) -> String {
     }
     out.push_str("}\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_schema_is_shown_without_the_fields_of_its_types() {
+        let short = r#"{"TYPENAME":"R"} where {"R":{"STRUCT":[{"a":"U64"}]}}"#;
+        assert_eq!(brief(short), short);
+        let long = short.replace('a', &"a".repeat(SCHEMA_MAX));
+        assert_eq!(brief(&long), r#"{"TYPENAME":"R"} where .. (--json has it whole)"#);
+    }
 }

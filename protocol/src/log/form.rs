@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_told_from_what_another_version_wrote() {
-        for bad in ["{", "{}", "", r#"{"version":"2"}"#] {
+        assert!(matches!(parse(""), Err(Error::Empty)) && !Entry::is_any(""));
+        for bad in ["{", "{}", " ", r#"{"version":"2"}"#] {
             assert!(matches!(parse(bad), Err(Error::Malformed { .. })), "{bad}");
             assert!(!Entry::is_any(bad));
         }
