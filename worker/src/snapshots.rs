@@ -248,7 +248,8 @@ async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
     let mut is_job = false;
     for name in log.iter().filter(|name| is_own(name)) {
         let bytes = store.read(name).await?.unwrap_or_default();
-        if str::from_utf8(&bytes).is_ok_and(Entry::is_any) {
+        // One that was cut off to nothing has its name left.
+        if bytes.is_empty() || str::from_utf8(&bytes).is_ok_and(Entry::is_any) {
             is_job = true;
             break;
         }

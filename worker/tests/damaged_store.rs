@@ -283,6 +283,11 @@ fn a_whole_store_verifies_and_a_job_with_a_damaged_log_can_be_removed() {
     let ran = place.run(&["snapshots", "delete", &job, "--yes"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(place.objects("counts").is_empty());
+
+    // Of one whose only entry is empty, the message says so.
+    place.write(&format!("state/default/counts/{}", LOG[0]), "");
+    let ran = place.run(&["snapshots", "delete", &job, "--yes"]);
+    assert_eq!((ran.code, place.objects("counts").len()), (Some(0), 0), "{ran:?}");
 }
 
 /// Every kind of change, at bytes all over the newest manifest: a bit that flips where text stays
