@@ -9,8 +9,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use millstream_protocol::id::{Epoch, Run, WorkerIndex};
-use millstream_protocol::plan::Plan;
+use millstream_protocol::id::{Epoch, Run, TaskIndex, WorkerIndex};
+use millstream_protocol::key_group::KeyGroupRange;
+use millstream_protocol::place::place;
+use millstream_protocol::plan::{EdgeKind, Plan};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -18,7 +20,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::exchange::remote::Links;
 use crate::plan::{BuildSpec, build, resolve};
 use crate::sink::{Base, Commits, History};
-use crate::snapshot::{EncoderSpec, Restore, Share, encoder};
+use crate::snapshot::{EncoderSpec, Need, Needs, Restore, Share, encoder};
 use crate::state;
 use crate::stream::Job;
 use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
@@ -82,6 +84,34 @@ pub struct Engine {
 /// The plan of a program at so many threads. Reports every mistake in the program.
 pub fn plan_of(job: &Job, threads: u32) -> Result<Plan> {
     Ok(resolve(&job.graph.borrow(), threads, job.settings.key_groups)?.plan)
+}
+
+/// Which shares of a snapshot, which this plan wrote, are read on a worker, with so many threads on
+/// each.
+///
+/// # Errors
+/// Those of [`plan_of`].
+pub fn needs_of(job: &Job, threads: &[u32], worker: WorkerIndex, old: &Plan) -> Result<Needs> {
+    let (graph, key_groups) = (job.graph.borrow(), job.settings.key_groups);
+    let resolved = resolve(&graph, threads.iter().sum(), key_groups)?;
+    let mut needs = Needs::default();
+    for (node, &parallelism) in graph.nodes.iter().zip(&resolved.parallelism) {
+        let is_here = |task| place(TaskIndex(task), parallelism, threads).worker == worker;
+        let mut tasks = (0..parallelism).filter(|task| is_here(*task));
+        let Some(first) = tasks.next() else { continue };
+        // Tasks are placed in their order.
+        let last = tasks.next_back().unwrap_or(first);
+        let [start, end] = [first, last].map(|it| key_groups.of_task(TaskIndex(it), parallelism));
+        let was = old.operators.iter().find(|was| was.id.as_str() == node.id);
+        let need = Need {
+            tasks: first..last + 1,
+            groups: KeyGroupRange { start: start.start, end: end.end },
+            same_parallelism: was.is_some_and(|was| was.parallelism == parallelism),
+            has_broadcast: node.inputs.iter().any(|edge| edge.kind == EdgeKind::Broadcast),
+        };
+        needs.add(&node.id, need);
+    }
+    Ok(needs)
 }
 
 impl Engine {

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
-use millstream_dataflow::engine::{Deployment, Engine, Event, plan_of};
+use millstream_dataflow::engine::{Deployment, Engine, Event, needs_of, plan_of};
 use millstream_dataflow::sink::History;
-use millstream_dataflow::snapshot::{Body, Put, Restore, RestoredPart, Share};
+use millstream_dataflow::snapshot::{Body, Needs, Put, Restore, RestoredPart, Share};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Report};
@@ -97,7 +98,15 @@ impl Host {
         let clock = Arc::new(SystemClock::new());
         let deployed_ns = clock.monotonic_ns();
         let places = Places { store: &*worker.store, local: worker.local.as_ref() };
-        let (mut restore, read) = read_parts(places, deploy.restore.as_ref()).await?;
+        let needs = match &deploy.restore {
+            Some(from) => {
+                // In a scope of its own: a program under construction does not cross threads.
+                let job = worker.programs.build(spec)?;
+                needs_of(&job, &deploy.threads, index, &from.manifest.plan)?
+            }
+            None => Needs::default(),
+        };
+        let (mut restore, read) = read_parts(places, deploy.restore.as_ref(), &needs).await?;
         // Of a store on this machine there is nothing to tell.
         if let Some(from) = deploy.restore.as_ref().filter(|_| worker.local.is_some()) {
             let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(deployed_ns));
@@ -122,11 +131,7 @@ impl Host {
             history,
             clock: clock.clone(),
         };
-        // In a scope of its own: a program under construction does not cross threads.
-        let (engine, events) = {
-            let job = worker.programs.build(spec)?;
-            Engine::deploy(&job, deployment)?
-        };
+        let (engine, events) = Engine::deploy(&worker.programs.build(spec)?, deployment)?;
         // Once per job.
         if let Some(base) = base.filter(|_| index == WorkerIndex(0)) {
             tell_dropped(&worker.job, base.epoch, &engine.plan().dropped(&base.plan));
@@ -277,12 +282,19 @@ struct ReadBytes {
 async fn read_parts(
     places: Places<'_>,
     restore: Option<&millstream_protocol::session::Restore>,
+    needs: &Needs,
 ) -> Result<(Restore, ReadBytes)> {
     let mut bytes = ReadBytes::default();
     let Some(from) = restore else { return Ok((Restore::default(), bytes)) };
     let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
     restore.committed = from.committed;
-    let parts = || from.manifest.operators.iter().flat_map(|operator| &operator.parts);
+    let parts = || {
+        from.manifest.operators.iter().flat_map(|operator| {
+            let is_needed =
+                |part: &&PartRef| needs.share(operator.id.as_str(), part.task, part.groups);
+            operator.parts.iter().filter(is_needed)
+        })
+    };
     for (part, read) in parts().zip(parts::read_all(places, parts(), from.seq).await?) {
         *(if read.from_store { &mut bytes.from_store } else { &mut bytes.from_disk }) +=
             part.length;

@@ -3,6 +3,7 @@
 //!
 //! This binary is a user's binary as well: with [`ROLE`] set it has the program below.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::disallowed_methods, reason = "code of a user that takes its time")]
 
 #[path = "support/suite.rs"]
 mod suite;
@@ -12,10 +13,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
+use std::thread::sleep;
 use std::time::Duration;
 
-use millstream_worker::connector::files::FileSink;
+use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::operator::aggregate::Sum;
 use millstream_worker::window::Tumbling;
@@ -25,6 +28,10 @@ use serde::{Deserialize, Serialize};
 use support::{Place, ROLE, Ran};
 
 const RECORDS: u64 = 400_000;
+const SLOW_RECORDS: u64 = 40_000;
+const SKEWED_RECORDS: u64 = 2_000_000;
+const LARGE_RECORDS: u64 = 100;
+const LARGE_BYTES: usize = 8 << 20;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Reading {
@@ -68,6 +75,69 @@ fn sums(job: &mut Job) -> Result<()> {
     sums.map(|it| Line { sensor: it.key, end: it.end.0, sum: it.value })
         .sink("out", FileSink::json("out"));
     Ok(())
+}
+
+/// Records of 10 kB, every eighth of which takes a thousand times as long as the others.
+fn slow(job: &mut Job) -> Result<()> {
+    let records = Generator::new(|n| (n, "x".repeat(10_000))).records(SLOW_RECORDS);
+    let records = records.records_per_second(job.args().parse("rate")?);
+    let keyed = job.source("records", records).key_by(|(n, _)| if n % 8 == 0 { 0 } else { *n });
+    let counts = keyed.scan("slowly", 0u64, |count: &mut u64, (n, text)| {
+        *count += 1;
+        if n % 8 == 0 {
+            sleep(Duration::from_millis(1));
+        }
+        if *count == SLOW_RECORDS / 8 {
+            eprintln!("all but the end");
+        }
+        (n, text.len(), *count)
+    });
+    counts.sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+/// Sums per key, where every other record is of one key.
+fn skewed(job: &mut Job) -> Result<()> {
+    let records = Generator::new(|n| (n, n % 17)).records(SKEWED_RECORDS);
+    let records = records.records_per_second(job.args().parse("rate")?);
+    let timed = job.source("records", records);
+    let timed = timed.event_time(|(n, _)| Timestamp(*n as i64), Watermarks::ascending());
+    let keyed = timed.key_by(|(n, _)| if n % 2 == 0 { 0 } else { n % 100_000 });
+    let sums = keyed.window(Tumbling::of(Duration::from_mins(5))).aggregate("sums", |r| r.1, Sum);
+    let seen = sums.inspect(|sum| {
+        if sum.key == 0 && sum.end.0 >= SKEWED_RECORDS as i64 {
+            eprintln!("all but the end");
+        }
+    });
+    seen.map(|it| (it.key, it.end.0, it.value)).sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+/// Lines of 8 MB, each through two other tasks.
+fn large(job: &mut Job) -> Result<()> {
+    let lines = Files::lines("lines").records_per_second(job.args().parse("rate")?);
+    let spread = job.source("lines", lines).rebalance().map(|line| (number(&line), line));
+    let keyed = spread.key_by(|(n, _)| *n);
+    let sums = keyed.scan("sums", (), |(), (n, line): (u64, String)| {
+        if n + 1 == LARGE_RECORDS {
+            eprintln!("all but the end");
+        }
+        (n, line.len(), line.bytes().map(u64::from).sum::<u64>())
+    });
+    sums.sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+/// The number that a line begins with.
+fn number(line: &str) -> u64 {
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// The n-th line.
+fn line(n: u64) -> String {
+    let mut line = format!("{n} ");
+    line.extend(std::iter::repeat_n(char::from(b'a' + (n % 26) as u8), LARGE_BYTES));
+    line
 }
 
 const JOB: &str = "
@@ -170,15 +240,76 @@ fn a_job_goes_on_with_other_numbers_of_workers() {
     assert_eq!(output(&place, &ran), wanted);
 }
 
+/// Runs a program in three processes; what it put out, and the most memory that one of them took.
+fn uneven(place: &Place, program: &str) -> (BTreeSet<String>, u64) {
+    let program = format!("spec.program.name={program}");
+    let args = ["run", "job.yaml", "--workers", "3", "--threads", "1", "--set", &program];
+    let mut peak = 0;
+    let measured = || {
+        let all = workers(place);
+        assert_eq!(all.len(), 3);
+        peak = all.into_iter().map(peak_mib).max().unwrap();
+    };
+    let ran = place.run_through("all but the end", &args, measured);
+    assert!(!ran.err.contains("restarts"), "{}", ran.err);
+    (output(place, &ran), peak)
+}
+
+/// The most memory that a process has had, in MiB.
+fn peak_mib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+fn a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory() {
+    let (lines, peak) = uneven(&place(), "slow");
+    assert_eq!(lines.len() as u64, SLOW_RECORDS);
+    // The records have 400 MB.
+    assert!(peak < 250, "{peak} MiB");
+}
+
+fn half_of_all_records_may_be_of_one_key() {
+    let (lines, peak) = uneven(&place(), "skewed");
+    let place = place();
+    let set = ["--set", "spec.program.name=skewed"];
+    let ran = place.run(&[&["run", "job.yaml", "--threads", "3"][..], &set].concat());
+    assert_eq!(lines, output(&place, &ran));
+    let all: u64 = (0..SKEWED_RECORDS).step_by(2).map(|n| n % 17).sum();
+    let of_key = lines.iter().filter_map(|line| line.strip_prefix("[0,"));
+    let sums = of_key.map(|line| line.trim_end_matches(']').rsplit(',').next().unwrap());
+    assert_eq!(sums.map(|sum| sum.parse::<u64>().unwrap()).sum::<u64>(), all);
+    assert!(peak < 250, "{peak} MiB");
+}
+
+fn records_of_eight_megabytes_pass_between_processes() {
+    let place = place();
+    let mut file = fs::File::create(place.path("lines")).unwrap();
+    for n in 0..LARGE_RECORDS {
+        writeln!(file, "{}", line(n)).unwrap();
+    }
+    let (lines, peak) = uneven(&place, "large");
+    let result = |line: String| {
+        let sum = line.bytes().map(u64::from).sum::<u64>();
+        format!("[{},{},{sum}]", number(&line), line.len())
+    };
+    assert_eq!(lines, (0..LARGE_RECORDS).map(line).map(result).collect());
+    // The lines have 800 MB.
+    assert!(peak < 400, "{peak} MiB");
+}
+
 const TESTS: &[(&str, fn())] = suite::tests![
     workers_in_processes_of_their_own_put_out_what_threads_do,
     a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
     a_job_goes_on_with_other_numbers_of_workers,
+    a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,
+    half_of_all_records_may_be_of_one_key,
+    records_of_eight_megabytes_pass_between_processes,
 ];
 
 fn main() -> ExitCode {
     if env::var_os(ROLE).is_none() {
         return suite::run(TESTS);
     }
-    millstream_worker::main(programs![sums])
+    millstream_worker::main(programs![sums, slow, skewed, large])
 }

@@ -186,7 +186,8 @@ impl<P: TwoInputs> Rig<P> {
             for (name, items) in &kept.lists {
                 let groups = its.groups().intersect(own);
                 let (name, items) = (name.clone(), items.clone());
-                lists.push(RestoredList { name, task: its.task.0, groups, items });
+                let (task, parallelism) = (its.task.0, its.parallelism);
+                lists.push(RestoredList { name, task, parallelism, groups, items });
             }
         }
         let info = self.info.clone();

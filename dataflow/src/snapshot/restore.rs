@@ -58,6 +58,8 @@ pub struct RestoredList {
     pub name: String,
     /// The task that wrote it.
     pub task: u32,
+    /// How many tasks the operator had then.
+    pub parallelism: u32,
     /// The key groups that this task had, as far as they are this one's now.
     pub groups: Option<KeyGroupRange>,
     /// Its items, in postcard.
@@ -80,6 +82,12 @@ impl Restore {
         self.parts.get(operator).map_or(&[], Vec::as_slice)
     }
 
+    /// How many tasks an operator had, if it was there.
+    fn parallelism(&self, operator: &str) -> Option<u32> {
+        let old = self.plan.operators.iter().find(|old| old.id.as_str() == operator);
+        old.map(|old| old.parallelism)
+    }
+
     /// How the states of an operator in the snapshot become those of the program at hand. Fails
     /// where one cannot.
     pub(crate) fn fit<'a>(&self, operator: &str, types: &'a StateTypes) -> Result<Fit<'a>> {
@@ -88,7 +96,8 @@ impl Restore {
         Fit::new(old, types, self.drop_unfit)
     }
 
-    /// The list states of an operator: those of the snapshot's own epoch, from all its tasks.
+    /// The list states of an operator: those of the snapshot's own epoch, from all tasks whose
+    /// shares are [needed](super::Needs) here.
     pub(crate) fn lists(
         &self,
         operator: &str,
@@ -96,12 +105,14 @@ impl Restore {
         fit: &Fit<'_>,
     ) -> Vec<RestoredList> {
         let parts = self.of(operator).iter().filter(|part| part.index.epoch == self.epoch);
+        let parallelism = self.parallelism(operator).unwrap_or(0);
         let mut lists = Vec::new();
         for part in parts {
             let groups = part.index.groups.zip(own).and_then(|(its, own)| its.intersect(own));
             for (name, items) in part.index.lists.iter().filter(|(name, _)| fit.has_list(name)) {
                 let (name, items) = (name.clone(), items.clone());
-                lists.push(RestoredList { name, task: part.index.task, groups, items });
+                let task = part.index.task;
+                lists.push(RestoredList { name, task, parallelism, groups, items });
             }
         }
         lists

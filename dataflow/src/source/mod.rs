@@ -42,7 +42,9 @@ pub trait Source: Clone + Send + 'static {
     }
 
     /// The task that owns a split. Depends on the split's id alone, never on its place in a
-    /// listing, so that every task finds its own again after a restore at another parallelism.
+    /// listing, so that every task finds its own again after a restore at another parallelism. A
+    /// version of the program that divides splits in another way, at the same parallelism, is
+    /// refused: a task reads back what it kept, and nobody else's positions.
     fn owner(&self, split: &str, parallelism: u32) -> u32 {
         (xxh3_64(split.as_bytes()) % u64::from(parallelism)) as u32
     }

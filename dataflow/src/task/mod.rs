@@ -9,6 +9,7 @@ mod info;
 mod input;
 mod lull;
 mod node;
+mod positions;
 pub mod probe;
 mod source;
 mod stage;

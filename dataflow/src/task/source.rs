@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use millstream_protocol::id::Epoch;
-use serde::{Deserialize, Serialize};
 
 use super::lull::Lull;
+use super::positions::{Kept, LIST, own};
 use super::{BoxNode, Control, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
@@ -36,14 +36,6 @@ pub(crate) struct MalformedParts {
     pub(crate) on_malformed: OnMalformed,
     /// They go to the side output.
     pub(crate) aside: bool,
-}
-
-/// A split as a snapshot keeps it.
-#[derive(Serialize, Deserialize)]
-struct Kept<P> {
-    split: String,
-    position: P,
-    watermark: Timestamp,
 }
 
 struct Split {
@@ -270,7 +262,7 @@ impl<S: Source> SourceTask<S> {
             epoch,
             watermark: self.watermark,
             floors: Vec::new(),
-            lists: vec![("positions".into(), items)],
+            lists: vec![(LIST.into(), items)],
             late: Vec::new(),
             durable: None,
             facts: ShareFacts { pending_commit: false, ended: self.ended },
@@ -349,15 +341,11 @@ impl<S: Source> Task for SourceTask<S> {
         let fit = restore.fit(&info.operator, &types);
         let fit = fit.map_err(|error| error.in_operator(&info.operator))?;
         let lists = restore.lists(&info.operator, None, &fit);
-        for item in lists.into_iter().flat_map(|list| list.items) {
-            let kept: Kept<S::Position> = postcard::from_bytes(&item).map_err(|error| {
-                Error::corrupt(format!("a source position does not decode: {error}"))
-                    .in_operator(&info.operator)
-            })?;
-            if self.parts.source.owner(&kept.split, info.parallelism) == info.task.0 {
-                self.restored.insert(kept.split.clone(), kept.watermark);
-                positions.push((kept.split, kept.position));
-            }
+        let owner = |split: &str| self.parts.source.owner(split, info.parallelism);
+        let kept = own::<S::Position>(lists, info, owner);
+        for kept in kept.map_err(|error| error.in_operator(&info.operator))? {
+            self.restored.insert(kept.split.clone(), kept.watermark);
+            positions.push((kept.split, kept.position));
         }
         let ctx = SourceContext {
             info: info.clone(),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use millstream_protocol::id::{Epoch, Run, TaskIndex, WorkerIndex};
 use millstream_protocol::key_group::KeyGroupRange;
 use millstream_protocol::plan::Plan;
 use tokio::sync::mpsc::Receiver;
@@ -14,10 +14,10 @@ use super::script::{self, Element};
 use crate::clock::{Clock, ManualClock};
 use crate::connector::collect::Collect;
 use crate::data::Data;
-use crate::engine::{Deployment, Engine, Event};
+use crate::engine::{Deployment, Engine, Event, needs_of};
 use crate::error::{Error, Result};
 use crate::sink::History;
-use crate::snapshot::{Restore, RestoredPart, Share};
+use crate::snapshot::{Needs, Restore, RestoredPart, Share};
 use crate::state::Backend;
 use crate::stream::{Job, JobSettings, Stream};
 use crate::task::Barrier;
@@ -155,13 +155,14 @@ impl Harness {
     async fn start(&self, job: &Job, life: usize, parts: &Parts) -> Result<Workers> {
         let threads = &self.threads[life % self.threads.len()];
         let mut workers = Workers::default();
-        for worker in 0..threads.len() as u32 {
+        for worker in (0..threads.len() as u32).map(WorkerIndex) {
+            let needs = needs_of(job, threads, worker, &parts.plan)?;
             let deployment = Deployment {
                 run: Run(life as u64 + 1),
                 job: "test/harness".into(),
                 threads: threads.clone(),
-                worker: WorkerIndex(worker),
-                restore: parts.restore()?,
+                worker,
+                restore: parts.restore(&needs)?,
                 history: History::default(),
                 clock: self.clock.clone() as Arc<dyn Clock>,
             };
@@ -310,11 +311,14 @@ impl Parts {
         }));
     }
 
-    fn restore(&self) -> Result<Restore> {
+    /// What the tasks of one worker read of it.
+    fn restore(&self, needs: &Needs) -> Result<Restore> {
         let mut restore = Restore::new(self.epoch, self.plan.clone());
         for (share, groups) in &self.shares {
             for groups in groups {
-                restore.add(RestoredPart::new(share.body.clone(), *groups)?);
+                if needs.share(&share.index.operator, TaskIndex(share.index.task), *groups) {
+                    restore.add(RestoredPart::new(share.body.clone(), *groups)?);
+                }
             }
         }
         Ok(restore)

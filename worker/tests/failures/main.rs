@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             killed::killed_at_random_moments_with_other_threads_each_time,
             zombies::asleep_between_publish_and_commit_for_longer_than_a_transaction_may_last,
             zombies::a_zombie_that_publishes_is_locked_out,
+            workers::a_worker_that_dies_costs_its_survivors_no_read_of_the_bucket,
             zombies::a_lost_token_is_refused_until_somebody_has_looked,
         ],
     ];

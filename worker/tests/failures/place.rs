@@ -5,6 +5,7 @@
 //! reader of committed records sees it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
@@ -146,6 +147,16 @@ impl Place {
         command.arg(self.folder.path().join("job.yaml")).args(args);
         command.args(sets.iter().flat_map(|set| ["--set", set]));
         Life::start(command)
+    }
+
+    /// Removes what a worker's machine has of its parts.
+    pub(crate) fn forget_copies(&self, worker: u32) {
+        let folders = std::fs::read_dir(self.folder.path()).unwrap().map(|it| it.unwrap().path());
+        let is_copies = |path: &PathBuf| path.to_string_lossy().contains("/millstream-parts-");
+        let copies = folders.filter(is_copies).flat_map(|it| std::fs::read_dir(it).unwrap());
+        let jobs: Vec<_> = copies.map(|it| it.unwrap().path()).collect();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        std::fs::remove_dir_all(jobs[0].join(worker.to_string())).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {

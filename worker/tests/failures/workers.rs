@@ -1,8 +1,10 @@
-//! The processes of a job's workers.
+//! The processes of a job's workers, and what becomes of a job when one of them dies.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
+
+use crate::place::{Place, RESTARTS, RUNNING, parts};
 
 /// What the process of a worker has among its arguments, before its number.
 const NUMBER_BEHIND: &str = "/millstream-worker-";
@@ -30,4 +32,49 @@ pub(crate) fn signal(signal: &str, process: u32) -> bool {
     let mut kill = Command::new("kill");
     kill.args([signal, &process.to_string()]).stderr(Stdio::null());
     kill.status().unwrap().success()
+}
+
+pub(crate) fn a_worker_that_dies_costs_its_survivors_no_read_of_the_bucket() {
+    let parts = parts();
+    let place = Place::new(&parts, "survivors");
+    let feed = place.feed();
+    let mut life = place.start_with(&["--workers", "3", "--threads", "1"], &[]);
+    assert!(life.wait_for(RUNNING), "it ended:\n{}", life.said());
+    // The disk of the machine is there for the first that dies, and gone with the second.
+    for (dies, has_disk) in [(0, true), (1, false)] {
+        place.commits(&mut life, 2);
+        let (before, asked) = (life.said().len(), place.proxy.seen().len());
+        // So that none takes its place too soon.
+        life.signal("STOP");
+        assert!(signal("-KILL", workers(life.id())[&dies]));
+        if !has_disk {
+            place.forget_copies(dies);
+        }
+        life.signal("CONT");
+        assert!(life.wait_for(RESTARTS), "it ended:\n{}", life.said());
+        place.commits(&mut life, 2);
+
+        let said = &life.said()[before..];
+        for worker in 0..3 {
+            let read = format!(": worker {worker} read snapshot ");
+            let line = said.lines().find(|line| line.contains(&read));
+            let line = line.unwrap_or_else(|| panic!("nothing of worker {worker}:\n{said}"));
+            let reads_none = line.contains(", 0 B from the store");
+            assert_eq!(reads_none, worker != dies || has_disk, "{line}");
+            assert!(
+                !line.contains(": 0 B from the disk") || !reads_none,
+                "nothing to read: {line}"
+            );
+        }
+        let seen = place.proxy.seen();
+        let read = seen[asked..].iter().filter(|it| it.method == "GET");
+        for request in read.filter(|request| request.target.contains("/parts/")) {
+            let own = format!("/{dies}-");
+            assert!(!has_disk && request.target.contains(&own), "{}", request.target);
+        }
+    }
+    feed.finish();
+    let end = life.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    place.check_all(&parts, "survivors");
 }

@@ -379,9 +379,12 @@ fn with_rules() -> (Vec<Element<u64>>, Vec<Element<u64>>) {
 #[test]
 fn every_task_knows_what_was_broadcast_and_knows_it_again_after_a_restore() {
     let rules = |n: u64| if n < 20 { 120 } else { 123 };
-    for threads in [&[1][..], &[3], &[1, 3, 2], &[3, 1, 2]] {
-        for harness in [Harness::new(), Harness::new().without_restore()] {
-            let harness = harness.threads(threads);
+    let threads = [&[1][..], &[3], &[1, 3, 2], &[3, 1, 2]];
+    let threads = threads.map(|threads| Harness::new().threads(threads));
+    let workers = [&[&[1, 1][..]][..], &[&[2, 1], &[1, 2]], &[&[2, 1], &[3], &[1, 1, 1]]];
+    let workers = workers.map(|workers| Harness::new().workers(workers));
+    for (index, all) in threads.into_iter().chain(workers).enumerate() {
+        for harness in [all.clone(), all.clone().without_restore()] {
             let (left, right) = with_rules();
             let keyed = harness.run_two(left.clone(), right.clone(), |numbers, rules| {
                 numbers.key_by(|n| n % 5).connect("add", rules, AddRules)
@@ -389,9 +392,9 @@ fn every_task_knows_what_was_broadcast_and_knows_it_again_after_a_restore() {
             let mut keyed: Vec<_> = keyed.unwrap().into_iter().map(|(out, _)| out).collect();
             keyed.sort_unstable();
             let expected = (0..40).map(|n| (n, n + rules(n), n / 5 + 1));
-            assert_eq!(keyed, expected.collect::<Vec<_>>(), "{threads:?}");
+            assert_eq!(keyed, expected.collect::<Vec<_>>(), "harness {index}");
 
-            let unkeyed = Harness::new().threads(threads).run_two(left, right, |numbers, rules| {
+            let unkeyed = all.clone().run_two(left, right, |numbers, rules| {
                 numbers.rebalance().connect(
                     "add",
                     rules,
@@ -404,7 +407,8 @@ fn every_task_knows_what_was_broadcast_and_knows_it_again_after_a_restore() {
             });
             let mut unkeyed: Vec<_> = unkeyed.unwrap().into_iter().map(|(out, _)| out).collect();
             unkeyed.sort_unstable();
-            assert_eq!(unkeyed, (0..40).map(|n| (n, n + rules(n))).collect::<Vec<_>>());
+            let expected = (0..40).map(|n| (n, n + rules(n)));
+            assert_eq!(unkeyed, expected.collect::<Vec<_>>(), "harness {index}");
         }
     }
 }

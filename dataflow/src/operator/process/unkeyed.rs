@@ -2,7 +2,6 @@
 //! restore.
 
 use std::marker::PhantomData;
-use std::mem;
 
 use millstream_protocol::plan::StateSchema;
 
@@ -302,11 +301,14 @@ impl<T: Data, P: TaskProcess<T>> Operator for Unkeyed<T, P> {
     }
 
     fn restore_lists(&mut self, info: &TaskInfo, mut lists: Vec<RestoredList>) -> Result<()> {
+        lists.retain(|list| list.name == ITEMS);
         lists.sort_by_key(|list| list.task);
-        let items = lists.into_iter().filter(|list| list.name == ITEMS);
-        let items = items.flat_map(|mut list| mem::take(&mut list.items));
-        let own = items.skip(info.task.0 as usize).step_by(info.parallelism as usize);
-        for item in own {
+        let is_same = lists.iter().all(|list| list.parallelism == info.parallelism);
+        let (own, others): (Vec<_>, Vec<_>) =
+            lists.into_iter().partition(|list| is_same && list.task == info.task.0);
+        let dealt = others.into_iter().filter(|_| !is_same).flat_map(|list| list.items);
+        let dealt = dealt.skip(info.task.0 as usize).step_by(info.parallelism as usize);
+        for item in own.into_iter().flat_map(|list| list.items).chain(dealt) {
             self.items.push(postcard::from_bytes(&item)?);
         }
         Ok(())

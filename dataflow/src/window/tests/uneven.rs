@@ -145,7 +145,9 @@ impl<P: Operator<In = Record, Out = Out, Side = Record>> Rig<P> {
         let barrier = Barrier { epoch: millstream_protocol::id::Epoch(1), stopping: false };
         let lists = self.operator.save(barrier).unwrap().lists.into_iter();
         let groups = Some(groups);
-        lists.map(|(name, items)| RestoredList { name, task: 0, groups, items }).collect()
+        lists
+            .map(|(name, items)| RestoredList { name, task: 0, parallelism: 1, groups, items })
+            .collect()
     }
 }
 
