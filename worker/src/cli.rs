@@ -46,6 +46,10 @@ pub(crate) struct Run {
     /// alone, without a network.
     #[arg(long)]
     pub(crate) workers: Option<u32>,
+    /// Where to answer /livez, /readyz and /metrics (Prometheus); with --workers, worker 0, and the
+    /// others on the ports behind it. Default: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health: Option<SocketAddr>,
     /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
@@ -66,6 +70,9 @@ pub(crate) struct Serve {
     /// How other workers reach this one. Default: where it listens.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
+    /// Where to answer /livez, /readyz and /metrics (Prometheus). Default: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health: Option<SocketAddr>,
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
     #[arg(long)]
     pub(crate) threads: Option<u32>,

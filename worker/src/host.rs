@@ -107,9 +107,12 @@ impl Host {
             None => Needs::default(),
         };
         let (mut restore, read) = read_parts(places, deploy.restore.as_ref(), &needs).await?;
+        let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(deployed_ns));
+        if deploy.restore.is_some() {
+            worker.metrics.restored(read.from_disk, read.from_store, took);
+        }
         // Of a store on this machine there is nothing to tell.
         if let Some(from) = deploy.restore.as_ref().filter(|_| worker.local.is_some()) {
-            let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(deployed_ns));
             tracing::info!(
                 "{}: worker {index} read snapshot {} in {}: {}B from the disk, {}B from the store",
                 worker.job,
@@ -137,7 +140,7 @@ impl Host {
             tell_dropped(&worker.job, base.epoch, &engine.plan().dropped(&base.plan));
         }
         let tasks = engine.tasks().to_vec();
-        *worker.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
+        *worker.metrics.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
         Ok(Self {
             run: deploy.run,
             engine,
@@ -146,7 +149,7 @@ impl Host {
             clock,
             deployed_ns,
             capture: None,
-            shown: worker.shown.clone(),
+            shown: worker.metrics.shown.clone(),
         })
     }
 
@@ -309,10 +312,19 @@ async fn read_parts(
 impl Capture {
     /// Uploads the shares as one object.
     pub(crate) async fn upload(self, worker: &Worker, run: Run, index: WorkerIndex) -> Report {
-        let epoch = self.epoch;
+        let (epoch, clock) = (self.epoch, SystemClock::new());
+        let bytes = self.shares.iter().map(|share| share.body.len()).sum();
+        let begun = clock.monotonic_ns();
         match self.try_upload(worker, run, index).await {
-            Ok(shares) => Report::PartUploaded { run, epoch, shares },
-            Err(error) => Report::Declined { run, epoch, reason: failure(&error).message },
+            Ok(shares) => {
+                let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(begun));
+                worker.metrics.uploaded(bytes, took);
+                Report::PartUploaded { run, epoch, shares }
+            }
+            Err(error) => {
+                worker.metrics.upload_failed();
+                Report::Declined { run, epoch, reason: failure(&error).message }
+            }
         }
     }
 

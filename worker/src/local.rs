@@ -31,7 +31,9 @@ use crate::cli;
 use crate::config::{self, LocalJob};
 use crate::end::{End, report};
 use crate::exchange::Exchange;
+use crate::health;
 use crate::host::Shown;
+use crate::metrics::Metrics;
 use crate::parts::LocalParts;
 use crate::processes::Processes;
 use crate::program::Programs;
@@ -92,6 +94,7 @@ pub(crate) struct Process {
     pub(crate) exchange: Exchange,
     /// Where other workers reach it.
     pub(crate) address: Option<String>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Process {
@@ -127,7 +130,7 @@ impl Process {
             job: prefix.id().into(),
             prefix: prefix.clone(),
             local: copies(prefix, index)?,
-            shown: Arc::default(),
+            metrics: self.metrics,
             exchange: self.exchange,
             address: self.address,
         })
@@ -177,7 +180,12 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     let store = store::open(&local.config.prefix, &access).await?;
     let process = Process::alone(programs, local.threads)?;
     let worker = process.worker(WorkerIndex(0), &local.config.prefix, store)?;
-    let shown = worker.shown.clone();
+    let shown = worker.metrics.shown.clone();
+    // Ends with this function.
+    let mut answers = JoinSet::new();
+    if let Some(address) = args.health {
+        answers.spawn(health::serve(health::listen(address).await?, worker.metrics.clone()));
+    }
     let (session, links) = channel::session(1);
     let mut beside = JoinSet::new();
     for link in links {
@@ -193,7 +201,8 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
 
 /// The same with workers in processes of their own.
 async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
-    let (processes, session) = Processes::start(workers, local.threads, args.log_format)?;
+    let (processes, session) =
+        Processes::start(workers, local.threads, args.log_format, args.health)?;
     let end = coordinate(local, session, Arc::default()).await?;
     processes.stop().await;
     if let Outcome::Finished { .. } = &end.outcome {

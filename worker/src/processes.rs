@@ -4,12 +4,13 @@
 //! process that ends is replaced; one whose session is lost is killed first, so that no two ever
 //! serve as the same worker; none outlives this one.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use millstream_coordinator::remote::{self, Lost, RemoteSession};
-use millstream_dataflow::{Context as _, Kind, Result};
+use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -54,6 +55,7 @@ impl Processes {
         workers: u32,
         threads: u32,
         log_format: LogFormat,
+        health: Option<SocketAddr>,
     ) -> Result<(Self, RemoteSession)> {
         let binary = std::env::current_exe();
         let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
@@ -69,6 +71,10 @@ impl Processes {
                 .map(str::to_owned)
                 .to_vec();
             args.extend([announce, "--threads".to_owned(), threads.to_string()]);
+            if let Some(address) = health {
+                let address = health_of(address, worker)?;
+                args.extend(["--health".to_owned(), address.to_string()]);
+            }
             if log_format == LogFormat::Json {
                 args.extend(["--log-format", "json"].map(str::to_owned));
             }
@@ -87,6 +93,20 @@ impl Processes {
         self.stop.send_replace(true);
         while self.keepers.join_next().await.is_some() {}
     }
+}
+
+/// Where a worker answers probes, when the first does so here. A port that is taken is told of
+/// before anything runs.
+fn health_of(first: SocketAddr, worker: WorkerIndex) -> Result<SocketAddr> {
+    let port = u16::try_from(u32::from(first.port()) + worker.0).map_err(|_| {
+        Error::invalid(format!("--health: worker {worker} has no port behind {}", first.port()))
+    })?;
+    // 0: any port.
+    let port = if first.port() == 0 { 0 } else { port };
+    let address = SocketAddr::new(first.ip(), port);
+    let free = TcpListener::bind(address);
+    free.or_kind(Kind::Invalid, || format!("--health: worker {worker} cannot use {address}"))?;
+    Ok(address)
 }
 
 impl Keeper {

@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::cli;
 use crate::exchange::Exchange;
+use crate::health;
 use crate::host::failure;
 use crate::local::{Process, executable_hash, runtime};
 use crate::program::Programs;
@@ -76,9 +77,21 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
             executable: executable_hash()?,
             exchange: Exchange::default(),
             address: Some(args.address.unwrap_or_else(|| address.to_string())),
+            metrics: Arc::default(),
         },
         current: Arc::default(),
         sessions: Arc::default(),
+    };
+    let health = match args.health {
+        Some(address) => Some(health::listen(address).await?),
+        None => None,
+    };
+    let metrics = service.process.metrics.clone();
+    let answers = async move {
+        match health {
+            Some(listener) => health::serve(listener, metrics).await,
+            None => std::future::pending().await,
+        }
     };
     if let Some(file) = &args.announce {
         announce(file, address)?;
@@ -102,6 +115,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         served = server => {
             served.map_err(|error| Error::unavailable(chain(&error)).context("cannot serve"))
         }
+        () = answers => Ok(()),
         () = told => Ok(()),
         () = orphaned(args.child) => Ok(()),
     }

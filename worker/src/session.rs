@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::exchange::{Exchange, Loss};
 use crate::host::{self, Host, Seen};
 use crate::log_io;
+use crate::metrics::Metrics;
 use crate::parts::LocalParts;
 use crate::program::Programs;
 
@@ -44,8 +45,8 @@ pub struct Worker {
     pub prefix: JobPrefix,
     /// Copies of parts on this machine's disk; none where the store is on it.
     pub local: Option<LocalParts>,
-    /// Counters of the tasks that run, for whoever shows them.
-    pub shown: host::Shown,
+    /// What is counted here, the tasks' counters among it, for whoever shows it.
+    pub(crate) metrics: Arc<Metrics>,
     /// Carries records between the tasks here and those of other workers.
     pub(crate) exchange: Exchange,
     /// Where other workers reach this one; none where it is the only one.

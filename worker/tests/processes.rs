@@ -13,7 +13,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
@@ -298,6 +299,61 @@ fn records_of_eight_megabytes_pass_between_processes() {
     assert!(peak < 400, "{peak} MiB");
 }
 
+/// What a server on this port answers for a path: the status, and the text.
+fn ask(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+/// Two ports that follow each other and that nobody has.
+fn two_ports() -> u16 {
+    let bind = |port| TcpListener::bind(("127.0.0.1", port));
+    loop {
+        let first = bind(0).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && bind(port + 1).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn probes_and_prometheus_are_answered_by_every_worker() {
+    let place = place();
+    let port = two_ports();
+    let health = format!("127.0.0.1:{port}");
+    let args = ["run", "job.yaml", "--workers", "2", "--threads", "1", "--health", &health];
+    let asked = || {
+        for port in [port, port + 1] {
+            assert_eq!(ask(port, "/livez"), (200, "ok\n".to_owned()));
+            assert_eq!(ask(port, "/readyz").0, 200);
+            assert_eq!(ask(port, "/").0, 404);
+            let (status, text) = ask(port, "/metrics");
+            assert_eq!(status, 200);
+            let values = |name: &str| -> Vec<f64> {
+                let lines = text.lines().filter(|line| line.starts_with(name));
+                lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+            };
+            let taken = values("millstream_task_records_in_total{operator=\"sums\"");
+            assert!(taken.len() == 1 && taken[0] > 0.0, "{text}");
+            let busy = values("millstream_task_busy_seconds_total{operator=\"sums\"");
+            assert!(busy[0] > 0.0 && busy[0] < 60.0, "{text}");
+            assert!(values("millstream_snapshot_parts_total")[0] > 0.0, "{text}");
+            assert!(values("millstream_snapshot_bytes_total")[0] > 0.0, "{text}");
+        }
+    };
+    let ran = place.run_through("seen 20000 of it", &[&args[..], &SLOW].concat(), asked);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+
+    let _taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let ran = place.run(&args);
+    let said = format!("error: --health: worker 1 cannot use 127.0.0.1:{}: ", port + 1);
+    assert!(ran.code == Some(2) && ran.err.starts_with(&said), "{ran:?}");
+}
+
 const TESTS: &[(&str, fn())] = suite::tests![
     workers_in_processes_of_their_own_put_out_what_threads_do,
     a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
@@ -305,6 +361,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,
     half_of_all_records_may_be_of_one_key,
     records_of_eight_megabytes_pass_between_processes,
+    probes_and_prometheus_are_answered_by_every_worker,
 ];
 
 fn main() -> ExitCode {
