@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use millstream_bench::costs::line::{LINES, Line};
 use millstream_bench::costs::runner::Costs;
-use millstream_bench::costs::{self, Case, Size};
+use millstream_bench::costs::{self, Case, Size, recovery};
 use millstream_bench::registry::{Contender, How, Options, contenders};
 use millstream_bench::runner::{self, Row, Settings, Snapshots};
 use millstream_bench::table;
 use millstream_bench::verdict::Verdict;
 use millstream_bench_stream::Workload;
+use millstream_worker::programs;
 use serde_json::json;
 
 /// Runs per contender and workload, unless said.
@@ -89,6 +90,9 @@ struct Run {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if std::env::var_os(recovery::ROLE).is_some() {
+        return Ok(millstream_worker::main(programs![recovery::large_state]));
+    }
     // As the product does first.
     millstream_worker::embed::keep_memory();
     let cli = Cli::parse();

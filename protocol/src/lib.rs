@@ -14,6 +14,7 @@ pub mod job;
 pub mod key_group;
 pub mod key_hash;
 pub mod log;
+pub mod nearest;
 pub mod path;
 pub mod place;
 pub mod plan;

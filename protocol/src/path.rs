@@ -16,7 +16,7 @@ const SEQ_DIGITS: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The scheme is unknown.
-    #[error("{uri:?} is not a store: write s3://bucket/prefix or file:///absolute/path")]
+    #[error("{uri:?} is not a store: write s3://bucket/prefix, file:///path or file://below/here")]
     Scheme {
         /// What was written.
         uri: String,

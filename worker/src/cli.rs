@@ -79,9 +79,9 @@ pub(crate) struct Serve {
     /// Write the address that it listens on to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) announce: Option<PathBuf>,
-    /// End with the process that started it.
-    #[arg(long)]
-    pub(crate) child: bool,
+    /// Leave signals to the process with this id, which started it, and end with it.
+    #[arg(long, value_name = "PID")]
+    pub(crate) child: Option<u32>,
     /// How to log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -1,6 +1,7 @@
 //! Reads a job: the file, `--set`, and what a local run puts in by itself. The only reader of files
 //! and environment besides the connectors.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,9 @@ use std::thread::available_parallelism;
 use millstream_coordinator::config::Config;
 use millstream_dataflow::state::{Backend, RocksDbSettings};
 use millstream_dataflow::{Context as _, Environment, Error, Kind, Result};
+use millstream_protocol::field::FIELDS;
 use millstream_protocol::job::{BackendName, OnDelete, StateSpec, StreamJob};
+use millstream_protocol::nearest::nearest;
 use millstream_protocol::validate::Problem;
 use millstream_protocol::wish::Wish;
 use serde_json::Value;
@@ -60,7 +63,27 @@ fn from_value(value: Value) -> Result<StreamJob, String> {
     if unknown.is_empty() {
         return Ok(job);
     }
-    Err(format!("unknown field {}: check its spelling and its place", unknown.join(", ")))
+    Err(unknown.iter().map(|path| unknown_field(path)).collect::<Vec<_>>().join("; "))
+}
+
+/// What is wrong with a field that nobody knows: one beside it was meant, or another place.
+fn unknown_field(path: &str) -> String {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let beside = FIELDS.iter().filter_map(|field| match parent {
+        "" => field.path.split('.').next(),
+        parent => field.path.strip_prefix(parent)?.strip_prefix('.')?.split('.').next(),
+    });
+    let beside: BTreeSet<&str> = beside.filter(|name| *name != "*").collect();
+    let near = nearest(name, beside.iter().copied());
+    match near {
+        Some(near) => format!("unknown field {path}: did you mean {near}?"),
+        None if beside.is_empty() => format!("unknown field {path}: {parent} has no fields"),
+        None => {
+            let beside = beside.into_iter().collect::<Vec<_>>().join(", ");
+            let parent = if parent.is_empty() { "a StreamJob" } else { parent };
+            format!("unknown field {path}: {parent} has {beside}")
+        }
+    }
 }
 
 /// Sets one field: `spec.path=value`, the value read as YAML; that of an argument as it stands.
@@ -151,6 +174,9 @@ pub(crate) fn local(
     let config = Config::new(&job, wish, seed).map_err(|problems| {
         let of_option = |problem: &Problem| match option {
             Some(threads) if problem.path == THREADS => too_many(threads, &job),
+            _ if workers.is_some() && problem.path == WORKERS => {
+                problem.to_string().replace(WORKERS, "--workers")
+            }
             _ => mistyped::shortened(problem.to_string()),
         };
         Error::invalid(problems.iter().map(of_option).collect::<Vec<_>>().join("\n"))
@@ -160,6 +186,9 @@ pub(crate) fn local(
 
 /// Where a job says what `--threads` says.
 const THREADS: &str = "spec.threadsPerWorker";
+
+/// Where a job says what `--workers` says.
+const WORKERS: &str = "spec.workers";
 
 /// What is wrong with `--threads`.
 fn too_many(threads: u32, job: &StreamJob) -> String {
@@ -395,6 +424,8 @@ spec:
         let said = "--threads: is 361: write a number from 1 to 360 for 2 workers: spec.keyGroups \
                     is 720, and each thread needs one";
         assert_eq!(of(&[], Some(361), Some(2)), Err(said.to_owned()));
+        let error = of(&[], None, Some(721)).unwrap_err();
+        assert!(error.starts_with("--workers: is 721: write a number from 1 to "), "{error}");
         let error = of(&["spec.threadsPerWorker=721"], None, None).unwrap_err();
         assert!(error.starts_with("spec.threadsPerWorker: is 721: "), "{error}");
         let error = of(&["spec.workers=0"], None, None).unwrap_err();

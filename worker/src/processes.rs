@@ -5,7 +5,7 @@
 //! serve as the same worker; none outlives this one.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -24,8 +24,15 @@ use crate::cli::LogFormat;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a process may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// Before a process that ended is replaced: it may end again at once.
+/// Before a process that ended is replaced.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// It is doubled each time that one ends before it serves, up to this.
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A session that is over may be so because the job is at its end, which is said right behind.
+const LOST_PAUSE: Duration = Duration::from_millis(300);
+/// What the folders are called in which processes say where they listen: behind it stand the
+/// worker's number and the id of this process.
+const FOLDER: &str = "millstream-worker-";
 /// How long a process may take to end when it is told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Losses that wait to be acted upon.
@@ -59,18 +66,19 @@ impl Processes {
     ) -> Result<(Self, RemoteSession)> {
         let binary = std::env::current_exe();
         let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
+        sweep();
         let (stop, stopped) = watch::channel(false);
         let mut keepers = JoinSet::new();
         let mut addresses = Vec::new();
         for worker in (0..workers).map(WorkerIndex) {
-            let folder = TempDir::with_prefix(format!("millstream-worker-{worker}-"));
+            let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
             let folder =
                 folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
             let announce = folder.path().join("address").display().to_string();
-            let mut args = ["serve", "--listen", "127.0.0.1:0", "--child", "--announce"]
-                .map(str::to_owned)
-                .to_vec();
-            args.extend([announce, "--threads".to_owned(), threads.to_string()]);
+            let mut args = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+            let own = std::process::id().to_string();
+            args.extend(["--child".to_owned(), own, "--announce".to_owned(), announce]);
+            args.extend(["--threads".to_owned(), threads.to_string()]);
             if let Some(address) = health {
                 let address = health_of(address, worker)?;
                 args.extend(["--health".to_owned(), address.to_string()]);
@@ -112,13 +120,18 @@ fn health_of(first: SocketAddr, worker: WorkerIndex) -> Result<SocketAddr> {
 impl Keeper {
     /// Keeps a process alive until told to stop.
     async fn keep(mut self) {
+        let mut pause = RESTART_PAUSE;
         while !*self.stop.borrow() {
-            match self.spawn() {
+            let has_served = match self.spawn() {
                 Ok(child) => self.mind(child).await,
-                Err(error) => tracing::warn!("cannot start worker {}: {error}", self.worker),
-            }
+                Err(error) => {
+                    tracing::warn!("cannot start worker {}: {error}", self.worker);
+                    false
+                }
+            };
             self.address.send_replace(None);
-            let _ = timeout(RESTART_PAUSE, stopped(&mut self.stop)).await;
+            pause = if has_served { RESTART_PAUSE } else { RESTART_PAUSE_MAX.min(pause * 2) };
+            let _ = timeout(pause, stopped(&mut self.stop)).await;
         }
     }
 
@@ -135,8 +148,8 @@ impl Keeper {
         self.folder.path().join("address")
     }
 
-    /// Sees one process to its end.
-    async fn mind(&mut self, mut child: Child) {
+    /// Sees one process to its end; returns whether it has served.
+    async fn mind(&mut self, mut child: Child) -> bool {
         let announced = self.announced();
         let start = async {
             let mut look = interval(LOOK_EVERY);
@@ -148,30 +161,54 @@ impl Keeper {
             }
         };
         let ended = tokio::select! {
-            address = timeout(START_TIMEOUT, start) => match address {
-                Ok(address) => {
-                    self.address.send_replace(Some(address));
-                    None
-                }
-                Err(_) => return tracing::warn!("worker {} does not start", self.worker),
-            },
+            address = timeout(START_TIMEOUT, start) => {
+                let Ok(address) = address else {
+                    tracing::warn!("worker {} does not start", self.worker);
+                    return false;
+                };
+                self.address.send_replace(Some(address));
+                None
+            }
             status = child.wait() => Some(status),
-            () = stopped(&mut self.stop) => return end(&mut child).await,
-        };
-        let status = if let Some(status) = ended {
-            status
-        } else {
-            tokio::select! {
-                status = child.wait() => status,
-                () = lost(&mut self.lost, &self.address) => {
-                    tracing::warn!("worker {} is lost: its process is killed", self.worker);
-                    let _ = child.kill().await;
-                    return;
-                }
-                () = stopped(&mut self.stop) => return end(&mut child).await,
+            () = stopped(&mut self.stop) => {
+                end(&mut child).await;
+                return false;
             }
         };
-        tell(self.worker, status);
+        if let Some(status) = ended {
+            tell(self.worker, status);
+            return false;
+        }
+        tokio::select! {
+            status = child.wait() => tell(self.worker, status),
+            () = lost(&mut self.lost, &self.address) => {
+                // Nobody is to call it again.
+                self.address.send_replace(None);
+                if timeout(LOST_PAUSE, stopped(&mut self.stop)).await.is_ok() {
+                    end(&mut child).await;
+                } else {
+                    tracing::warn!("worker {} is lost: its process is killed", self.worker);
+                    let _ = child.kill().await;
+                }
+            }
+            () = stopped(&mut self.stop) => end(&mut child).await,
+        }
+        true
+    }
+}
+
+/// Removes the folders of processes like this one that were killed.
+fn sweep() {
+    let entries = std::fs::read_dir(std::env::temp_dir());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(FOLDER));
+        let of = rest.and_then(|rest| rest.split('-').nth(1)?.parse::<u32>().ok());
+        let is_gone = |of: &u32| !Path::new("/proc").join(of.to_string()).exists();
+        if of.as_ref().is_some_and(is_gone) {
+            // Those of another user stay.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -201,7 +238,7 @@ fn tell(worker: WorkerIndex, status: std::io::Result<ExitStatus>) {
 async fn end(child: &mut Child) {
     if let Some(pid) = child.id() {
         // SAFETY: it sends a signal to a child that was not waited for yet, and touches no memory.
-        unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+        unsafe { libc::kill(pid as libc::pid_t, libc::SIGUSR1) };
     }
     if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
         let _ = child.kill().await;

@@ -110,7 +110,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         )
         .add_service(DataServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
-    let told = told_to_end(args.child)?;
+    let told = told_to_end(args.child.is_some())?;
     tokio::select! {
         served = server => {
             served.map_err(|error| Error::unavailable(chain(&error)).context("cannot serve"))
@@ -124,30 +124,38 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
 /// Says where this process can be reached: in a file that appears whole.
 fn announce(file: &Path, address: SocketAddr) -> Result<()> {
     let beside = file.with_extension("new");
-    let attempt = || format!("--announce: cannot write {}", file.display());
+    let attempt = || {
+        format!(
+            "--announce: cannot write {}: make room, or set TMPDIR to a disk with",
+            file.display()
+        )
+    };
     std::fs::write(&beside, address.to_string()).or_kind(Kind::Invalid, attempt)?;
     std::fs::rename(&beside, file).or_kind(Kind::Invalid, attempt)
 }
 
-/// Returns at a signal to end. Ctrl-C goes to the process that started this one as well, which says
-/// what is to be done.
+/// Returns at a signal to end. What goes to all processes of a group, as Ctrl-C does, goes to the
+/// one that started this one as well: that one says what is to be done, by a signal of its own.
 fn told_to_end(is_child: bool) -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut by_parent = signal(SignalKind::user_defined1())?;
     Ok(async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
+                _ = terminate.recv() => if !is_child { return },
                 _ = interrupt.recv() => if !is_child { return },
+                _ = by_parent.recv() => if is_child { return },
             }
         }
     })
 }
 
-/// Returns when the process that started this one is gone; never where it is to outlive it.
-async fn orphaned(is_child: bool) {
-    let (parent, mut look) = (parent_id(), interval(PARENT_EVERY));
-    while !is_child || parent_id() == parent {
+/// Returns when the process that started this one is gone, which it may be before this one has
+/// begun to look; never where there is none to look for.
+async fn orphaned(parent: Option<u32>) {
+    let mut look = interval(PARENT_EVERY);
+    while parent.is_none_or(|parent| parent_id() == parent) {
         look.tick().await;
     }
 }

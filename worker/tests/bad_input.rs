@@ -247,6 +247,9 @@ fn job_file_that_is_data() {
     place.write("job.yaml", "Flight Date,Origin State\n".repeat(30_000));
     let shown = "Flight Date,Origin State Flight Date,Origin State Flight Da..";
     run(&place, &[]).refused(2, &format!("job.yaml: is \"{shown}, {NOT_A_JOB}"));
+    place
+        .run(&["run", "/dev/zero"])
+        .refused(2, "/dev/zero: has more than 2 MiB, and is not the file of a StreamJob");
     place.write("job.yaml", "{\"a\": 1}\n".repeat(30_000));
     let ran = run(&place, &[]);
     assert!(ran.code == Some(2) && ran.err.len() < 1100, "{ran:?}");
@@ -255,9 +258,12 @@ fn job_file_that_is_data() {
 fn unknown_field() {
     let place = place("count", "{}");
     place.write("job.yaml", job("count", "{}").replace("interval", "intervall"));
-    let reason =
-        "job.yaml: unknown field spec.snapshots.intervall: check its spelling and its place";
+    let reason = "job.yaml: unknown field spec.snapshots.intervall: did you mean interval?";
     run(&place, &[]).refused(2, reason);
+    place.write("job.yaml", job("count", "{}").replace("spec:", "spec:\n  parallel: 3"));
+    let ran = run(&place, &[]);
+    let said = "error: job.yaml: unknown field spec.parallel: spec has image, keyGroups, ";
+    assert!(ran.code == Some(2) && ran.err.starts_with(said), "{ran:?}");
 }
 
 fn field_that_is_there_twice() {
@@ -283,7 +289,10 @@ fn program_that_is_not_there() {
                  write, write-to";
     run(&place("counts", "{}"), &[]).refused(
         2,
-        &format!("trial: spec.program.name: this binary has no program \"counts\"; it has {names}"),
+        &format!(
+            "trial: spec.program.name: this binary has no program \"counts\", did you mean count? \
+             it has {names}"
+        ),
     );
     let place = place("count", "{}");
     place.write("job.yaml", job("count", "{}").replace("name: count,", ""));
@@ -425,8 +434,8 @@ fn describe_that_checks_as_run_does() {
         ("kind: x", "--set kind: x: write --set spec.path=value"),
         (
             "spec.snapshots.store=gs://b",
-            "spec.snapshots.store: \"gs://b\" is not a store: write s3://bucket/prefix or \
-             file:///absolute/path",
+            "spec.snapshots.store: \"gs://b\" is not a store: write s3://bucket/prefix, \
+             file:///path or file://below/here",
         ),
         (
             "spec.state.memory=7Xi",

@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use super::deltas::Deltas;
 use super::jobs::{Firing, Running};
-use super::{Figures, channels, deltas, jobs};
+use super::{Figures, channels, deltas, jobs, recovery};
 
 /// How much of it: all, a part that shows that it works, or what a test can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,11 +72,13 @@ pub enum Case {
     Tasks64,
     /// 64 source and 64 keyed tasks, all channels full.
     Full64,
+    /// A job in two processes, of which one dies; then in one, then in two again.
+    Recovery,
 }
 
 impl Case {
     /// Every case.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Sum100k,
         Self::Sum100kBare,
         Self::Sum1m,
@@ -92,6 +94,7 @@ impl Case {
         Self::Tasks16,
         Self::Tasks64,
         Self::Full64,
+        Self::Recovery,
     ];
 
     /// Its name on the command line.
@@ -112,6 +115,7 @@ impl Case {
             Self::Tasks16 => "tasks-16",
             Self::Tasks64 => "tasks-64",
             Self::Full64 => "full-64",
+            Self::Recovery => "recovery",
         }
     }
 
@@ -147,6 +151,7 @@ impl Case {
             Self::Tasks16 => channels::rate(16, tasks_records(size)),
             Self::Tasks64 => channels::rate(64, tasks_records(size)),
             Self::Full64 => channels::full(64, size.of(80_000_000, 40_000_000, 400_000)),
+            Self::Recovery => recovery::run(size.of(100_000, 100_000, 3000)),
         }
     }
 }

@@ -270,6 +270,22 @@ pub const LINES: &[Line] = &[
         gate: Some(at_most(CHANNELS_MB_MAX, CHANNELS_MB_MAX / 2.0)),
         beside: &[("M/s", of(Case::Full64, "rate"))],
     },
+    Line {
+        name: "recovery",
+        title: "worker killed to output of all, 2 processes, 100 MB of state",
+        unit: "s",
+        value: of(Case::Recovery, "recovery_s"),
+        gate: Some(at_most(10.0, 3.0)),
+        beside: &[("MB", of(Case::Recovery, "state_mb"))],
+    },
+    Line {
+        name: "rescale",
+        title: "stop to output of all, 1 process to 2, 100 MB of state",
+        unit: "s",
+        value: of(Case::Recovery, "more_s"),
+        gate: Some(at_most(10.0, 2.0)),
+        beside: &[("2 to 1", of(Case::Recovery, "fewer_s"))],
+    },
 ];
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod deltas;
 mod jobs;
 pub mod line;
 mod meter;
+pub mod recovery;
 pub mod runner;
 pub mod table;
 

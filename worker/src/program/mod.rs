@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use millstream_dataflow::{Args, Error, Job, JobSettings, Result};
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::nearest::nearest;
 
 use crate::config;
 
@@ -62,8 +63,11 @@ impl Programs {
         let known = || self.0.keys().copied().collect::<Vec<_>>().join(", ");
         match name {
             Some(name) => self.0.get(name).copied().ok_or_else(|| {
+                let near = nearest(name, self.0.keys().copied());
+                let near = near.map_or(String::new(), |near| format!(", did you mean {near}?"));
+                let end = if near.is_empty() { ";" } else { "" };
                 Error::invalid(format!(
-                    "spec.program.name: this binary has no program {name:?}; it has {}",
+                    "spec.program.name: this binary has no program {name:?}{near}{end} it has {}",
                     known()
                 ))
             }),

@@ -14,6 +14,9 @@ use async_trait::async_trait;
 use millstream_dataflow::snapshot::{Body, Put, Store};
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 
+/// More than any object that Kubernetes takes.
+const JOB_BYTES_MAX: u64 = 2 << 20;
+
 /// So often a directory is made for a new object: whoever deletes the last one in it removes it.
 const DIRECTORY_ATTEMPTS: u32 = 5;
 
@@ -229,7 +232,19 @@ impl Store for FileStore {
 
 /// Reads a job's file for [`crate::config`]; here because stores and config share the wording.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).or_kind(Kind::Invalid, || format!("cannot read {}", path.display()))
+    let attempt = || format!("cannot read {}", path.display());
+    let file = File::open(path).or_kind(Kind::Invalid, attempt)?;
+    let mut text = String::new();
+    let read = file.take(JOB_BYTES_MAX + 1).read_to_string(&mut text);
+    read.or_kind(Kind::Invalid, attempt)?;
+    if text.len() as u64 > JOB_BYTES_MAX {
+        let mebibytes = JOB_BYTES_MAX >> 20;
+        return Err(Error::invalid(format!(
+            "{}: has more than {mebibytes} MiB, and is not the file of a StreamJob",
+            path.display()
+        )));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

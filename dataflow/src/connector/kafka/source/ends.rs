@@ -40,6 +40,8 @@ pub(super) struct Ends {
     /// When to ask next, in the clock's nanoseconds.
     due: u64,
     under_way: Option<UnderWay>,
+    /// The last question was not answered, and that was told.
+    told: bool,
 }
 
 struct UnderWay {
@@ -57,7 +59,7 @@ fn nanos(duration: Duration) -> u64 {
 impl Ends {
     pub(super) fn new(client: &Arc<Client>) -> Self {
         let clock = SystemClock::new();
-        Self { client: client.clone(), due: 0, under_way: None, clock }
+        Self { client: client.clone(), due: 0, under_way: None, told: false, clock }
     }
 
     /// Whether it is time to ask once more.
@@ -89,13 +91,22 @@ impl Ends {
                 None => Known::new(),
             };
         };
-        let ends = answer.unwrap_or_else(|code| {
-            tracing::debug!("cannot ask for the ends of partitions: {code}");
-            HashMap::new()
-        });
-        let known =
-            asked.map(|(partition, place)| (*place, ends.get(partition).copied())).collect();
+        let (ends, code) = match answer {
+            Ok(ends) => (ends, None),
+            Err(code) => (HashMap::new(), Some(code)),
+        };
+        let known = asked.map(|(partition, place)| (*place, ends.get(partition).copied()));
+        let known: Known = known.collect();
         self.under_way = None;
+        let unknown = known.iter().filter(|(_, end)| end.is_none()).count();
+        if unknown > 0 && !self.told {
+            let why = code.map_or_else(String::new, |code| format!(": {code}"));
+            tracing::warn!(
+                "the brokers do not say whether {unknown} partitions are still empty{why}; until \
+                 they do, these are not idle and hold the watermark back"
+            );
+        }
+        self.told = unknown > 0;
         known
     }
 }
