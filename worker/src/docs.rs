@@ -36,3 +36,6 @@ struct Operators;
 
 #[doc = include_str!("../../docs/reference/sources.md")]
 struct Sources;
+
+#[doc = include_str!("../../docs/reference/windows.md")]
+struct Windows;
