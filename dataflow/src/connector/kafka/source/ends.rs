@@ -8,27 +8,23 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
-use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::position::Partition;
+use super::question::Question;
 use super::queue::Client;
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Between two questions: what the time-out of idle splits is rounded up to.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who has not answered by then is out of reach.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
-/// For one question, with all that librdkafka tries.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Partitions by their places, with the offset behind the last record of each. None: nobody says.
 pub(super) type Known = Vec<(usize, Option<i64>)>;
@@ -74,7 +70,7 @@ impl Ends {
         if partitions.is_empty() {
             return Ok(());
         }
-        let question = Question::ask(&self.client, partitions.iter().map(|(it, _)| it))?;
+        let question = ask(&self.client, partitions.iter().map(|(it, _)| it))?;
         let late = Some(now.saturating_add(nanos(ANSWER_WITHIN)));
         self.under_way = Some(UnderWay { question, asked: partitions, late });
         Ok(())
@@ -84,7 +80,9 @@ impl Ends {
     pub(super) fn poll(&mut self) -> Known {
         let Some(under_way) = &mut self.under_way else { return Known::new() };
         let asked = under_way.asked.iter();
-        let Some(answer) = under_way.question.answer() else {
+        // SAFETY: the event is that of this question, and valid.
+        let answer = under_way.question.answer(Duration::ZERO, |event| unsafe { read(event) });
+        let Some(answer) = answer else {
             let now = self.clock.monotonic_ns();
             return match under_way.late.take_if(|late| now >= *late) {
                 Some(_) => asked.map(|(_, place)| (*place, None)).collect(),
@@ -111,74 +109,29 @@ impl Ends {
     }
 }
 
-/// A question that is on its way.
-struct Question {
-    answers: NonNull<sys::rd_kafka_queue_t>,
-    /// Outlives the queue.
-    _client: Arc<Client>,
-}
-
-// SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for Question {}
-
-impl Question {
-    fn ask<'p>(
-        client: &Arc<Client>,
-        partitions: impl Iterator<Item = &'p Partition>,
-    ) -> Result<Self> {
-        let names: Vec<(CString, i32)> = partitions
-            .map(|it| Ok((CString::new(&*it.topic)?, it.number)))
-            .collect::<Result<_>>()?;
-        let timeout = i32::try_from(ANSWER_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-        let latest = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
-        let mut error = [0; 256];
-        // SAFETY: the client lives; names end in a zero and are copied; options and list are given
-        // back here, the queue when this is dropped.
+/// Asks for the ends of partitions, those of transactions under way counted, as is the default.
+fn ask<'p>(
+    client: &Arc<Client>,
+    partitions: impl Iterator<Item = &'p Partition>,
+) -> Result<Question> {
+    let names: Vec<(CString, i32)> =
+        partitions.map(|it| Ok((CString::new(&*it.topic)?, it.number))).collect::<Result<_>>()?;
+    let latest = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+    let capacity = i32::try_from(names.len()).unwrap_or(i32::MAX);
+    let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+    Question::ask(client, operation, |native, options, answers| {
+        // SAFETY: all three are valid; names end in a zero and are copied; the list is given back
+        // here.
         unsafe {
-            let native = client.client().native_ptr();
-            let answers = NonNull::new(sys::rd_kafka_queue_new(native));
-            let answers = answers.ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
-            // By default it counts records of transactions that are under way.
-            let options = sys::rd_kafka_AdminOptions_new(
-                native,
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-            );
-            let (text, size) = (error.as_mut_ptr(), error.len());
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, text, size);
-            let capacity = i32::try_from(names.len()).unwrap_or(i32::MAX);
             let list = sys::rd_kafka_topic_partition_list_new(capacity);
             for (name, number) in &names {
                 let added = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), *number);
                 (*added).offset = latest;
             }
-            sys::rd_kafka_ListOffsets(native, list, options, answers.as_ptr());
+            sys::rd_kafka_ListOffsets(native, list, options, answers);
             sys::rd_kafka_topic_partition_list_destroy(list);
-            sys::rd_kafka_AdminOptions_destroy(options);
-            Ok(Self { answers, _client: client.clone() })
         }
-    }
-
-    /// The end of each partition that was answered for. None: not yet.
-    fn answer(&self) -> Option<Result<HashMap<Partition, i64>, Code>> {
-        // SAFETY: the queue lives; the event is given back behind its last use.
-        unsafe {
-            let event = sys::rd_kafka_queue_poll(self.answers.as_ptr(), 0);
-            if event.is_null() {
-                return None;
-            }
-            let answer = read(event);
-            sys::rd_kafka_event_destroy(event);
-            Some(answer)
-        }
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        // SAFETY: the one owner gives it back, before its client; an answer that comes later is
-        // freed by librdkafka.
-        unsafe { sys::rd_kafka_queue_destroy(self.answers.as_ptr()) };
-    }
+    })
 }
 
 /// # Safety

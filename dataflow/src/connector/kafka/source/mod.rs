@@ -10,6 +10,7 @@ mod chunk;
 mod ends;
 mod out;
 mod position;
+mod question;
 mod queue;
 mod reader;
 mod resolve;

@@ -1,23 +1,18 @@
 //! [`Look`]: what the cluster says of topics: their ids and how many partitions they have.
 //!
-//! Asked for by [`super::resolve`] when a source opens, and by [`super::thread`] while it reads. An
-//! answer comes later, so that nobody waits for a broker who has records to read. All calls of C
-//! for descriptions are here.
+//! Asked for by [`super::resolve`] when a source opens, and by [`super::thread`] while it reads.
+//! All calls of C for descriptions are here.
 
 use std::ffi::{CStr, CString};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
-use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use super::question::Question;
 use super::queue::Client;
-use crate::error::{Error, Result};
-
-/// For one question, with all that librdkafka tries.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::error::Result;
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,15 +30,8 @@ pub(super) struct Topic {
     pub(super) partitions: i32,
 }
 
-/// A question that is on its way.
-pub(super) struct Look {
-    answers: NonNull<sys::rd_kafka_queue_t>,
-    /// Outlives the queue.
-    _client: Arc<Client>,
-}
-
-// SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for Look {}
+/// A question for descriptions of topics.
+pub(super) struct Look(Question);
 
 impl Look {
     /// Asks for topics.
@@ -51,50 +39,24 @@ impl Look {
         let names: Vec<CString> =
             topics.iter().map(|topic| CString::new(&**topic)).collect::<Result<_, _>>()?;
         let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-        let timeout = i32::try_from(ANSWER_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-        let mut error = [0; 256];
-        // SAFETY: the client lives; names end in a zero and are copied; options and collection are
-        // given back here, the queue when this is dropped.
-        unsafe {
-            let native = client.client().native_ptr();
-            let answers = NonNull::new(sys::rd_kafka_queue_new(native));
-            let answers = answers.ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
-            let options = sys::rd_kafka_AdminOptions_new(
-                native,
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-            );
-            let (text, size) = (error.as_mut_ptr(), error.len());
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout, text, size);
-            let asked =
-                sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-            sys::rd_kafka_DescribeTopics(native, asked, options, answers.as_ptr());
-            sys::rd_kafka_TopicCollection_destroy(asked);
-            sys::rd_kafka_AdminOptions_destroy(options);
-            Ok(Self { answers, _client: client.clone() })
-        }
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let question = Question::ask(client, operation, |native, options, answers| {
+            // SAFETY: all three are valid; names end in a zero and are copied; the collection is
+            // given back here.
+            unsafe {
+                let asked =
+                    sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+                sys::rd_kafka_DescribeTopics(native, asked, options, answers);
+                sys::rd_kafka_TopicCollection_destroy(asked);
+            }
+        });
+        Ok(Self(question?))
     }
 
     /// The answer, waited for at most so long. None: not yet.
     pub(super) fn answer(&self, wait: Duration) -> Option<Result<Vec<Described>, (Code, String)>> {
-        let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue lives; the event is given back behind its last use.
-        unsafe {
-            let event = sys::rd_kafka_queue_poll(self.answers.as_ptr(), wait);
-            if event.is_null() {
-                return None;
-            }
-            let answer = read(event);
-            sys::rd_kafka_event_destroy(event);
-            Some(answer)
-        }
-    }
-}
-
-impl Drop for Look {
-    fn drop(&mut self) {
-        // SAFETY: the one owner gives it back, before its client; an answer that comes later is
-        // freed by librdkafka.
-        unsafe { sys::rd_kafka_queue_destroy(self.answers.as_ptr()) };
+        // SAFETY: the event is that of this question, and valid.
+        self.0.answer(wait, |event| unsafe { read(event) })
     }
 }
 
