@@ -25,6 +25,13 @@ impl Backoff {
         Self { spec, seed, restarts: 0, next: spec.initial_backoff.0 }
     }
 
+    /// Keeps to these bounds from now on.
+    pub(crate) fn limit(&mut self, spec: RestartSpec) {
+        if spec != self.spec {
+            *self = Self { restarts: self.restarts, ..Self::new(spec, self.seed) };
+        }
+    }
+
     /// The delay before the next start, after a run that was healthy for `healthy`.
     pub(crate) fn delay(&mut self, healthy: Duration) -> Duration {
         if healthy >= self.spec.reset_after.0 {

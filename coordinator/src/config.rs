@@ -20,6 +20,8 @@ pub struct Config {
     pub key_groups: KeyGroups,
     /// What to start from. A wish without a request acts for the first claim of this coordinator.
     pub wish: Wish,
+    /// The number of the spec, which an edit's must exceed.
+    pub generation: u64,
     /// Makes nonces unique and spreads restarts. Random in production, fixed in tests.
     pub seed: u64,
 }
@@ -45,7 +47,7 @@ impl Config {
             None => Wish::of(&spec.restore, &prefix).map_err(|problem| vec![problem])?,
         };
         let key_groups = spec.key_groups().expect("validation has checked the bounds");
-        Ok(Self { prefix, spec: spec.clone(), key_groups, wish, seed })
+        Ok(Self { prefix, spec: spec.clone(), key_groups, wish, generation: 1, seed })
     }
 
     /// The command that removes all that the job has in its store, for messages.

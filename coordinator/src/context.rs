@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
+use millstream_protocol::job::JobSpec;
 use millstream_protocol::log::{Entry, Lineage, Nonce};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Command, Facts, Hello, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::time::Timestamp;
 
+use crate::agreement;
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::edit::{Edit, Next};
 use crate::history::History;
 use crate::machine::{Action, Event, Outcome, StopMode};
+use crate::savepoint::Wanted;
 use crate::state::State;
 use crate::status::{FailureStatus, Phase, Status, Totals};
 
@@ -62,6 +66,8 @@ pub(crate) struct Reign {
     pub(crate) parent: Option<Seq>,
     /// The highest epoch in the log or ever begun in this run.
     pub(crate) epoch: Epoch,
+    /// How many of the newest snapshots the claim says that retention keeps: others rely on it.
+    pub(crate) retain: u32,
     /// Whether parts that no manifest names may lie about.
     pub(crate) sweep: bool,
 }
@@ -71,6 +77,7 @@ pub(crate) struct Reign {
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) now: Timestamp,
+    /// By ordinal; those that no spec has any more are kept in case that one has them again.
     pub(crate) workers: Vec<Worker>,
     pub(crate) status: Status,
     pub(crate) history: History,
@@ -78,11 +85,23 @@ pub(crate) struct Context {
     pub(crate) seen: Seq,
     pub(crate) reign: Option<Reign>,
     pub(crate) stop: Option<StopMode>,
+    /// The snapshot to be kept that is asked for.
+    pub(crate) savepoint: Option<Wanted>,
+    /// Since when the job has stood still for an edit.
+    pub(crate) still_since: Option<Timestamp>,
+    /// The number of the spec in force.
+    pub(crate) generation: u64,
+    /// The spec that is to replace it.
+    pub(crate) next: Option<Next>,
+    /// What came while the job was stopped for that one.
+    pub(crate) later: Option<Edit>,
+    /// What is shown from the stop for an edit until the job runs again.
+    pub(crate) editing: Option<Phase>,
     /// The run, or its start, is only for output that is to be visible before a wish is acted upon.
     pub(crate) is_completing: bool,
     /// Since when the tasks have been running.
     pub(crate) running_since: Option<Timestamp>,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     actions: Vec<Action>,
     nonces: u64,
     requests: u64,
@@ -92,15 +111,23 @@ impl Context {
     pub(crate) fn new(config: Config) -> Self {
         let workers = (0..config.spec.workers).map(|_| Worker::default()).collect();
         let backoff = Backoff::new(config.spec.restart, config.seed);
+        let generation = config.generation;
+        let status = Status { generation, workers: config.spec.workers, ..Status::default() };
         Self {
             config,
             now: Timestamp(0),
             workers,
-            status: Status::default(),
+            status,
             history: History::default(),
             seen: Seq(0),
             reign: None,
             stop: None,
+            savepoint: None,
+            still_since: None,
+            generation,
+            next: None,
+            later: None,
+            editing: None,
             is_completing: false,
             running_since: None,
             backoff,
@@ -130,7 +157,20 @@ impl Context {
         }
     }
 
-    /// The ordinals of all workers.
+    /// Also to those that the spec in force does not have.
+    fn send_everybody(&mut self, command: &Command) {
+        for worker in (0..self.workers.len() as u32).map(WorkerIndex) {
+            self.send(worker, command.clone());
+        }
+    }
+
+    /// Makes room for so many workers.
+    pub(crate) fn know(&mut self, workers: u32) {
+        let workers = self.workers.len().max(workers as usize);
+        self.workers.resize_with(workers, Worker::default);
+    }
+
+    /// The ordinals of all workers of the spec in force.
     pub(crate) fn indexes(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
         (0..self.config.spec.workers).map(WorkerIndex)
     }
@@ -158,20 +198,36 @@ impl Context {
     }
 
     pub(crate) fn hello(&mut self, worker: WorkerIndex) {
+        if self.is_member(worker) {
+            self.send_hello(worker, self.generation, self.config.spec.clone());
+        }
+        self.hello_next(worker);
+    }
+
+    pub(crate) fn send_hello(&mut self, worker: WorkerIndex, generation: u64, spec: JobSpec) {
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             namespace: self.config.prefix.namespace().to_owned(),
             name: self.config.prefix.job().to_owned(),
-            spec: self.config.spec.clone(),
+            generation,
+            spec,
             worker,
         };
         self.send(worker, Command::Hello(Box::new(hello)));
+    }
+
+    /// Whether a worker is one of the spec in force. Others are there for the next one, or on their
+    /// way out.
+    pub(crate) fn is_member(&self, worker: WorkerIndex) -> bool {
+        worker.0 < self.config.spec.workers
     }
 
     /// Keeps the table of workers; what else an event means is the state's to say.
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Attached(index) => {
+                self.forget_facts(*index);
+                self.know(index.0 + 1);
                 if let Some(worker) = self.workers.get_mut(index.0 as usize) {
                     let heard = self.now;
                     *worker = Worker { attached: true, heard, ..Worker::default() };
@@ -179,12 +235,15 @@ impl Context {
                 }
             }
             Event::Lost(index, _) => {
+                self.forget_facts(*index);
                 if let Some(worker) = self.workers.get_mut(index.0 as usize) {
                     *worker = Worker::default();
                 }
             }
             Event::Report(index, report) => self.note_report(*index, report),
             Event::Stop(mode) => self.stop = self.stop.max(Some(*mode)),
+            Event::Edit(edit) => self.edit(edit),
+            Event::Savepoint(request) => self.want(*request),
             Event::Snapshot | Event::Tick => {}
         }
     }
@@ -195,7 +254,11 @@ impl Context {
         let Some(worker) = self.workers.get_mut(index.0 as usize) else { return };
         worker.heard = now;
         match report {
-            Report::Facts(facts) => worker.facts = Some((**facts).clone()),
+            Report::Facts(facts) if facts.generation == self.generation => {
+                worker.facts = Some((**facts).clone());
+            }
+            Report::Facts(facts) => self.note_next(index, facts),
+            Report::Unfit { generation, failure } => self.note_unfit(*generation, failure),
             Report::Dropped { run } if worker.dropping.is_some_and(|waited| waited <= *run) => {
                 worker.dropping = None;
             }
@@ -214,6 +277,7 @@ impl Context {
         let is_silent = worker.attached && self.now.since(worker.heard) >= SILENCE;
         if is_silent {
             *worker = Worker::default();
+            self.forget_facts(peer);
             self.act(Action::Dismiss(peer));
         }
         is_silent
@@ -293,6 +357,8 @@ impl Context {
         self.status.restarts += 1;
         self.status.restarts_in = Some(delay);
         self.status.log_failure = None;
+        self.editing = None;
+        self.still_since = None;
         self.status.phase = Phase::Restarting;
         self.drop_tasks();
         State::Restarting { until }
@@ -317,7 +383,7 @@ impl Context {
         for worker in &mut self.workers {
             worker.dropping = Some(run);
         }
-        self.send_all(&Command::Drop { run });
+        self.send_everybody(&Command::Drop { run });
     }
 
     /// Stops the workers and says how it ended.
@@ -328,50 +394,23 @@ impl Context {
             Outcome::Failed(_) | Outcome::Fenced(_) => Phase::Failed,
         };
         self.status.restarts_in = None;
+        self.give_savepoint_up("the job has ended");
         if self.seen > Seq(0) {
             let next = self.history.restorable();
             self.status.has_snapshot = Some(next.is_some());
             let manifest = next.and_then(|seq| self.history.manifest(seq));
             self.status.resumes_from = manifest.map(|manifest| manifest.epoch);
         }
-        self.send_all(&Command::Stop);
+        self.send_everybody(&Command::Stop);
         self.act(Action::Exit(outcome));
         State::Ended
     }
 
     /// What all workers agree on: the plan and its fingerprint. None until all have reported.
     pub(crate) fn agreed(&self) -> Option<Result<(), Failure>> {
-        let facts: Option<Vec<&Facts>> =
-            self.workers.iter().map(|worker| worker.facts.as_ref()).collect();
-        let facts = facts?;
-        let invalid = |message: String| Some(Err(Failure::new(ErrorKind::Invalid, message)));
-        for (index, other) in facts.iter().enumerate() {
-            if other.protocol != PROTOCOL_VERSION {
-                return invalid(format!(
-                    "worker {index} speaks protocol {}, the coordinator {PROTOCOL_VERSION}: run \
-                     both from the same version",
-                    other.protocol
-                ));
-            }
-            if other.executable != facts[0].executable {
-                return invalid(format!("workers 0 and {index} run different executables"));
-            }
-            if other.plan != facts[0].plan {
-                return invalid(format!(
-                    "workers 0 and {index} built different plans from the same program: a program \
-                     must depend on nothing but its args"
-                ));
-            }
-        }
-        let threads: u32 = facts.iter().map(|facts| facts.threads).sum();
-        let groups = self.config.key_groups.count();
-        if threads > groups {
-            return invalid(format!(
-                "spec.workers x spec.threadsPerWorker is {threads}, more than spec.keyGroups \
-                 ({groups}): use fewer threads"
-            ));
-        }
-        Some(Ok(()))
+        let workers = self.indexes().map(|worker| &self.workers[worker.0 as usize]);
+        let facts: Option<Vec<&Facts>> = workers.map(|worker| worker.facts.as_ref()).collect();
+        Some(agreement::check(&facts?, self.config.key_groups))
     }
 
     /// The facts of worker 0, which all workers share once they have [agreed](Self::agreed).

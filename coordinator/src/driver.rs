@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::edit::Edit;
 use crate::machine::{Action, Event, Machine, Outcome, StopMode};
 use crate::status::Status;
 
@@ -82,12 +83,16 @@ impl Clock for WallClock {
 }
 
 /// What a user may ask of a running coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Stop the job.
     Stop(StopMode),
+    /// Let the job be something else from now on.
+    Edit(Box<Edit>),
     /// Take a snapshot now.
     Snapshot,
+    /// Take one that is kept: the status says what became of it, with this number.
+    Savepoint(u64),
 }
 
 /// How others reach a running coordinator.
@@ -113,8 +118,8 @@ impl<S: Session, C: Clock> Driver<S, C> {
     /// A driver for one job, and the handle on it.
     pub fn new(config: Config, session: S, clock: C) -> (Self, Handle) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let (sender, status) = watch::channel(Status::default());
         let machine = Machine::new(config);
+        let (sender, status) = watch::channel(machine.status().clone());
         let driver = Self { machine, session, clock, requests: receiver, status: sender };
         (driver, Handle { requests, status })
     }
@@ -149,7 +154,9 @@ impl<S: Session, C: Clock> Driver<S, C> {
             () = tick => Some(Event::Tick),
             Some(request) = requests.recv() => Some(match request {
                 Request::Stop(mode) => Event::Stop(mode),
+                Request::Edit(edit) => Event::Edit(edit),
                 Request::Snapshot => Event::Snapshot,
+                Request::Savepoint(request) => Event::Savepoint(request),
             }),
             event = session.recv() => event,
         }

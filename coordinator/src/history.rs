@@ -194,6 +194,9 @@ impl History {
     /// when it wakes. What a claim keeps while it is the last does not grow, so that its state at
     /// the next claim counts. For claims that do not say what they keep, `unsaid` stands.
     pub fn retired_by(&self, seq: Seq, unsaid: u32) -> Option<(Run, u32)> {
+        if self.manifest(seq).is_some_and(|manifest| manifest.savepoint) {
+            return None;
+        }
         let claims: Vec<(Seq, &Claim)> = self.claims().collect();
         let is_snapshot = |(_, entry): &(&Seq, &Entry)| entry.epoch().is_some();
         (0..claims.len()).find_map(|last| {
@@ -211,12 +214,14 @@ impl History {
         })
     }
 
-    /// The manifests that retention keeps: the newest `count`, the bases of the last claims, and
-    /// what a restart would begin from.
+    /// The manifests that retention keeps: the newest `count`, savepoints, the bases of the last
+    /// claims, and what a restart would begin from.
     pub fn kept(&self, count: u32) -> BTreeSet<Seq> {
         let newest = self.manifests().rev().take(count.max(1) as usize).map(|(seq, _)| seq);
         let bases = self.claims().rev().take(CLAIMS_WITH_BASE).filter_map(|(_, claim)| claim.base);
-        newest.chain(bases).chain(self.restorable()).collect()
+        let savepoints = self.manifests().filter(|(_, manifest)| manifest.savepoint);
+        let savepoints = savepoints.map(|(seq, _)| seq);
+        newest.chain(bases).chain(savepoints).chain(self.restorable()).collect()
     }
 }
 

@@ -6,18 +6,21 @@
 //! a [`driver::Session`], and the workers' reports back.
 #![warn(missing_docs)]
 
+mod agreement;
 mod append;
 mod backoff;
 pub mod channel;
 pub mod config;
 mod context;
 pub mod driver;
+pub mod edit;
 pub mod history;
 pub mod machine;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod resolve;
 pub mod retain;
+mod savepoint;
 mod snapshot;
 mod state;
 pub mod status;

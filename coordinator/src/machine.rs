@@ -12,6 +12,7 @@ use millstream_protocol::time::Timestamp;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::edit::Edit;
 use crate::state::State;
 use crate::status::Status;
 
@@ -26,8 +27,12 @@ pub enum Event {
     Report(WorkerIndex, Report),
     /// The user wants the job stopped.
     Stop(StopMode),
+    /// The user wants the job to be something else from now on.
+    Edit(Box<Edit>),
     /// The user wants a snapshot now.
     Snapshot,
+    /// The user wants one that is kept. The number, which rises, is in the answer.
+    Savepoint(u64),
     /// The time that [`Machine::wake_at`] named has come.
     Tick,
 }
@@ -85,11 +90,9 @@ pub struct Machine {
 impl Machine {
     /// A machine that waits for its workers.
     pub fn new(config: Config) -> Self {
-        Self {
-            ctx: Context::new(config),
-            state: State::Waiting { ask_at: None },
-            shown: Status::default(),
-        }
+        let ctx = Context::new(config);
+        let shown = ctx.status.clone();
+        Self { ctx, state: State::Waiting { ask_at: None }, shown }
     }
 
     /// Takes in one event and says what to do about it.

@@ -5,6 +5,7 @@
 //! for one process never reach another that takes its place; queues are bounded, and the
 //! coordinator never waits for a worker.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_protocol::grpc::v1::control_client::ControlClient;
@@ -52,7 +53,14 @@ pub struct RemoteSession {
     heard: mpsc::Receiver<Heard>,
     peers: Vec<Option<Peer>>,
     /// Ends with the session.
-    _attending: JoinSet<()>,
+    _attending: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// Where whoever starts workers says that there is one more.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    say: mpsc::Sender<Heard>,
+    attending: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// A session under way. Dropping it ends it.
@@ -69,16 +77,22 @@ enum Heard {
     Report(WorkerIndex, Report),
 }
 
-/// Sessions with the workers at these addresses, in the order of their ordinals, each with who is
-/// to be told of a session that is over. To be called within a runtime.
-pub fn session(addresses: Vec<(Address, Option<mpsc::Sender<Lost>>)>) -> RemoteSession {
+/// Sessions with the workers that the roster is told of.
+pub fn session() -> (Roster, RemoteSession) {
     let (say, heard) = mpsc::channel(HEARD_MAX);
-    let mut attending = JoinSet::new();
-    let peers = addresses.iter().map(|_| None).collect();
-    for (worker, (address, lost)) in (0..).map(WorkerIndex).zip(addresses) {
-        attending.spawn(attend(worker, address, lost, say.clone()));
+    let attending = Arc::default();
+    let roster = Roster { say, attending: Arc::clone(&attending) };
+    (roster, RemoteSession { heard, peers: Vec::new(), _attending: attending })
+}
+
+impl Roster {
+    /// There is a worker at this address, or will be. It is called for as long as the address has a
+    /// sender. `lost` is told of a session with it that is over. To be called within a runtime.
+    pub fn add(&self, worker: WorkerIndex, address: Address, lost: Option<mpsc::Sender<Lost>>) {
+        let mut attending = self.attending.lock().unwrap_or_else(PoisonError::into_inner);
+        while attending.try_join_next().is_some() {}
+        attending.spawn(attend(worker, address, lost, self.say.clone()));
     }
-    RemoteSession { heard, peers, _attending: attending }
 }
 
 impl Session for RemoteSession {
@@ -106,6 +120,8 @@ impl Session for RemoteSession {
             let (Heard::Attached(WorkerIndex(index), _)
             | Heard::Lost(WorkerIndex(index), _)
             | Heard::Report(WorkerIndex(index), _)) = heard;
+            let known = self.peers.len().max(index as usize + 1);
+            self.peers.resize_with(known, || None);
             let slot = &mut self.peers[index as usize];
             return Some(match heard {
                 Heard::Attached(worker, peer) => {

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Periodic,
     /// The job stops behind it.
     Suspend,
+    /// The tasks stop behind it, and others take their place.
+    Edit,
     /// All tasks have ended.
     Final,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Snapshot {
     run: Run,
     epoch: Epoch,
     purpose: Purpose,
+    /// The request for a savepoint that it answers.
+    savepoint: Option<u64>,
     started: Timestamp,
     new_bytes: u64,
     stage: Stage,
@@ -90,7 +94,8 @@ impl Snapshot {
         ctx.send_all(&Command::Barrier { run, epoch, stopping: purpose != Purpose::Periodic });
         let until = ctx.now.after(ctx.config.spec.snapshots.timeout.0);
         let stage = Stage::Uploading { shares: BTreeMap::new(), until };
-        Self { run, epoch, purpose, started: ctx.now, new_bytes: 0, stage }
+        let savepoint = ctx.savepoint.map(|wanted| wanted.request);
+        Self { run, epoch, purpose, savepoint, started: ctx.now, new_bytes: 0, stage }
     }
 
     pub(crate) fn wake_at(&self) -> Timestamp {
@@ -144,7 +149,7 @@ impl Snapshot {
             }
             _ => {}
         }
-        if shares.len() == ctx.workers.len() {
+        if ctx.indexes().all(|worker| shares.contains_key(&worker)) {
             return self.publish(ctx, shares.into_values().flatten().collect());
         }
         if ctx.now >= until {
@@ -161,6 +166,9 @@ impl Snapshot {
     fn abort(self, ctx: &mut Context, reason: &str) -> Progress {
         ctx.send_all(&Command::Abort { run: self.run, epoch: self.epoch });
         ctx.status.snapshot_failure = Some(format!("epoch {}: {reason}", self.epoch));
+        if let Some(request) = self.savepoint {
+            ctx.not_saved(request, reason);
+        }
         ctx.reign().sweep = true;
         Progress::Aborted
     }
@@ -192,6 +200,7 @@ impl Snapshot {
             operators,
             pending_commits: shares.iter().any(|share| share.pending_commit),
             is_final: self.purpose == Purpose::Final,
+            savepoint: self.savepoint.is_some(),
             at: now,
         };
         let seq = reign.last.next();
@@ -294,6 +303,11 @@ impl Snapshot {
                 let Err(failure) = result else {
                     ctx.status.log_failure = None;
                     ctx.history.commit(seq);
+                    if let (Some(request), Some(last)) = (self.savepoint, &ctx.status.last_snapshot)
+                    {
+                        let last = last.clone();
+                        ctx.saved(request, last);
+                    }
                     return self.retain(ctx);
                 };
                 self.unmarked(ctx, &failure.message);
@@ -329,6 +343,10 @@ impl Snapshot {
     }
 
     fn retain(self, ctx: &mut Context) -> Progress {
+        // Whoever waits for the next tasks does not wait for this.
+        if self.purpose == Purpose::Edit {
+            return Progress::Done;
+        }
         if ctx.reign().sweep {
             ctx.send(ctx.leader(), Command::ListParts);
             let until = ctx.now.after(RETAIN_TIMEOUT);
@@ -351,7 +369,10 @@ impl Snapshot {
     }
 
     fn delete(self, ctx: &mut Context, leftovers: BTreeSet<String>) -> Progress {
-        let mut retention = retain::retain(&ctx.history, ctx.config.spec.snapshots.retain, ctx.now);
+        // Others rely on what the claim says: what is to be kept beyond that may be at once, less
+        // only from the next claim on.
+        let keeps = ctx.config.spec.snapshots.retain.max(ctx.reign().retain);
+        let mut retention = retain::retain(&ctx.history, keeps, ctx.now);
         retention.delete.extend(leftovers);
         if retention.is_empty() {
             return Progress::Done;

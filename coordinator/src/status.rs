@@ -18,10 +18,21 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// What the job is doing.
     pub phase: Phase,
+    /// The number of the spec in force.
+    pub generation: u64,
+    /// How many workers that has.
+    pub workers: u32,
+    /// Why an edit of the spec is not taken up; none once one is.
+    pub refused: Option<Refusal>,
     /// The run, once one is claimed.
     pub run: Option<Run>,
     /// The last snapshot whose output is all visible.
     pub last_snapshot: Option<SnapshotStatus>,
+    /// The last savepoint that was asked for, once it is there or given up.
+    pub last_savepoint: Option<Savepoint>,
+    /// How long the job stood still for the last edit: from the barrier behind which it stopped to
+    /// the start of its new tasks.
+    pub stood: Option<Duration>,
     /// Why the last attempt at a snapshot came to nothing; none where it succeeded.
     pub snapshot_failure: Option<String>,
     /// What cannot be written to the log, while it is tried again; at the end, what could not be.
@@ -61,6 +72,10 @@ pub enum Phase {
     Restoring,
     /// Processing.
     Running,
+    /// Moving to another number of workers or threads.
+    Rescaling,
+    /// Moving to another program or other settings of its tasks.
+    Upgrading,
     /// Taking the last snapshot before a stop.
     Suspending,
     /// Stopped on request; goes on when started again.
@@ -99,6 +114,16 @@ pub struct SnapshotStatus {
     pub new_bytes: u64,
 }
 
+/// What became of a savepoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Savepoint {
+    /// The number of the request.
+    pub request: u64,
+    /// The snapshot, which retention leaves alone; or why there is none.
+    pub result: Result<SnapshotStatus, Failure>,
+}
+
 /// What a run started from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -131,6 +156,16 @@ impl fmt::Display for LogFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.reason)
     }
+}
+
+/// Why an edit is not taken up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The number of the spec.
+    pub generation: u64,
+    /// What speaks against it.
+    pub failure: Failure,
 }
 
 /// A failure and its time.

@@ -142,6 +142,9 @@ pub struct Manifest {
     /// Whether all tasks had ended: nothing is left to run.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// Whether a user asked for it: then it is kept until a user removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub savepoint: bool,
     /// When it was made.
     pub at: Timestamp,
 }
@@ -301,6 +304,7 @@ pub(crate) mod tests {
             operators: vec![],
             pending_commits: false,
             is_final: true,
+            savepoint: false,
             at: Timestamp(0),
         }
     }

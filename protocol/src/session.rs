@@ -106,7 +106,7 @@ pub enum Command {
     Stop,
 }
 
-/// The first command of a session.
+/// The first command of a session, and of every spec that a coordinator thinks of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
@@ -116,6 +116,9 @@ pub struct Hello {
     pub namespace: String,
     /// The job's name.
     pub name: String,
+    /// The number of the spec, which comes back in the answer.
+    #[serde(default)]
+    pub generation: u64,
     /// What the job is.
     pub spec: JobSpec,
     /// Which of the job's workers this one is.
@@ -128,6 +131,9 @@ pub struct Hello {
 pub struct Facts {
     /// [`PROTOCOL_VERSION`] of the worker.
     pub protocol: u32,
+    /// The number of the spec, from Hello.
+    #[serde(default)]
+    pub generation: u64,
     /// Hash of the executable: one run, one hash.
     pub executable: String,
     /// The plan, with parallelism resolved for all threads of all workers.
@@ -151,6 +157,8 @@ pub struct Deploy {
     pub term: Term,
     /// The history that the run continues.
     pub lineage: Lineage,
+    /// What the job is in this run.
+    pub spec: JobSpec,
     /// Engine threads of each worker, in the order of their ordinals: placement follows from it.
     pub threads: Vec<u32>,
     /// Where each worker takes the records of others, in the same order; empty where none is named.
@@ -193,7 +201,12 @@ pub enum Report {
     /// The program is built.
     Facts(Box<Facts>),
     /// The worker cannot serve this job.
-    Unfit(Failure),
+    Unfit {
+        /// The number of the spec, from Hello.
+        generation: u64,
+        /// Why.
+        failure: Failure,
+    },
     /// The whole log, by slot, from one reading.
     Log {
         /// That of the command.

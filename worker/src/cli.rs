@@ -23,6 +23,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a job on this machine, resuming from its last snapshot.
     Run(Run),
+    /// Let a job that runs on this machine with --workers go on with another number of them.
+    Scale(Scale),
+    /// Take a snapshot of a job that runs on this machine, which is kept until it is deleted.
+    Savepoint(Running),
+    /// Stop a job that runs on this machine after a last snapshot.
+    Stop(Stop),
     /// Serve as a worker of a job, for a coordinator that calls: what a pod runs.
     Serve(Serve),
     /// Show the plan of a job: operators, parallelism, edges, state.
@@ -60,6 +66,35 @@ pub(crate) struct Run {
     /// How to log. With `json`, standard error takes objects only; the last has `exit_code`.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// A job that runs on this machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Running {
+    /// The `StreamJob` file that it was started with.
+    pub(crate) job: PathBuf,
+    /// Fields of the job that were set when it was started: those that say where its snapshots lie,
+    /// and its name, count here.
+    #[arg(long = "set", value_name = "spec.path=value")]
+    pub(crate) sets: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scale {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// How many worker processes.
+    #[arg(long)]
+    pub(crate) workers: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// Keep the last snapshot until it is deleted, and print its address.
+    #[arg(long)]
+    pub(crate) savepoint: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
 
+use crate::config;
 use crate::parts::{self, Places};
 use crate::progress::{brief, short};
 use crate::runs::LogRuns;
@@ -42,19 +43,21 @@ pub(crate) fn failure(error: &Error) -> Failure {
 }
 
 /// What this worker knows of a job once it has built the program.
-pub(crate) fn facts(worker: &Worker, spec: &JobSpec) -> Report {
-    let total = worker.threads.saturating_mul(spec.workers);
+pub(crate) fn facts(worker: &Worker, generation: u64, spec: &JobSpec) -> Report {
+    let threads = worker.threads.or(spec.threads_per_worker).unwrap_or_else(config::cores);
+    let total = threads.saturating_mul(spec.workers);
     let plan = worker.programs.build(spec).and_then(|job| plan_of(&job, total));
     match plan {
         Ok(plan) => Report::Facts(Box::new(Facts {
             protocol: PROTOCOL_VERSION,
+            generation,
             executable: worker.executable.clone(),
             fingerprint: plan.fingerprint(),
             plan,
-            threads: worker.threads,
+            threads,
             address: worker.address.clone(),
         })),
-        Err(error) => Report::Unfit(failure(&error)),
+        Err(error) => Report::Unfit { generation, failure: failure(&error) },
     }
 }
 
@@ -91,10 +94,10 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) async fn deploy(
         worker: &Worker,
-        spec: &JobSpec,
         index: WorkerIndex,
         deploy: Deploy,
     ) -> Result<Self> {
+        let spec = &deploy.spec;
         let clock = Arc::new(SystemClock::new());
         let deployed_ns = clock.monotonic_ns();
         let places = Places { store: &*worker.store, local: worker.local.as_ref() };

@@ -4,9 +4,12 @@
 //! that a program needs is re-exported from here.
 #![warn(missing_docs)]
 
+mod ask;
 mod cli;
 mod config;
+mod control;
 mod describe;
+mod desk;
 #[cfg(doctest)]
 mod docs;
 mod end;
@@ -58,6 +61,9 @@ pub fn main(programs: &[Program]) -> ExitCode {
     };
     match cli.command {
         cli::Command::Run(args) => local::run(programs, args),
+        cli::Command::Scale(args) => terminal::finish(ask::scale(args)),
+        cli::Command::Savepoint(args) => terminal::finish(ask::savepoint(args)),
+        cli::Command::Stop(args) => terminal::finish(ask::stop(args)),
         cli::Command::Serve(args) => serve::run(programs, args),
         cli::Command::Describe(args) => terminal::finish(describe::describe(&programs, &args)),
         cli::Command::Snapshots(command) => terminal::finish(snapshots::run(command)),

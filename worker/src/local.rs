@@ -22,20 +22,22 @@ use millstream_protocol::job::StreamJob;
 use millstream_protocol::path::{JobPrefix, Store as Place};
 use millstream_protocol::session::Hello;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::control::Socket;
+use crate::desk::Desk;
 use crate::end::{End, report};
 use crate::exchange::Exchange;
 use crate::health;
 use crate::host::Shown;
 use crate::metrics::Metrics;
 use crate::parts::LocalParts;
-use crate::processes::Processes;
+use crate::processes::{Processes, Start};
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Worker, serve};
@@ -111,9 +113,7 @@ impl Process {
         let prefix = JobPrefix::new(place, &hello.namespace, &hello.name);
         let prefix = prefix.or_kind(Kind::Invalid, || "metadata.namespace".to_owned())?;
         let store = store::open(&prefix, &Access::from(&spec.snapshots)).await?;
-        let mut process = self.clone();
-        process.threads = self.threads.or(spec.threads_per_worker);
-        process.worker(hello.worker, &prefix, store)
+        self.clone().worker(hello.worker, &prefix, store)
     }
 
     fn worker(
@@ -125,7 +125,7 @@ impl Process {
         Ok(Worker {
             programs: self.programs,
             store,
-            threads: self.threads.unwrap_or_else(config::cores),
+            threads: self.threads,
             executable: self.executable,
             job: prefix.id().into(),
             prefix: prefix.clone(),
@@ -191,7 +191,7 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     for link in links {
         beside.spawn(serve(link, worker.clone()));
     }
-    let end = coordinate(&local, session, shown).await?;
+    let end = coordinate(&local, session, shown, None).await?;
     if let (Outcome::Finished { .. }, Some(copies)) = (&end.outcome, &worker.local) {
         copies.clear();
     }
@@ -201,12 +201,13 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
 
 /// The same with workers in processes of their own.
 async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
-    let (processes, session) =
-        Processes::start(workers, local.threads, args.log_format, args.health)?;
-    let end = coordinate(local, session, Arc::default()).await?;
-    processes.stop().await;
+    let start = Start { threads: local.threads, log_format: args.log_format, health: args.health };
+    let (processes, session) = Processes::start(workers, start)?;
+    let processes = Arc::new(Mutex::new(processes));
+    let end = coordinate(local, session, Arc::default(), Some(processes.clone())).await?;
+    processes.lock().await.shrink(0).await;
     if let Outcome::Finished { .. } = &end.outcome {
-        for worker in (0..workers).map(WorkerIndex) {
+        for worker in (0..end.status.workers.max(workers)).map(WorkerIndex) {
             if let Some(copies) = copies(&local.config.prefix, worker)? {
                 copies.clear();
             }
@@ -216,7 +217,12 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
 }
 
 /// Coordinates the workers of a session to the job's end, and shows it meanwhile.
-async fn coordinate(local: &LocalJob, session: impl Session, shown: Shown) -> Result<End> {
+async fn coordinate(
+    local: &LocalJob,
+    session: impl Session,
+    shown: Shown,
+    processes: Option<Arc<Mutex<Processes>>>,
+) -> Result<End> {
     let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
     let signals = Arc::new(AtomicU32::new(0));
     let stop = stop_on_signals(handle.clone(), signals.clone())?;
@@ -224,7 +230,15 @@ async fn coordinate(local: &LocalJob, session: impl Session, shown: Shown) -> Re
     let mut watching = JoinSet::new();
     watching.spawn(stop);
     watching.spawn(view.run());
+    let mut desk = JoinSet::new();
+    match Socket::listen(&local.config.prefix) {
+        Ok(socket) => {
+            desk.spawn(Desk::new(local, handle.clone(), processes).serve(socket));
+        }
+        Err(error) => tracing::warn!("the job cannot be scaled while it runs: {error}"),
+    }
     let outcome = driver.run().await;
+    while desk.join_next().await.is_some() {}
     watching.shutdown().await;
     let status = handle.status.borrow().clone();
     Ok(End { outcome, status, signals: signals.load(Ordering::Relaxed) })

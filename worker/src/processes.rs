@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use millstream_coordinator::remote::{self, Lost, RemoteSession};
+use millstream_coordinator::remote::{self, Lost, RemoteSession, Roster};
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use tempfile::TempDir;
@@ -40,8 +40,24 @@ const LOSSES: usize = 4;
 
 /// The workers of a local run.
 pub(crate) struct Processes {
-    keepers: JoinSet<()>,
+    start: Start,
+    roster: Roster,
+    /// By ordinal.
+    kept: Vec<Kept>,
+}
+
+/// How they are started.
+pub(crate) struct Start {
+    pub(crate) threads: u32,
+    pub(crate) log_format: LogFormat,
+    /// Where worker 0 answers probes.
+    pub(crate) health: Option<SocketAddr>,
+}
+
+/// One of them.
+struct Kept {
     stop: watch::Sender<bool>,
+    keeper: JoinSet<()>,
 }
 
 /// What it takes to start one of them.
@@ -58,48 +74,68 @@ struct Keeper {
 
 impl Processes {
     /// Starts so many workers; the session is with them.
-    pub(crate) fn start(
-        workers: u32,
-        threads: u32,
-        log_format: LogFormat,
-        health: Option<SocketAddr>,
-    ) -> Result<(Self, RemoteSession)> {
-        let binary = std::env::current_exe();
-        let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
+    pub(crate) fn start(workers: u32, start: Start) -> Result<(Self, RemoteSession)> {
         sweep();
-        let (stop, stopped) = watch::channel(false);
-        let mut keepers = JoinSet::new();
-        let mut addresses = Vec::new();
-        for worker in (0..workers).map(WorkerIndex) {
-            let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
-            let folder =
-                folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
-            let announce = folder.path().join("address").display().to_string();
-            let mut args = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-            let own = std::process::id().to_string();
-            args.extend(["--child".to_owned(), own, "--announce".to_owned(), announce]);
-            args.extend(["--threads".to_owned(), threads.to_string()]);
-            if let Some(address) = health {
-                let address = health_of(address, worker)?;
-                args.extend(["--health".to_owned(), address.to_string()]);
-            }
-            if log_format == LogFormat::Json {
-                args.extend(["--log-format", "json"].map(str::to_owned));
-            }
-            let (address, found) = watch::channel(None);
-            let (say_lost, lost) = mpsc::channel(LOSSES);
-            addresses.push((found, Some(say_lost)));
-            let (binary, stop) = (binary.clone(), stopped.clone());
-            let keeper = Keeper { worker, binary, args, folder, address, lost, stop };
-            keepers.spawn(keeper.keep());
-        }
-        Ok((Self { keepers, stop }, remote::session(addresses)))
+        let (roster, session) = remote::session();
+        let mut processes = Self { start, roster, kept: Vec::new() };
+        processes.grow(workers)?;
+        Ok((processes, session))
     }
 
-    /// Ends all of them.
-    pub(crate) async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while self.keepers.join_next().await.is_some() {}
+    /// Starts workers until there are so many.
+    pub(crate) fn grow(&mut self, workers: u32) -> Result<()> {
+        for worker in (self.kept.len() as u32..workers).map(WorkerIndex) {
+            let (stop, stopped) = watch::channel(false);
+            let (address, found) = watch::channel(None);
+            let (say_lost, lost) = mpsc::channel(LOSSES);
+            let keeper = self.start.keeper(worker, address, lost, stopped)?;
+            self.roster.add(worker, found, Some(say_lost));
+            let mut kept = Kept { stop, keeper: JoinSet::new() };
+            kept.keeper.spawn(keeper.keep());
+            self.kept.push(kept);
+        }
+        Ok(())
+    }
+
+    /// Ends workers, the last one first, until there are so many.
+    pub(crate) async fn shrink(&mut self, workers: u32) {
+        let surplus = self.kept.split_off(self.kept.len().min(workers as usize));
+        for kept in &surplus {
+            kept.stop.send_replace(true);
+        }
+        for mut kept in surplus {
+            while kept.keeper.join_next().await.is_some() {}
+        }
+    }
+}
+
+impl Start {
+    fn keeper(
+        &self,
+        worker: WorkerIndex,
+        address: watch::Sender<Option<String>>,
+        lost: mpsc::Receiver<Lost>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Keeper> {
+        let Self { threads, log_format, health } = self;
+        let binary = std::env::current_exe();
+        let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
+        let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
+        let folder =
+            folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
+        let announce = folder.path().join("address").display().to_string();
+        let mut args = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+        let own = std::process::id().to_string();
+        args.extend(["--child".to_owned(), own, "--announce".to_owned(), announce]);
+        args.extend(["--threads".to_owned(), threads.to_string()]);
+        if let Some(address) = health {
+            let address = health_of(*address, worker)?;
+            args.extend(["--health".to_owned(), address.to_string()]);
+        }
+        if *log_format == LogFormat::Json {
+            args.extend(["--log-format", "json"].map(str::to_owned));
+        }
+        Ok(Keeper { worker, binary, args, folder, address, lost, stop })
     }
 }
 

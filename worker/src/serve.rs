@@ -238,7 +238,7 @@ impl Service {
             Ok(Some(other)) => return tracing::warn!("a session begins with {other:?}"),
             Ok(None) | Err(_) => return,
         };
-        let index = hello.worker;
+        let (index, generation) = (hello.worker, hello.generation);
         match self.process.greeted(&hello).await {
             Ok(worker) => {
                 let (repeat, from_here) = mpsc::channel(QUEUE);
@@ -259,7 +259,8 @@ impl Service {
                 }
             }
             Err(error) => {
-                let _ = reports.send(Report::Unfit(failure(&error))).await;
+                let failure = failure(&error);
+                let _ = reports.send(Report::Unfit { generation, failure }).await;
                 // The coordinator decides what becomes of it.
                 while commands.recv().await.is_some_and(|command| command != Command::Stop) {}
             }

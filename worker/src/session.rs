@@ -35,8 +35,8 @@ pub struct Worker {
     pub programs: Programs,
     /// The job's store.
     pub store: Arc<dyn Store>,
-    /// Engine threads of this worker.
-    pub threads: u32,
+    /// Engine threads of this worker; none: as the job or the machine says.
+    pub threads: Option<u32>,
     /// Names this executable: one run, one hash.
     pub executable: String,
     /// Names the job: `namespace/name`.
@@ -56,7 +56,6 @@ pub struct Worker {
 struct Session {
     worker: Worker,
     index: WorkerIndex,
-    spec: Option<Arc<millstream_protocol::job::JobSpec>>,
     host: Option<Host>,
     /// Where the workers of the run are, and what breaks between them and this one.
     peers: Vec<String>,
@@ -72,7 +71,6 @@ pub async fn serve(mut link: Link, worker: Worker) {
     let mut session = Session {
         worker,
         index: link.worker,
-        spec: None,
         host: None,
         peers: Vec::new(),
         losses: None,
@@ -140,8 +138,7 @@ impl Session {
     async fn on(&mut self, command: Command) -> Vec<Report> {
         match command {
             Command::Hello(hello) => {
-                self.spec = Some(Arc::new(hello.spec));
-                vec![self.facts()]
+                vec![host::facts(&self.worker, hello.generation, &hello.spec)]
             }
             Command::Deploy(deploy) => self.deploy(*deploy).await,
             Command::Start { run } => {
@@ -191,18 +188,15 @@ impl Session {
         }
     }
 
-    fn facts(&self) -> Report {
-        let spec = self.spec.as_ref().expect("hello came with it");
-        host::facts(&self.worker, spec)
-    }
-
     async fn deploy(&mut self, deploy: Deploy) -> Vec<Report> {
         let run = deploy.run;
-        let Some(spec) = self.spec.clone().filter(|_| run > self.highest) else { return vec![] };
+        if run <= self.highest {
+            return vec![];
+        }
         self.highest = run;
         self.drop_host().await;
         self.peers.clone_from(&deploy.peers);
-        match Host::deploy(&self.worker, &spec, self.index, deploy).await {
+        match Host::deploy(&self.worker, self.index, deploy).await {
             Ok(host) => {
                 let links = host.engine.links().clone();
                 self.losses = Some(self.worker.exchange.open(run, links));

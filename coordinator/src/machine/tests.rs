@@ -10,6 +10,8 @@ use millstream_protocol::session::AppendOutcome;
 use millstream_protocol::wish::Wish;
 
 use super::*;
+mod edits;
+
 use crate::status::Phase;
 use crate::testing::entries::claim;
 use crate::testing::host;
@@ -36,7 +38,7 @@ impl Rig {
         let seed = outside.log().len() as u64 + 1;
         Self {
             machine: Machine::new(host::config(workers, seed, wish)),
-            workers: (0..workers).map(|w| FakeWorker::new(WorkerIndex(w), workers, seed)).collect(),
+            workers: (0..workers).map(|w| FakeWorker::new(WorkerIndex(w), seed)).collect(),
             outside,
             now: Timestamp(1000),
             commands: VecDeque::new(),
@@ -205,7 +207,7 @@ fn workers_that_disagree_never_start() {
 fn a_program_that_does_not_build_fails_the_job() {
     let mut rig = Rig::attached(1);
     let failure = Failure::new(ErrorKind::Invalid, "two operators are called a");
-    rig.report(Report::Unfit(failure.clone()));
+    rig.report(Report::Unfit { generation: 1, failure: failure.clone() });
     assert_eq!(rig.exit, Some(Outcome::Failed(failure)));
     assert_eq!(rig.phase(), Phase::Failed);
 }
@@ -502,7 +504,7 @@ fn a_lost_worker_is_waited_for() {
     rig.settle();
     rig.wake();
     assert_eq!(rig.phase(), Phase::Pending);
-    rig.workers[0] = FakeWorker::new(W0, 2, 77);
+    rig.workers[0] = FakeWorker::new(W0, 77);
     rig.feed(Event::Attached(W0));
     rig.settle();
     assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));

@@ -29,7 +29,8 @@ impl Claiming {
         base: Option<Seq>,
         lineage: Option<Lineage>,
     ) -> State {
-        ctx.status.phase = if base.is_some() { Phase::Restoring } else { Phase::Starting };
+        let phase = if base.is_some() { Phase::Restoring } else { Phase::Starting };
+        ctx.status.phase = ctx.editing.unwrap_or(phase);
         let nonce = ctx.nonce();
         let claim = Claim {
             nonce: nonce.clone(),
@@ -76,6 +77,7 @@ impl Claiming {
             parent: claim.base,
             epoch: ctx.history.highest_epoch(),
             sweep: true,
+            retain: ctx.config.spec.snapshots.retain,
         });
         ctx.status.run = Some(claim.run);
         ctx.status.totals = Totals::default();

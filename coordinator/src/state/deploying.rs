@@ -151,15 +151,18 @@ impl Deploying {
     }
 
     fn build(mut self, ctx: &mut Context) -> State {
-        let facts = || ctx.workers.iter().filter_map(|w| w.facts.as_ref());
+        let all = || ctx.indexes().map(|worker| &ctx.workers[worker.0 as usize]);
+        let facts = || all().filter_map(|worker| worker.facts.as_ref());
         let threads = facts().map(|facts| facts.threads).collect();
         let peers = facts().map(|facts| facts.address.clone().unwrap_or_default()).collect();
         let sinks_ever = ctx.history.sinks_ever();
+        let spec = ctx.config.spec.clone();
         let reign = ctx.reign();
         let deploy = Deploy {
             run: reign.run,
             term: reign.term,
             lineage: reign.lineage.clone(),
+            spec,
             threads,
             peers,
             restore: self.restore.clone(),

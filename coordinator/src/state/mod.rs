@@ -54,13 +54,13 @@ impl State {
             return ctx.fail(failure);
         }
         match self {
-            Self::Waiting { ask_at } => waiting::on(ctx, ask_at),
+            Self::Waiting { ask_at } => waiting::on(ctx, event, ask_at),
             Self::Resolving(resolving) => resolving.on(ctx, event),
             Self::Claiming(claiming) => claiming.on(ctx, event),
             Self::Deploying(deploying) => deploying.on(ctx, event),
             Self::Running(running) => running.on(ctx, event),
             Self::Stopping(stopping) => stopping.on(ctx, event),
-            Self::Restarting { until } => restarting::on(ctx, until),
+            Self::Restarting { until } => restarting::on(ctx, event, until),
             Self::Ended => Self::Ended,
         }
     }
@@ -83,9 +83,14 @@ impl State {
             Some(Failure::new(ErrorKind::Unavailable, format!("worker {worker} is lost: {reason}")))
         };
         match event {
+            Event::Lost(worker, _) | Event::Attached(worker) if !ctx.is_member(*worker) => None,
             Event::Lost(worker, reason) if needs_workers => lost(worker, reason),
             Event::Attached(worker) if needs_workers => lost(worker, "a new incarnation is there"),
-            Event::Report(_, Report::Unfit(failure)) => Some(failure.clone()),
+            Event::Report(_, Report::Unfit { generation, failure })
+                if *generation == ctx.generation =>
+            {
+                Some(failure.clone())
+            }
             Event::Report(worker, Report::PeerLost { run, peer, reason }) if has_tasks => {
                 if ctx.reign.as_ref().is_none_or(|reign| reign.run != *run) {
                     return None;

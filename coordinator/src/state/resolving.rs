@@ -13,6 +13,7 @@ use millstream_protocol::wish::Wish;
 
 use super::{Claiming, State};
 use crate::context::Context;
+use crate::edit::Edit;
 use crate::history::History;
 use crate::machine::{Event, Outcome};
 use crate::resolve::{Decision, Facts, resolve};
@@ -79,6 +80,17 @@ fn decide(ctx: &mut Context, history: History) -> State {
     if let Some(failure) = fenced(ctx, &history) {
         return ctx.fail(failure);
     }
+    go_on(ctx, history)
+}
+
+/// The log as this coordinator knows it, whose own entry is the last: whoever has written since is
+/// met where the claim is appended, and then everything is read again.
+pub(super) fn from_memory(ctx: &mut Context) -> State {
+    let history = std::mem::take(&mut ctx.history);
+    go_on(ctx, history)
+}
+
+fn go_on(ctx: &mut Context, history: History) -> State {
     let due = due(ctx, &history);
     // What was promised to become visible does so before a wish turns away from it.
     let owes = due != Wish::Latest && history.is_unmarked();
@@ -104,6 +116,24 @@ fn decide(ctx: &mut Context, history: History) -> State {
         Decision::Refuse(failure) => ctx.fail(failure),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
         Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),
+    }
+}
+
+/// What speaks against the next spec, of the newest snapshot as it is now.
+pub(super) fn refuses_next(ctx: &Context) -> Option<Failure> {
+    let (Edit { spec, wish, .. }, next) = ctx.next_facts()?;
+    let facts = Facts {
+        wish: *wish,
+        plan: &next.plan,
+        program: &spec.program,
+        key_groups: ctx.config.key_groups,
+        retain: spec.snapshots.retain,
+        allow_dropped_state: spec.restore.allow_dropped_state,
+        prefix: &ctx.config.prefix,
+    };
+    match resolve(&ctx.history, facts) {
+        Decision::Refuse(failure) => Some(failure),
+        Decision::Finished { .. } | Decision::Fresh { .. } | Decision::From { .. } => None,
     }
 }
 

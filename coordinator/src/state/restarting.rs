@@ -7,9 +7,11 @@ use millstream_protocol::time::Timestamp;
 
 use super::{State, waiting};
 use crate::context::Context;
+use crate::machine::Event;
 use crate::status::Phase;
 
-pub(super) fn on(ctx: &mut Context, until: Timestamp) -> State {
+pub(super) fn on(ctx: &mut Context, event: &Event, until: Timestamp) -> State {
+    waiting::take_edit(ctx, event);
     if ctx.now < until {
         return State::Restarting { until };
     }

@@ -10,9 +10,11 @@ use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
 
-use super::{State, Stopping};
+use super::{State, Stopping, resolving};
 use crate::context::Context;
+use crate::edit::Readiness;
 use crate::machine::Event;
+use crate::savepoint::Wanted;
 use crate::snapshot::{Progress, Purpose, Snapshot};
 use crate::status::Phase;
 
@@ -31,6 +33,11 @@ pub(crate) struct Running {
 impl Running {
     pub(super) fn enter(ctx: &mut Context) -> State {
         ctx.status.phase = Phase::Running;
+        ctx.status.workers = ctx.config.spec.workers;
+        ctx.editing = None;
+        ctx.status.stood =
+            ctx.still_since.take().map(|since| ctx.now.since(since)).or(ctx.status.stood);
+        ctx.edit_later();
         ctx.running_since = Some(ctx.now);
         let last_start = ctx.now;
         State::Running(Self { epoch: None, last_start, wanted: false, finished: BTreeSet::new() })
@@ -50,7 +57,10 @@ impl Running {
     }
 
     pub(super) fn wake_at(&self, ctx: &Context) -> Timestamp {
-        self.epoch.as_ref().map_or_else(|| self.due(ctx), Snapshot::wake_at)
+        // Once it is due, each event may bring what it still waits for.
+        let edit = ctx.edit_due().filter(|due| *due > ctx.now);
+        let due = || edit.map_or(self.due(ctx), |edit| edit.min(self.due(ctx)));
+        self.epoch.as_ref().map_or_else(due, Snapshot::wake_at)
     }
 
     pub(super) fn on(mut self, ctx: &mut Context, event: &Event) -> State {
@@ -83,17 +93,37 @@ impl Running {
                 Progress::Failed(failure) => return ctx.fail(failure),
             }
         }
-        if self.finished.len() == ctx.workers.len() {
+        if self.finished.len() == ctx.indexes().count() {
             return Stopping::enter(ctx, Purpose::Final);
         }
         if ctx.stop.is_some() {
             return Stopping::enter(ctx, Purpose::Suspend);
         }
-        if self.wanted || ctx.now >= self.due(ctx) {
+        if takes_edit(ctx) {
+            return Stopping::enter(ctx, Purpose::Edit);
+        }
+        if self.wanted || ctx.savepoint.is_some_and(Wanted::is_new) || ctx.now >= self.due(ctx) {
             self.wanted = false;
             self.last_start = ctx.now;
             self.epoch = Some(Snapshot::start(ctx, Purpose::Periodic));
         }
         State::Running(self)
     }
+}
+
+/// Whether the job is to be stopped now for the next spec, which is refused here if it cannot be.
+fn takes_edit(ctx: &mut Context) -> bool {
+    if ctx.edit_due().is_none_or(|due| ctx.now < due) {
+        return false;
+    }
+    let failure = match ctx.readiness() {
+        Readiness::Not => return false,
+        Readiness::Never(failure) => failure,
+        Readiness::Ready => match resolving::refuses_next(ctx) {
+            Some(failure) => failure,
+            None => return true,
+        },
+    };
+    ctx.refuse_next(failure);
+    false
 }

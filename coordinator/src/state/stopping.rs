@@ -1,13 +1,15 @@
-//! Taking the last snapshot, of a job that is to stop or whose tasks have all ended.
+//! Taking the last snapshot of a run, whose job is to stop, or to begin anew with another spec, or
+//! whose tasks have all ended.
 //!
-//! Received from: [`super::Running`]. Handed to: the end. Invariant: a job is finished only when
+//! Received from: [`super::Running`]. Handed to: the end, or to [`super::resolving`]. Invariant: a job is finished only when
 //! its final snapshot is committed.
 
 use std::time::Duration;
 
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::time::Timestamp;
 
-use super::State;
+use super::{State, resolving, waiting};
 use crate::context::Context;
 use crate::machine::{Event, Outcome};
 use crate::snapshot::{Progress, Purpose, Snapshot};
@@ -35,8 +37,10 @@ enum Step {
 
 impl Stopping {
     pub(super) fn enter(ctx: &mut Context, purpose: Purpose) -> State {
-        if purpose == Purpose::Suspend {
-            ctx.status.phase = Phase::Suspending;
+        match purpose {
+            Purpose::Suspend => ctx.status.phase = Phase::Suspending,
+            Purpose::Edit => ctx.take_next(),
+            Purpose::Final | Purpose::Periodic => {}
         }
         let step = Step::Taking(Snapshot::start(ctx, purpose));
         State::Stopping(Self { purpose, attempts: 1, step })
@@ -55,10 +59,18 @@ impl Stopping {
             Step::Taking(snapshot) => match snapshot.on(ctx, event) {
                 Progress::Going(snapshot) => Step::Taking(snapshot),
                 Progress::Failed(failure) => return ctx.fail(failure),
+                Progress::Done if purpose == Purpose::Edit && ctx.stop.is_none() => {
+                    return begin_anew(ctx);
+                }
                 Progress::Done => return ctx.end(outcome(purpose, true)),
                 // A job that has ended has nothing better to do than to try again.
                 Progress::Aborted if purpose == Purpose::Suspend && attempts >= ATTEMPTS_MAX => {
                     return ctx.end(outcome(purpose, false));
+                }
+                Progress::Aborted if purpose == Purpose::Edit && attempts >= ATTEMPTS_MAX => {
+                    let reason = ctx.status.snapshot_failure.as_deref().unwrap_or_default();
+                    let message = format!("no snapshot before an edit of the job: {reason}");
+                    return ctx.fail(Failure::new(ErrorKind::Unavailable, message));
                 }
                 Progress::Aborted => Step::Paused { until: ctx.now.after(ATTEMPT_PAUSE) },
             },
@@ -72,9 +84,21 @@ impl Stopping {
     }
 }
 
+/// All output is visible, and the tasks have nothing left to do: the next spec takes the place of
+/// the one in force.
+fn begin_anew(ctx: &mut Context) -> State {
+    ctx.drop_tasks();
+    ctx.adopt();
+    match ctx.agreed() {
+        Some(Ok(())) => resolving::from_memory(ctx),
+        // One of them was lost meanwhile.
+        Some(Err(_)) | None => waiting::enter(ctx),
+    }
+}
+
 fn outcome(purpose: Purpose, snapshot: bool) -> Outcome {
     match purpose {
         Purpose::Final => Outcome::Finished { already: false },
-        Purpose::Suspend | Purpose::Periodic => Outcome::Suspended { snapshot },
+        Purpose::Suspend | Purpose::Edit | Purpose::Periodic => Outcome::Suspended { snapshot },
     }
 }

@@ -7,13 +7,30 @@ use millstream_protocol::time::Timestamp;
 
 use super::{Resolving, State};
 use crate::context::{ANSWER_TIMEOUT, Context};
+use crate::edit::Readiness;
+use crate::machine::Event;
 
 /// Begins to wait; where all workers have already reported, goes on at once.
 pub(super) fn enter(ctx: &mut Context) -> State {
-    on(ctx, None)
+    go_on(ctx, None)
 }
 
-pub(super) fn on(ctx: &mut Context, ask_at: Option<Timestamp>) -> State {
+pub(super) fn on(ctx: &mut Context, event: &Event, ask_at: Option<Timestamp>) -> State {
+    take_edit(ctx, event);
+    go_on(ctx, ask_at)
+}
+
+/// A job that does not run takes an edit at once: it may be what lets the job run. One that was
+/// being prepared while it ran has its turn as soon as its workers agree.
+pub(super) fn take_edit(ctx: &mut Context, event: &Event) {
+    ctx.edit_later();
+    let is_new = matches!(event, Event::Edit(_));
+    if is_new || matches!(ctx.readiness(), Readiness::Ready) {
+        ctx.adopt();
+    }
+}
+
+fn go_on(ctx: &mut Context, ask_at: Option<Timestamp>) -> State {
     match ctx.agreed() {
         Some(Ok(())) => return Resolving::enter(ctx),
         Some(Err(failure)) => return ctx.fail(failure),

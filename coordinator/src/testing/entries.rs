@@ -64,6 +64,7 @@ pub(crate) fn manifest_of(run: u64, epoch: u64, plan: Plan) -> Entry {
         operators: vec![],
         pending_commits: false,
         is_final: false,
+        savepoint: false,
         at: Timestamp(0),
     })
 }

@@ -43,15 +43,10 @@ pub(crate) fn calm() -> Arc<Mutex<Outside>> {
 
 /// Serves one worker's link until the coordinator is gone.
 pub(crate) async fn serve(mut link: Link, outside: Arc<Mutex<Outside>>) {
-    let mut worker = None;
+    let mut worker = FakeWorker::new(link.worker, 0);
     let mut chance = Chance::new(1, false);
     while let Some(command) = link.commands.recv().await {
         let stop = command == Command::Stop;
-        if let Command::Hello(hello) = &command {
-            let all = hello.spec.workers;
-            worker.get_or_insert_with(|| FakeWorker::new(link.worker, all, 0));
-        }
-        let worker: &mut FakeWorker = worker.as_mut().expect("Hello comes first");
         let mut reports = worker.on(command, &mut outside.lock().unwrap(), &mut chance);
         for _ in 0..RECORDS {
             reports.extend(worker.emit());

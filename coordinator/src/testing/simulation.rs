@@ -13,6 +13,8 @@ use super::host::{self, RECORDS};
 use super::outside::Outside;
 use super::recover::retire;
 use super::worker::{Chance, FakeWorker};
+use crate::config::Config;
+use crate::edit::Edit;
 use crate::machine::{Action, Event, Machine, Outcome, StopMode};
 
 /// A job that is left alone must end within this time, in milliseconds: twice the longest time-out.
@@ -41,6 +43,8 @@ pub(super) struct Host {
     dead: bool,
     exit: Option<Outcome>,
     paused_until: i64,
+    /// The number of the spec that its user wrote last.
+    generation: u64,
     /// When the last command to each worker arrives: the next one arrives behind it.
     fifo: Vec<i64>,
 }
@@ -104,14 +108,23 @@ impl World {
             dead: false,
             exit: None,
             paused_until: 0,
-            fifo: vec![0; workers as usize],
+            generation: 1,
+            fifo: vec![],
         });
-        for worker in (0..workers).map(WorkerIndex) {
+        self.grow(host, workers);
+    }
+
+    /// Starts workers until there are so many.
+    fn grow(&mut self, host: usize, workers: u32) {
+        let there = self.hosts[host].workers.len() as u32;
+        for worker in (there..workers).map(WorkerIndex) {
             self.lives += 1;
-            let fake = FakeWorker::new(worker, workers, self.lives);
+            let fake = FakeWorker::new(worker, self.lives);
             self.hosts[host].workers.push((self.lives, fake));
             self.hosts[host].sessions.push(self.lives);
-            self.at(1, What::Event { host, life: None, event: Event::Attached(worker) });
+            self.hosts[host].fifo.push(0);
+            let delay = if there == 0 { 1 } else { self.between(1, 4000) };
+            self.at(delay, What::Event { host, life: None, event: Event::Attached(worker) });
             self.at(1, What::Emit { host, worker, life: self.lives });
         }
     }
@@ -295,7 +308,7 @@ impl World {
         let host = living[self.between(0, living.len() as i64 - 1) as usize];
         let count = self.hosts[host].workers.len() as i64;
         let worker = WorkerIndex(self.between(0, count - 1) as u32);
-        match self.between(0, 9) {
+        match self.between(0, 11) {
             0 | 1 => self.kill_worker(host, worker),
             2 => {
                 self.say(format!("host {host} crashes"));
@@ -319,6 +332,7 @@ impl World {
                 }
             }
             7 => self.feed(host, &Event::Snapshot),
+            9 | 10 => self.edit(host),
             8 => {
                 let mode =
                     if self.chance.hits(700) { StopMode::AfterSnapshot } else { StopMode::AtOnce };
@@ -334,11 +348,22 @@ impl World {
         }
     }
 
+    /// The user wants another number of workers, whose processes come up by and by.
+    fn edit(&mut self, host: usize) {
+        let workers = self.between(1, 4) as u32;
+        self.grow(host, workers);
+        self.hosts[host].generation += 1;
+        let generation = self.hosts[host].generation;
+        let Config { mut spec, .. } = host::config(workers, 0, None);
+        spec.snapshots.retain = self.between(1, 5) as u32;
+        let edit = Edit { generation, spec, wish: Wish::Latest };
+        self.feed(host, &Event::Edit(Box::new(edit)));
+    }
+
     fn kill_worker(&mut self, host: usize, worker: WorkerIndex) {
         self.say(format!("host {host} worker {worker} dies"));
-        let count = self.hosts[host].workers.len() as u32;
         self.lives += 1;
-        let fresh = (self.lives, FakeWorker::new(worker, count, self.lives));
+        let fresh = (self.lives, FakeWorker::new(worker, self.lives));
         self.hosts[host].workers[worker.0 as usize] = fresh;
         let event = Event::Lost(worker, "killed".into());
         let noticed = self.between(1, 5000);

@@ -77,7 +77,6 @@ struct Tasks {
 #[derive(Debug, Default)]
 pub(crate) struct FakeWorker {
     index: WorkerIndex,
-    workers: u32,
     /// A number that makes its uploads' names its own.
     life: u64,
     uploads: u64,
@@ -88,8 +87,8 @@ pub(crate) struct FakeWorker {
 }
 
 impl FakeWorker {
-    pub(crate) fn new(index: WorkerIndex, workers: u32, life: u64) -> Self {
-        Self { index, workers, life, ..Self::default() }
+    pub(crate) fn new(index: WorkerIndex, life: u64) -> Self {
+        Self { index, life, ..Self::default() }
     }
 
     pub(crate) fn run(&self) -> Option<Run> {
@@ -104,7 +103,9 @@ impl FakeWorker {
     ) -> Vec<Report> {
         let unavailable = || Failure::new(ErrorKind::Unavailable, "the store does not answer");
         match command {
-            Command::Hello(_) => vec![Report::Facts(Box::new(self.facts()))],
+            Command::Hello(hello) => {
+                vec![Report::Facts(Box::new(facts(hello.generation, hello.spec.workers)))]
+            }
             Command::ReadLog { request } if chance.hits(50) => {
                 vec![Report::LogUnread { request, failure: unavailable() }]
             }
@@ -159,28 +160,6 @@ impl FakeWorker {
                 self.highest = self.highest.max(run);
                 vec![Report::Dropped { run }]
             }
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        let mut plan: Plan = plan_of(&[
-            (SOURCE, "positions", "u64"),
-            (KEYED, "value", "u64"),
-            (SINK, "pending", "b"),
-        ]);
-        for operator in &mut plan.operators {
-            operator.parallelism = self.workers;
-        }
-        plan.operators[0].role = Role::Source;
-        plan.operators[1].keyed = true;
-        plan.operators[2].role = Role::Sink(Guarantee::ExactlyOnce);
-        Facts {
-            protocol: PROTOCOL_VERSION,
-            executable: "same".into(),
-            fingerprint: plan.fingerprint(),
-            plan,
-            threads: 1,
-            address: None,
         }
     }
 
@@ -396,5 +375,25 @@ impl FakeWorker {
             tasks.token = epoch;
         }
         vec![Report::Committed { run, epoch }]
+    }
+}
+
+fn facts(generation: u64, workers: u32) -> Facts {
+    let mut plan: Plan =
+        plan_of(&[(SOURCE, "positions", "u64"), (KEYED, "value", "u64"), (SINK, "pending", "b")]);
+    for operator in &mut plan.operators {
+        operator.parallelism = workers;
+    }
+    plan.operators[0].role = Role::Source;
+    plan.operators[1].keyed = true;
+    plan.operators[2].role = Role::Sink(Guarantee::ExactlyOnce);
+    Facts {
+        protocol: PROTOCOL_VERSION,
+        generation,
+        executable: "same".into(),
+        fingerprint: plan.fingerprint(),
+        plan,
+        threads: 1,
+        address: None,
     }
 }

@@ -1,0 +1,263 @@
+//! Edits of a job's spec while its coordinator is at work.
+//!
+//! Received from: the driver's holder, as [`Event::Edit`](crate::machine::Event::Edit). Handed to:
+//! the states, which ask whether the next spec can be taken up. Invariants: a job that runs keeps
+//! the spec in force until all workers of the next one have agreed on it and its newest snapshot
+//! fits it; one that is refused has changed nothing; at most one is being prepared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::job::{JobSpec, SnapshotsSpec, StateSpec};
+use millstream_protocol::session::Facts;
+use millstream_protocol::time::Timestamp;
+use millstream_protocol::wish::Wish;
+
+use crate::agreement;
+use crate::context::Context;
+use crate::status::{Phase, Refusal};
+
+/// A job whose snapshots fail is not stopped for an edit at once, because it would lose what it did
+/// since the last one; it is after this long, because the edit may be what mends it.
+const UNHEALTHY_WAIT: Duration = Duration::from_mins(1);
+
+/// What a user wants a job to be from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    /// Its number: greater than that of every spec before it.
+    pub generation: u64,
+    /// The whole spec. It has passed [`validate::job`](millstream_protocol::validate::job).
+    pub spec: JobSpec,
+    /// What to begin from.
+    pub wish: Wish,
+}
+
+/// A spec that is to replace the one in force.
+#[derive(Debug)]
+pub(crate) struct Next {
+    edit: Edit,
+    /// When it was asked for.
+    since: Timestamp,
+    /// What the workers say of it that have answered.
+    facts: BTreeMap<WorkerIndex, Facts>,
+    /// The job is being stopped for it.
+    taken: bool,
+}
+
+/// Whether the next spec can be taken up.
+pub(crate) enum Readiness {
+    /// There is none, or it is not ready.
+    Not,
+    /// Its workers are there and agree.
+    Ready,
+    /// It can never be.
+    Never(Failure),
+}
+
+/// What taking an edit up asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cost {
+    /// The tasks that run go on.
+    Live,
+    /// New tasks, on as many workers as before.
+    Tasks,
+    /// New tasks on another number of workers or threads.
+    Places,
+}
+
+/// What lies between two specs. An error names the field that cannot change.
+fn cost(old: &JobSpec, new: &JobSpec) -> Result<Cost, Failure> {
+    let JobSpec {
+        // Those who start the workers see to these.
+        image: _,
+        pod_template: _,
+        suspend: _,
+        program,
+        workers,
+        threads_per_worker,
+        key_groups,
+        state: StateSpec { backend, memory, local_volume: _ },
+        snapshots,
+        // What to begin from is the wish; the rest is heeded where something begins.
+        restore: _,
+        restart: _,
+    } = old;
+    let SnapshotsSpec {
+        store,
+        endpoint,
+        region,
+        path_style,
+        interval: _,
+        timeout: _,
+        retain: _,
+        on_delete: _,
+    } = snapshots;
+    let fixed = [
+        ("spec.keyGroups", *key_groups == new.key_groups),
+        ("spec.snapshots.store", *store == new.snapshots.store),
+        ("spec.snapshots.endpoint", *endpoint == new.snapshots.endpoint),
+        ("spec.snapshots.region", *region == new.snapshots.region),
+        ("spec.snapshots.pathStyle", *path_style == new.snapshots.path_style),
+    ];
+    if let Some((field, _)) = fixed.iter().find(|(_, equal)| !equal) {
+        let message = format!("{field}: cannot change while the job runs");
+        return Err(Failure::new(ErrorKind::Invalid, message));
+    }
+    let same_places = *workers == new.workers && *threads_per_worker == new.threads_per_worker;
+    let same_tasks =
+        *program == new.program && *backend == new.state.backend && *memory == new.state.memory;
+    Ok(match (same_places, same_tasks) {
+        (false, _) => Cost::Places,
+        (true, false) => Cost::Tasks,
+        (true, true) => Cost::Live,
+    })
+}
+
+impl Context {
+    /// Takes note of an edit: what it can change at once, it does; for the rest it asks the workers
+    /// of the next spec.
+    pub(crate) fn edit(&mut self, edit: &Edit) {
+        let newest = self.next.as_ref().map_or(self.generation, |next| next.edit.generation);
+        let newest = self.later.as_ref().map_or(newest, |later| later.generation);
+        if edit.generation <= newest {
+            return;
+        }
+        if self.next.as_ref().is_some_and(|next| next.taken) {
+            self.later = Some(edit.clone());
+            return;
+        }
+        let asks = edit.wish.request().filter(|_| edit.wish != self.config.wish);
+        match cost(&self.config.spec, &edit.spec) {
+            Err(failure) => self.refuse(edit.generation, failure),
+            Ok(Cost::Live) if asks.is_none() => {
+                self.next = None;
+                self.put_in_force(edit.clone());
+            }
+            Ok(Cost::Live | Cost::Tasks | Cost::Places) => self.prepare(edit.clone()),
+        }
+    }
+
+    /// Replaces what was being prepared.
+    fn prepare(&mut self, edit: Edit) {
+        self.next = None;
+        self.know(edit.spec.workers);
+        let all = (0..edit.spec.workers).map(WorkerIndex);
+        self.next = Some(Next { edit, since: self.now, facts: BTreeMap::new(), taken: false });
+        for worker in all {
+            self.hello_next(worker);
+        }
+    }
+
+    /// Says hello for the next spec, where there is one and the worker is one of its.
+    pub(crate) fn hello_next(&mut self, worker: WorkerIndex) {
+        if let Some(Next { edit, .. }) = &self.next
+            && worker.0 < edit.spec.workers
+        {
+            let (generation, spec) = (edit.generation, edit.spec.clone());
+            self.send_hello(worker, generation, spec);
+        }
+    }
+
+    /// What a worker says of the next spec.
+    pub(crate) fn note_next(&mut self, worker: WorkerIndex, facts: &Facts) {
+        if let Some(next) = &mut self.next
+            && next.edit.generation == facts.generation
+        {
+            next.facts.insert(worker, facts.clone());
+        }
+    }
+
+    /// A worker has gone or come anew: what it said does not count.
+    pub(crate) fn forget_facts(&mut self, worker: WorkerIndex) {
+        if let Some(next) = &mut self.next {
+            next.facts.remove(&worker);
+        }
+    }
+
+    /// A worker cannot serve the next spec, if that is what this is about.
+    pub(crate) fn note_unfit(&mut self, generation: u64, failure: &Failure) {
+        if self.next.as_ref().is_some_and(|next| next.edit.generation == generation && !next.taken)
+        {
+            self.next = None;
+            self.refuse(generation, failure.clone());
+        }
+    }
+
+    /// Shows why an edit is not taken up.
+    pub(crate) fn refuse(&mut self, generation: u64, failure: Failure) {
+        self.status.refused = Some(Refusal { generation, failure });
+    }
+
+    /// Whether the next spec can be taken up.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let Some(next) = &self.next else { return Readiness::Not };
+        let all = (0..next.edit.spec.workers).map(WorkerIndex);
+        let facts: Option<Vec<&Facts>> = all.map(|worker| next.facts.get(&worker)).collect();
+        match facts.map(|facts| agreement::check(&facts, self.config.key_groups)) {
+            None => Readiness::Not,
+            Some(Ok(())) => Readiness::Ready,
+            Some(Err(failure)) => Readiness::Never(failure),
+        }
+    }
+
+    /// When the job is stopped for the next spec at the latest, once that is ready.
+    pub(crate) fn edit_due(&self) -> Option<Timestamp> {
+        let next = self.next.as_ref()?;
+        let healthy = self.status.snapshot_failure.is_none();
+        Some(if healthy { next.since } else { next.since.after(UNHEALTHY_WAIT) })
+    }
+
+    /// The next spec, its wish, and what worker 0 says of it.
+    pub(crate) fn next_facts(&self) -> Option<(&Edit, &Facts)> {
+        let next = self.next.as_ref()?;
+        Some((&next.edit, next.facts.get(&WorkerIndex(0))?))
+    }
+
+    /// Gives what was being prepared up, because of this.
+    pub(crate) fn refuse_next(&mut self, failure: Failure) {
+        if let Some(next) = &self.next {
+            let generation = next.edit.generation;
+            self.next = None;
+            self.refuse(generation, failure);
+        }
+    }
+
+    /// From here on the job is stopped for the next spec: whatever comes now waits for its turn.
+    pub(crate) fn take_next(&mut self) {
+        let Some(next) = &mut self.next else { return };
+        next.taken = true;
+        let moves = cost(&self.config.spec, &next.edit.spec) == Ok(Cost::Places);
+        let phase = if moves { Phase::Rescaling } else { Phase::Upgrading };
+        self.editing = Some(phase);
+        self.still_since = Some(self.now);
+        self.status.phase = phase;
+    }
+
+    /// Puts the next spec in force, if there is one. No task may run.
+    pub(crate) fn adopt(&mut self) {
+        let Some(Next { edit, mut facts, .. }) = self.next.take() else { return };
+        self.put_in_force(edit);
+        for worker in self.indexes() {
+            let known = facts.remove(&worker);
+            self.workers[worker.0 as usize].facts = known;
+        }
+    }
+
+    fn put_in_force(&mut self, Edit { generation, spec, wish }: Edit) {
+        self.backoff.limit(spec.restart);
+        self.config.spec = spec;
+        self.config.wish = wish;
+        self.generation = generation;
+        self.status.generation = generation;
+        self.status.refused = None;
+    }
+
+    /// An edit that came while the job was stopped for another has its turn.
+    pub(crate) fn edit_later(&mut self) {
+        if let Some(later) = self.later.take() {
+            self.edit(&later);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Edits of a job that runs, and savepoints.
+
+use millstream_protocol::job::JobSpec;
+
+use super::*;
+use crate::config::Config;
+use crate::edit::Edit;
+
+fn edit(generation: u64, change: impl FnOnce(&mut JobSpec)) -> Event {
+    let Config { mut spec, wish, .. } = host::config(1, 1, None);
+    change(&mut spec);
+    Event::Edit(Box::new(Edit { generation, spec, wish }))
+}
+
+fn workers(generation: u64, workers: u32) -> Event {
+    edit(generation, |spec| spec.workers = workers)
+}
+
+impl Rig {
+    /// Starts one more worker, which attaches.
+    fn grow(&mut self) {
+        let worker = WorkerIndex(self.workers.len() as u32);
+        self.workers.push(FakeWorker::new(worker, 99));
+        self.feed(Event::Attached(worker));
+    }
+
+    fn read(&mut self, what: &str) -> Vec<String> {
+        let mut read = vec![];
+        while let Some((worker, command)) = self.commands.pop_front() {
+            let text = format!("{command:?}");
+            if text.starts_with(what) {
+                read.push(format!("{worker} {}", text.chars().take(30).collect::<String>()));
+            }
+            self.carry_out(worker, command);
+        }
+        read
+    }
+}
+
+#[test]
+fn a_job_runs_on_until_the_workers_of_the_next_spec_are_there() {
+    let mut rig = Rig::running(1);
+    rig.feed(workers(2, 2));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 1));
+    rig.grow();
+    let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
+    assert!(matches!(barrier, Command::Barrier { stopping: true, .. }));
+    assert_eq!(rig.phase(), Phase::Rescaling);
+    rig.carry_out(W0, barrier);
+    assert_eq!(rig.read("ReadLog"), Vec::<String>::new(), "the log is known");
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.generation, status.workers), (Phase::Running, 2, 2));
+    assert_eq!((status.restarts, status.run), (0, Some(Run(2))));
+    assert!(status.stood.is_some());
+    assert!(rig.workers.iter().all(|worker| worker.run() == Some(Run(2))));
+}
+
+#[test]
+fn workers_that_are_no_longer_needed_go_last_and_may_come_back() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().workers), (Phase::Running, 1));
+    assert_eq!(rig.workers[1].run(), None, "its tasks were dropped");
+    rig.feed(Event::Lost(WorkerIndex(1), "it has ended".to_owned()));
+    assert_eq!((rig.phase(), rig.machine.status().restarts), (Phase::Running, 0));
+    rig.feed(workers(3, 2));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+    rig.feed(Event::Attached(WorkerIndex(1)));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 3));
+}
+
+#[test]
+fn what_does_not_touch_the_tasks_is_taken_at_once() {
+    let mut rig = Rig::running(1);
+    rig.feed(edit(2, |spec| {
+        spec.snapshots.interval = millstream_protocol::time::GepDuration::from_secs(9)
+    }));
+    assert!(rig.commands.is_empty(), "no worker need know");
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+    let wakes = rig.machine.wake_at().unwrap();
+    assert_eq!(wakes, rig.now.after(Duration::from_secs(9)));
+}
+
+#[test]
+fn an_edit_that_cannot_be_taken_is_refused_and_the_job_runs_on() {
+    let mut rig = Rig::running(1);
+    rig.feed(edit(2, |spec| spec.key_groups = 7));
+    let refused = |rig: &Rig| {
+        let refused = rig.machine.status().refused.clone();
+        refused.map(|it| (it.generation, it.failure.message))
+    };
+    assert_eq!(refused(&rig).unwrap().0, 2);
+    assert!(refused(&rig).unwrap().1.starts_with("spec.keyGroups: "));
+    rig.feed(edit(3, |spec| spec.program.name = Some("other".to_owned())));
+    rig.until(|command| matches!(command, Command::Hello(_)));
+    let failure = Failure::new(ErrorKind::Invalid, "there is no such program");
+    rig.report(Report::Unfit { generation: 3, failure });
+    assert_eq!(refused(&rig).unwrap(), (3, "there is no such program".to_owned()));
+    assert_eq!((rig.phase(), rig.exit.clone()), (Phase::Running, None));
+    rig.feed(workers(4, 2));
+    rig.settle();
+    rig.grow();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 4));
+    assert_eq!(refused(&rig), None);
+}
+
+#[test]
+fn an_older_edit_and_the_same_one_again_change_nothing() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    rig.settle();
+    let run = rig.machine.status().run;
+    rig.feed(workers(2, 2));
+    rig.feed(workers(1, 2));
+    rig.settle();
+    assert_eq!((rig.machine.status().workers, rig.machine.status().run), (1, run));
+}
+
+#[test]
+fn of_edits_that_come_while_one_is_taken_up_the_last_has_its_turn() {
+    let mut rig = Rig::running(3);
+    rig.feed(workers(2, 1));
+    rig.until(|command| matches!(command, Command::Barrier { .. }));
+    rig.feed(workers(3, 2));
+    rig.feed(workers(4, 3));
+    let seq = Epoch(1);
+    let barrier = Command::Barrier { run: Run(1), epoch: seq, stopping: true };
+    for worker in 0..3 {
+        rig.carry_out(WorkerIndex(worker), barrier.clone());
+    }
+    rig.settle();
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.generation, status.workers), (Phase::Running, 4, 3));
+    assert_eq!(status.run, Some(Run(3)));
+}
+
+#[test]
+fn a_failure_before_the_workers_agree_leaves_the_spec_in_force_and_one_after_does_not() {
+    let mut rig = Rig::running(1);
+    rig.feed(workers(2, 2));
+    rig.task_fails(Run(1), ErrorKind::User);
+    rig.wake();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 1));
+    rig.grow();
+    rig.until(|command| matches!(command, Command::Barrier { .. }));
+    rig.task_fails(Run(2), ErrorKind::User);
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+    assert_eq!(rig.machine.status().restarts, 2);
+}
+
+#[test]
+fn a_job_that_waits_takes_an_edit_at_once() {
+    let mut rig = Rig::new(3, None, Outside::default());
+    rig.feed(Event::Attached(W0));
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Pending);
+    rig.feed(workers(2, 1));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().workers), (Phase::Running, 1));
+}
+
+#[test]
+fn a_stop_while_an_edit_is_taken_up_stops_with_its_snapshot() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
+}
+
+#[test]
+fn a_job_whose_snapshots_fail_is_not_stopped_for_an_edit_at_once() {
+    let mut rig = Rig::at_barrier(1);
+    let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
+    let Command::Barrier { run, epoch, .. } = barrier else { unreachable!() };
+    rig.report(Report::Declined { run, epoch, reason: "no room".to_owned() });
+    rig.settle();
+    rig.feed(workers(2, 2));
+    rig.grow();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 1));
+    rig.later(Duration::from_mins(1));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+}
+
+#[test]
+fn a_savepoint_is_a_snapshot_that_is_marked_and_kept() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Savepoint(7));
+    rig.settle();
+    let saved = rig.machine.status().last_savepoint.clone().unwrap();
+    let seq = saved.result.as_ref().unwrap().seq;
+    assert_eq!(saved.request, 7);
+    for _ in 0..9 {
+        rig.feed(Event::Snapshot);
+        rig.settle();
+    }
+    let manifests: Vec<_> = rig
+        .outside
+        .entries()
+        .filter_map(|(seq, it)| Some((seq, it.as_manifest()?.savepoint)))
+        .collect();
+    assert_eq!(manifests.len(), 4, "three, and the savepoint");
+    assert_eq!(
+        manifests.iter().filter(|(_, is)| *is).map(|(seq, _)| *seq).collect::<Vec<_>>(),
+        [seq]
+    );
+}
+
+#[test]
+fn a_savepoint_that_cannot_be_taken_says_so() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Savepoint(1));
+    for _ in 0..3 {
+        let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
+        let Command::Barrier { run, epoch, .. } = barrier else { unreachable!() };
+        assert_eq!(rig.machine.status().last_savepoint, None);
+        rig.report(Report::Declined { run, epoch, reason: "no room".to_owned() });
+        rig.settle();
+        rig.later(Duration::from_secs(1));
+    }
+    let saved = rig.machine.status().last_savepoint.clone().unwrap();
+    assert!(saved.result.unwrap_err().message.ends_with("no room"));
+}
+
+#[test]
+fn a_stop_takes_the_savepoint_with_it() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Savepoint(1));
+    rig.until(|command| matches!(command, Command::Barrier { .. }));
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    rig.feed(Event::Savepoint(1));
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
+    assert!(rig.machine.status().last_savepoint.as_ref().unwrap().result.is_err(), "too late");
+    let mut rig = Rig::at_barrier(1);
+    rig.feed(Event::Savepoint(1));
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
+    assert!(rig.machine.status().last_savepoint.as_ref().unwrap().result.is_ok());
+}
