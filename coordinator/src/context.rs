@@ -11,7 +11,7 @@ use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
 use millstream_protocol::job::JobSpec;
 use millstream_protocol::log::{Entry, Lineage, Nonce};
 use millstream_protocol::plan::{Plan, Role};
-use millstream_protocol::session::{Command, Facts, Hello, PROTOCOL_VERSION, Rates, Report};
+use millstream_protocol::session::{Command, Facts, Going, Hello, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::time::Timestamp;
 
 use crate::agreement;
@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     /// When it last said something.
     pub(crate) heard: Timestamp,
     pub(crate) facts: Option<Facts>,
+    /// The tasks that it had when it was greeted, and was not yet told to drop.
+    pub(crate) going: Option<Box<Going>>,
     /// The run whose tasks it was told to drop and has not yet dropped.
     pub(crate) dropping: Option<Run>,
     rates: Rates,
@@ -99,6 +101,8 @@ pub(crate) struct Context {
     pub(crate) editing: Option<Phase>,
     /// The run, or its start, is only for output that is to be visible before a wish is acted upon.
     pub(crate) is_completing: bool,
+    /// The run and term of the last claim of this coordinator.
+    pub(crate) held: Option<(Run, Term)>,
     /// Since when the tasks have been running.
     pub(crate) running_since: Option<Timestamp>,
     pub(crate) backoff: Backoff,
@@ -129,6 +133,7 @@ impl Context {
             later: None,
             editing: None,
             is_completing: false,
+            held: None,
             running_since: None,
             backoff,
             actions: Vec::new(),
@@ -212,6 +217,7 @@ impl Context {
             generation,
             spec,
             worker,
+            holds: self.held,
         };
         self.send(worker, Command::Hello(Box::new(hello)));
     }
@@ -255,6 +261,7 @@ impl Context {
         worker.heard = now;
         match report {
             Report::Facts(facts) if facts.generation == self.generation => {
+                worker.going.clone_from(&facts.going);
                 worker.facts = Some((**facts).clone());
             }
             Report::Facts(facts) => self.note_next(index, facts),
@@ -381,6 +388,7 @@ impl Context {
     /// Tells every worker to drop the tasks of this run and of lower ones.
     pub(crate) fn drop_up_to(&mut self, run: Run) {
         for worker in &mut self.workers {
+            worker.going = None;
             worker.dropping = Some(run);
         }
         self.send_everybody(&Command::Drop { run });

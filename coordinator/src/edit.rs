@@ -245,6 +245,11 @@ impl Context {
         }
     }
 
+    /// Whether tasks of this spec can go on under the one in force.
+    pub(crate) fn is_like(&self, spec: &JobSpec) -> bool {
+        cost(spec, &self.config.spec) == Ok(Cost::Live)
+    }
+
     fn put_in_force(&mut self, Edit { generation, spec, wish }: Edit) {
         self.backoff.limit(spec.restart);
         self.config.spec = spec;

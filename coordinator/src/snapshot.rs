@@ -98,6 +98,37 @@ impl Snapshot {
         Self { run, epoch, purpose, savepoint, started: ctx.now, new_bytes: 0, stage }
     }
 
+    /// The newest snapshot of a run that was taken over: it is published, but perhaps the workers do
+    /// not know, and its output is perhaps not visible.
+    pub(crate) fn again(ctx: &mut Context, seq: Seq, manifest: &Manifest) -> Option<Self> {
+        let (run, epoch) = (manifest.run, manifest.epoch);
+        ctx.status.last_snapshot = Some(SnapshotStatus {
+            epoch,
+            seq,
+            uri: ctx.config.prefix.snapshot_uri(seq),
+            completed_at: manifest.at,
+            duration: Duration::ZERO,
+            bytes: manifest.bytes(),
+            new_bytes: 0,
+        });
+        let parts = manifest.operators.iter().flat_map(|operator| &operator.parts);
+        let objects = parts.map(|part| part.object.clone()).collect();
+        ctx.send_all(&Command::Published { run, epoch, objects });
+        if ctx.history.is_committed(seq) {
+            return None;
+        }
+        let purpose = Purpose::Periodic;
+        let stage = Stage::Listing { until: ctx.now };
+        let now = ctx.now;
+        let snapshot =
+            Self { run, epoch, purpose, savepoint: None, started: now, new_bytes: 0, stage };
+        let progress = snapshot.commit(ctx, seq, manifest.pending_commits);
+        match progress {
+            Progress::Going(snapshot) => Some(snapshot),
+            Progress::Done | Progress::Aborted | Progress::Failed(_) => None,
+        }
+    }
+
     pub(crate) fn wake_at(&self) -> Timestamp {
         match &self.stage {
             Stage::Uploading { until, .. }
@@ -243,6 +274,12 @@ impl Snapshot {
         ctx.own(seq, Entry::Manifest(manifest));
         ctx.reign().parent = Some(seq);
         ctx.send_all(&Command::Published { run, epoch, objects });
+        self.commit(ctx, seq, pending)
+    }
+
+    /// Makes its output visible.
+    fn commit(self, ctx: &mut Context, seq: Seq, pending: bool) -> Progress {
+        let (run, epoch) = (self.run, self.epoch);
         if !pending {
             return self.mark(ctx, seq);
         }

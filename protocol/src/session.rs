@@ -48,6 +48,14 @@ pub enum Command {
     /// Build the tasks of a run, restore their state and recover the sinks: [`Report::Deployed`] or
     /// [`Report::TaskFailed`].
     Deploy(Box<Deploy>),
+    /// Go on with the tasks of this run, for another coordinator: [`Report::Adopted`], or
+    /// [`Report::TaskFailed`] where they are gone.
+    Adopt {
+        /// The run.
+        run: Run,
+        /// The coordinator's reign within it.
+        term: Term,
+    },
     /// Let the deployed tasks run.
     Start {
         /// The run.
@@ -123,10 +131,30 @@ pub struct Hello {
     pub spec: JobSpec,
     /// Which of the job's workers this one is.
     pub worker: WorkerIndex,
+    /// The run and the term that this coordinator has, or had last: a worker that has obeyed a
+    /// higher one does not listen to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<(Run, Term)>,
+}
+
+/// Tasks that go on without a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Going {
+    /// Their run.
+    pub run: Run,
+    /// What the job is in this run.
+    pub spec: JobSpec,
+    /// The plan that they carry out.
+    pub plan: Plan,
+    /// Whether they were started.
+    pub started: bool,
+    /// Whether their sources emit nothing more, because the job was to stop.
+    pub stopping: bool,
 }
 
 /// What a worker knows once it has built the program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// [`PROTOCOL_VERSION`] of the worker.
@@ -145,6 +173,9 @@ pub struct Facts {
     /// Where other workers reach it, as `host:port`; none where it is the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The tasks that it has; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going: Option<Box<Going>>,
 }
 
 /// What a run is made of.
@@ -245,6 +276,17 @@ pub enum Report {
         run: Run,
         /// How long the restore took.
         restore_took: Duration,
+    },
+    /// The tasks of a run go on, for the coordinator of this term.
+    Adopted {
+        /// The run.
+        run: Run,
+        /// The term.
+        term: Term,
+        /// The highest epoch whose barrier has come.
+        epoch: Epoch,
+        /// Whether all the worker's tasks have ended.
+        ended: bool,
     },
     /// The worker's share of an epoch is in the store.
     PartUploaded {

@@ -11,6 +11,7 @@ use millstream_protocol::wish::Wish;
 
 use super::*;
 mod edits;
+mod takeovers;
 
 use crate::status::Phase;
 use crate::testing::entries::claim;

@@ -9,7 +9,7 @@ use millstream_protocol::session::PROTOCOL_VERSION;
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
-use super::{Deploying, Resolving, State};
+use super::{Adopting, Deploying, Resolving, State};
 use crate::append::{Append, Progress};
 use crate::context::{Context, Reign};
 use crate::machine::Event;
@@ -20,6 +20,8 @@ use crate::status::{Phase, Totals};
 pub(crate) struct Claiming {
     append: Append,
     claim: Claim,
+    /// The tasks of the run go on.
+    takes_over: bool,
 }
 
 impl Claiming {
@@ -48,7 +50,28 @@ impl Claiming {
         };
         let seq = ctx.history.last().next();
         let append = Append::start(ctx, seq, nonce, &Entry::Claim(claim.clone()));
-        State::Claiming(Self { append, claim })
+        State::Claiming(Self { append, claim, takes_over: false })
+    }
+
+    /// Claims the run that goes on, in the next term.
+    pub(super) fn take_over(ctx: &mut Context) -> State {
+        let in_force = ctx.history.in_force().next_back();
+        let (_, first) = in_force.expect("a run that goes on was claimed");
+        let terms = ctx.history.claims().filter(|(_, claim)| claim.run == first.run);
+        let term = terms.map(|(_, claim)| claim.term.0).max().unwrap_or_default();
+        let claim = Claim { term: Term(term + 1), ..first.clone() };
+        let claim = Claim {
+            nonce: ctx.nonce(),
+            base: ctx.history.restorable(),
+            // That of the run was acted upon when it began.
+            wish: Wish::Latest,
+            retain: Some(ctx.config.spec.snapshots.retain),
+            at: ctx.now,
+            ..claim
+        };
+        let seq = ctx.history.last().next();
+        let append = Append::start(ctx, seq, claim.nonce.clone(), &Entry::Claim(claim.clone()));
+        State::Claiming(Self { append, claim, takes_over: true })
     }
 
     pub(super) fn wake_at(&self) -> Timestamp {
@@ -65,7 +88,7 @@ impl Claiming {
     }
 
     fn claimed(self, ctx: &mut Context) -> State {
-        let Self { append: Append { seq, .. }, claim } = self;
+        let Self { append: Append { seq, .. }, claim, takes_over } = self;
         let facts = ctx.facts();
         ctx.reign = Some(Reign {
             run: claim.run,
@@ -80,9 +103,13 @@ impl Claiming {
             retain: ctx.config.spec.snapshots.retain,
         });
         ctx.status.run = Some(claim.run);
+        ctx.held = Some((claim.run, claim.term));
         ctx.status.totals = Totals::default();
         ctx.seen = ctx.seen.max(seq);
         ctx.history.insert(seq, Entry::Claim(claim));
+        if takes_over {
+            return Adopting::enter(ctx);
+        }
         Deploying::enter(ctx)
     }
 }

@@ -3,6 +3,7 @@
 //! Received from: [`crate::machine::Machine`], an event and the context. Handed to: the machine,
 //! the state that follows. Here is what all of them do alike: stop, fail, and notice lost workers.
 
+mod adopting;
 mod claiming;
 mod deploying;
 mod resolving;
@@ -15,6 +16,7 @@ use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::session::Report;
 use millstream_protocol::time::Timestamp;
 
+use self::adopting::Adopting;
 use self::claiming::Claiming;
 use self::deploying::Deploying;
 use self::resolving::Resolving;
@@ -32,6 +34,8 @@ pub(crate) enum State {
     Resolving(Resolving),
     /// For the claim to be in the log.
     Claiming(Claiming),
+    /// For the workers to say where the tasks stand that another coordinator has left.
+    Adopting(Adopting),
     /// For the tasks to stand ready.
     Deploying(Box<Deploying>),
     /// Processing.
@@ -57,6 +61,7 @@ impl State {
             Self::Waiting { ask_at } => waiting::on(ctx, event, ask_at),
             Self::Resolving(resolving) => resolving.on(ctx, event),
             Self::Claiming(claiming) => claiming.on(ctx, event),
+            Self::Adopting(adopting) => adopting.on(ctx, event),
             Self::Deploying(deploying) => deploying.on(ctx, event),
             Self::Running(running) => running.on(ctx, event),
             Self::Stopping(stopping) => stopping.on(ctx, event),
@@ -77,7 +82,10 @@ impl State {
 
     /// Why the run in force, or the start of one, cannot go on.
     fn failure(&self, ctx: &mut Context, event: &Event) -> Option<Failure> {
-        let has_tasks = matches!(self, Self::Deploying(_) | Self::Running(_) | Self::Stopping(_));
+        let has_tasks = matches!(
+            self,
+            Self::Adopting(_) | Self::Deploying(_) | Self::Running(_) | Self::Stopping(_)
+        );
         let needs_workers = has_tasks || matches!(self, Self::Resolving(_) | Self::Claiming(_));
         let lost = |worker, reason: &str| {
             Some(Failure::new(ErrorKind::Unavailable, format!("worker {worker} is lost: {reason}")))
@@ -124,6 +132,7 @@ impl State {
             Self::Waiting { ask_at } => *ask_at,
             Self::Resolving(resolving) => Some(resolving.wake_at()),
             Self::Claiming(claiming) => Some(claiming.wake_at()),
+            Self::Adopting(adopting) => Some(adopting.wake_at()),
             Self::Deploying(deploying) => Some(deploying.wake_at()),
             Self::Running(running) => Some(running.wake_at(ctx)),
             Self::Stopping(stopping) => Some(stopping.wake_at()),

@@ -11,7 +11,7 @@ use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
-use super::{Claiming, State};
+use super::{Claiming, State, adopting};
 use crate::context::Context;
 use crate::edit::Edit;
 use crate::history::History;
@@ -108,6 +108,10 @@ fn go_on(ctx: &mut Context, history: History) -> State {
     };
     let decision = resolve(&history, facts);
     ctx.history = history;
+    // Nothing is to begin anew where it goes on.
+    if wish == Wish::Latest && adopting::is_possible(ctx, &ctx.history) {
+        return Claiming::take_over(ctx);
+    }
     match decision {
         Decision::Finished { differs, .. } => {
             ctx.status.finished_with = differs;

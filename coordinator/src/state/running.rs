@@ -32,6 +32,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(super) fn enter(ctx: &mut Context) -> State {
+        Self::go_on(ctx, None, BTreeSet::new())
+    }
+
+    /// With a snapshot that is not yet committed, and workers whose tasks have ended.
+    pub(super) fn go_on(
+        ctx: &mut Context,
+        epoch: Option<Snapshot>,
+        finished: BTreeSet<WorkerIndex>,
+    ) -> State {
         ctx.status.phase = Phase::Running;
         ctx.status.workers = ctx.config.spec.workers;
         ctx.editing = None;
@@ -40,7 +49,7 @@ impl Running {
         ctx.edit_later();
         ctx.running_since = Some(ctx.now);
         let last_start = ctx.now;
-        State::Running(Self { epoch: None, last_start, wanted: false, finished: BTreeSet::new() })
+        State::Running(Self { epoch, last_start, wanted: false, finished })
     }
 
     fn due(&self, ctx: &Context) -> Timestamp {

@@ -43,8 +43,9 @@ pub(super) struct Host {
     dead: bool,
     exit: Option<Outcome>,
     paused_until: i64,
-    /// The number of the spec that its user wrote last.
+    /// The number of the spec that its user wrote last, and its workers.
     generation: u64,
+    wanted: u32,
     /// When the last command to each worker arrives: the next one arrives behind it.
     fifo: Vec<i64>,
 }
@@ -59,6 +60,8 @@ pub(super) struct World {
     now: i64,
     seed: u64,
     pub(super) trace: Vec<String>,
+    /// A job was rescaled while it ran.
+    pub(super) rescaled: bool,
 }
 
 impl World {
@@ -73,6 +76,7 @@ impl World {
             now: 0,
             seed,
             trace: vec![],
+            rescaled: false,
         }
     }
 
@@ -109,6 +113,7 @@ impl World {
             exit: None,
             paused_until: 0,
             generation: 1,
+            wanted: workers,
             fifo: vec![],
         });
         self.grow(host, workers);
@@ -173,7 +178,7 @@ impl World {
                     let delay = self.between(1, 3000);
                     self.at(delay, What::Return { host, worker });
                 }
-                Action::Status(_) => {}
+                Action::Status(status) => self.rescaled |= status.stood.is_some(),
                 Action::Exit(outcome) => {
                     self.say(format!("host {host} exits: {outcome:?}"));
                     let refused = matches!(&outcome, Outcome::Failed(failure)
@@ -308,7 +313,7 @@ impl World {
         let host = living[self.between(0, living.len() as i64 - 1) as usize];
         let count = self.hosts[host].workers.len() as i64;
         let worker = WorkerIndex(self.between(0, count - 1) as u32);
-        match self.between(0, 11) {
+        match self.between(0, 13) {
             0 | 1 => self.kill_worker(host, worker),
             2 => {
                 self.say(format!("host {host} crashes"));
@@ -333,6 +338,7 @@ impl World {
             }
             7 => self.feed(host, &Event::Snapshot),
             9 | 10 => self.edit(host),
+            11 | 12 => self.succeed(host),
             8 => {
                 let mode =
                     if self.chance.hits(700) { StopMode::AfterSnapshot } else { StopMode::AtOnce };
@@ -348,11 +354,34 @@ impl World {
         }
     }
 
+    /// The coordinator dies and another one takes its place, with the same workers.
+    fn succeed(&mut self, host: usize) {
+        self.say(format!("host {host}: another coordinator"));
+        self.lives += 1;
+        let seed = self.seed.wrapping_mul(1000) + 500 + self.lives;
+        let generation = self.hosts[host].generation;
+        let workers = self.hosts[host].wanted;
+        let mut config = host::config(workers, seed, None);
+        config.generation = generation;
+        self.hosts[host].machine = Machine::new(config);
+        self.hosts[host].exit = None;
+        for index in 0..self.hosts[host].workers.len() {
+            // Nothing of the old sessions is heard any more.
+            self.lives += 1;
+            let worker = WorkerIndex(index as u32);
+            self.hosts[host].workers[index].0 = self.lives;
+            self.hosts[host].sessions[index] = 0;
+            let delay = self.between(1, 4000);
+            self.at(delay, What::Return { host, worker });
+        }
+    }
+
     /// The user wants another number of workers, whose processes come up by and by.
     fn edit(&mut self, host: usize) {
         let workers = self.between(1, 4) as u32;
         self.grow(host, workers);
         self.hosts[host].generation += 1;
+        self.hosts[host].wanted = workers;
         let generation = self.hosts[host].generation;
         let Config { mut spec, .. } = host::config(workers, 0, None);
         spec.snapshots.retain = self.between(1, 5) as u32;

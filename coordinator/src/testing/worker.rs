@@ -1,16 +1,17 @@
 //! A worker that keeps the engine's rules: a source of numbered records, a keyed operator whose
 //! parts are chains, and an exactly-once sink with an outbox. One task of each per worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
+use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, Term, WorkerIndex};
+use millstream_protocol::job::JobSpec;
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Guarantee, Plan, Role};
 use millstream_protocol::session::{
-    AppendOutcome, Command, Deploy, Facts, PROTOCOL_VERSION, Report, Retain,
+    AppendOutcome, Command, Deploy, Facts, Going, PROTOCOL_VERSION, Report, Retain,
 };
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use rand::rngs::SmallRng;
@@ -57,6 +58,7 @@ impl Chance {
 #[derive(Debug)]
 struct Tasks {
     run: Run,
+    spec: JobSpec,
     lineage: Lineage,
     workers: u32,
     started: bool,
@@ -69,8 +71,17 @@ struct Tasks {
     stopping: bool,
     shares: Vec<TaskShare>,
     published: Option<Epoch>,
+    aborted: BTreeSet<Epoch>,
     producer: Producer,
     token: Epoch,
+}
+
+impl Tasks {
+    fn going(&self) -> Going {
+        let (run, spec) = (self.run, self.spec.clone());
+        let plan = facts(0, self.workers).plan;
+        Going { run, spec, plan, started: self.started, stopping: self.stopping }
+    }
 }
 
 /// A worker process.
@@ -104,7 +115,9 @@ impl FakeWorker {
         let unavailable = || Failure::new(ErrorKind::Unavailable, "the store does not answer");
         match command {
             Command::Hello(hello) => {
-                vec![Report::Facts(Box::new(facts(hello.generation, hello.spec.workers)))]
+                let facts = facts(hello.generation, hello.spec.workers);
+                let going = self.tasks.as_ref().map(|tasks| Box::new(tasks.going()));
+                vec![Report::Facts(Box::new(Facts { going, ..facts }))]
             }
             Command::ReadLog { request } if chance.hits(50) => {
                 vec![Report::LogUnread { request, failure: unavailable() }]
@@ -125,6 +138,7 @@ impl FakeWorker {
                 vec![Report::Appended { seq, nonce, outcome }]
             }
             Command::Deploy(deploy) => self.deploy(*deploy, outside, chance),
+            Command::Adopt { run, term } => vec![self.adopt(run, term)],
             Command::Start { run } => {
                 if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
                     tasks.started = true;
@@ -135,9 +149,16 @@ impl FakeWorker {
             Command::Barrier { run, epoch, stopping } => {
                 self.barrier((run, epoch), stopping, outside, chance)
             }
-            Command::Abort { .. } | Command::Stop => vec![],
+            Command::Abort { run, epoch } => {
+                if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
+                    tasks.aborted.insert(epoch);
+                }
+                vec![]
+            }
+            Command::Stop => vec![],
             Command::Published { run, epoch, .. } => {
                 if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
+                    assert!(!tasks.aborted.contains(&epoch), "{epoch} was aborted");
                     tasks.published = tasks.published.max(Some(epoch));
                 }
                 vec![]
@@ -159,6 +180,16 @@ impl FakeWorker {
                 self.tasks.take_if(|tasks| tasks.run <= run);
                 self.highest = self.highest.max(run);
                 vec![Report::Dropped { run }]
+            }
+        }
+    }
+
+    fn adopt(&self, run: Run, term: Term) -> Report {
+        match self.tasks.as_ref().filter(|tasks| tasks.run == run) {
+            Some(tasks) => Report::Adopted { run, term, epoch: tasks.barrier, ended: tasks.ended },
+            None => {
+                let failure = Failure::new(ErrorKind::Unavailable, "the tasks are gone");
+                Report::TaskFailed { run, operator: None, failure }
             }
         }
     }
@@ -233,6 +264,7 @@ impl FakeWorker {
         let own_splits = (0..SPLITS).filter(own);
         self.tasks = Some(Tasks {
             run,
+            spec: deploy.spec,
             lineage: deploy.lineage,
             workers,
             started: false,
@@ -245,6 +277,7 @@ impl FakeWorker {
             stopping: false,
             shares: vec![],
             published: restore.map(|restore| restore.manifest.epoch),
+            aborted: BTreeSet::new(),
             producer,
             token,
         });
@@ -395,5 +428,6 @@ fn facts(generation: u64, workers: u32) -> Facts {
         plan,
         threads: 1,
         address: None,
+        going: None,
     }
 }

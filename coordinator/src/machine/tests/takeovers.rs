@@ -1,0 +1,152 @@
+//! A coordinator that comes after another one, whose workers go on.
+
+use super::*;
+use crate::edit::Edit;
+
+impl Rig {
+    /// Another coordinator takes the place of this one; the workers and the store stay.
+    fn succeed(self, workers: u32) -> Self {
+        let Self { workers: there, outside, now, .. } = self;
+        let seed = 77 + outside.log().len() as u64;
+        Self {
+            machine: Machine::new(host::config(workers, seed, None)),
+            workers: there,
+            outside,
+            now,
+            commands: VecDeque::new(),
+            exit: None,
+            dismissed: Vec::new(),
+        }
+    }
+}
+
+fn claims(rig: &Rig) -> Vec<(u64, u64)> {
+    let claims = rig.outside.entries().filter_map(|(_, entry)| entry.as_claim().cloned());
+    claims.map(|claim| (claim.run.0, claim.term.0)).collect()
+}
+
+#[test]
+fn the_next_coordinator_goes_on_with_the_tasks_that_run() {
+    let mut rig = Rig::running(2);
+    for worker in &mut rig.workers {
+        worker.emit();
+    }
+    rig.feed(Event::Snapshot);
+    rig.settle();
+    let mut rig = rig.succeed(2);
+    rig.attach();
+    let mut said = vec![];
+    while let Some((worker, command)) = rig.commands.pop_front() {
+        said.push(format!("{command:?}").split([' ', '(']).next().unwrap().to_owned());
+        rig.carry_out(worker, command);
+    }
+    let expected =
+        ["Hello", "Hello", "ReadLog", "Append", "Adopt", "Adopt", "Published", "Published"];
+    assert_eq!(said, expected);
+    assert_eq!(claims(&rig), [(1, 1), (1, 2)]);
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.run, status.restarts), (Phase::Running, Some(Run(1)), 0));
+    assert_eq!(status.last_snapshot.as_ref().map(|last| last.epoch), Some(Epoch(1)));
+    rig.feed(Event::Snapshot);
+    rig.settle();
+    assert_eq!(rig.machine.status().last_snapshot.as_ref().unwrap().epoch, Epoch(2));
+}
+
+#[test]
+fn what_was_published_is_committed_and_what_was_not_is_aborted() {
+    let mut rig = Rig::at_barrier(1);
+    rig.until(|command| matches!(command, Command::Commit { .. }));
+    assert_eq!(rig.outside.outputs(), 0);
+    let mut rig = rig.succeed(1);
+    rig.attach();
+    rig.settle();
+    assert_eq!((rig.outside.outputs(), rig.machine.status().run), (1, Some(Run(1))));
+    rig.workers[0].emit();
+    rig.feed(Event::Snapshot);
+    rig.until(|command| matches!(command, Command::Append { .. }));
+    let mut rig = rig.succeed(1);
+    rig.attach();
+    let (_, abort) = rig.until(|command| matches!(command, Command::Abort { .. }));
+    assert_eq!(abort, Command::Abort { run: Run(1), epoch: Epoch(2) });
+    rig.feed(Event::Snapshot);
+    rig.settle();
+    let last = rig.machine.status().last_snapshot.clone().unwrap();
+    assert_eq!((last.epoch, rig.outside.outputs()), (Epoch(3), 2));
+}
+
+#[test]
+fn a_run_that_has_lost_a_worker_or_was_to_stop_or_is_another_program_begins_anew() {
+    let mut rig = Rig::running(2).succeed(2);
+    rig.workers[1] = FakeWorker::new(WorkerIndex(1), 9);
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.machine.status().run, Some(Run(2)));
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Stop(StopMode::AfterSnapshot));
+    let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
+    rig.carry_out(W0, barrier);
+    let mut rig = rig.succeed(1);
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.machine.status().run, Some(Run(2)));
+    let rig = Rig::running(1);
+    let mut config = host::config(1, 9, None);
+    config.spec.program.name = Some("other".to_owned());
+    let mut rig = rig.succeed(1);
+    rig.machine = Machine::new(config);
+    rig.attach();
+    rig.settle();
+    assert_eq!(rig.machine.status().run, Some(Run(2)));
+}
+
+#[test]
+fn tasks_that_go_while_they_are_taken_over_are_made_anew() {
+    let mut rig = Rig::running(1).succeed(1);
+    rig.attach();
+    let (_, adopt) = rig.until(|command| matches!(command, Command::Adopt { .. }));
+    rig.workers[0] = FakeWorker::new(W0, 9);
+    rig.carry_out(W0, adopt);
+    assert_eq!(rig.phase(), Phase::Restarting);
+    rig.wake();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
+}
+
+#[test]
+fn tasks_that_had_ended_need_no_second_word() {
+    let mut rig = Rig::running(1);
+    while rig.workers[0].emit() != [Report::Finished { run: Run(1) }] {}
+    let mut rig = rig.succeed(1);
+    rig.attach();
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
+    assert_eq!(rig.machine.status().run, Some(Run(1)));
+}
+
+#[test]
+fn the_job_is_rescaled_after_it_was_taken_over() {
+    let mut rig = Rig::running(2).succeed(2);
+    rig.attach();
+    rig.settle();
+    let spec = host::config(1, 1, None).spec;
+    rig.feed(Event::Edit(Box::new(Edit { generation: 2, spec, wish: Wish::Latest })));
+    rig.settle();
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.run, status.workers), (Phase::Running, Some(Run(2)), 1));
+}
+
+#[test]
+fn a_coordinator_that_lost_all_its_sessions_goes_on_with_the_same_tasks() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Lost(W0, "the network".to_owned()));
+    assert_eq!(rig.phase(), Phase::Restarting);
+    rig.feed(Event::Attached(W0));
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.run), (Phase::Running, Some(Run(1))));
+    assert_eq!(claims(&rig), [(1, 1), (1, 2)]);
+}

@@ -1,0 +1,107 @@
+//! Taking over a run whose tasks go on, after the coordinator before this one has gone.
+//!
+//! Received from: [`super::Claiming`], a claim of the same run in the next term. Handed to:
+//! [`Running`]. Invariants: no entry of an earlier term can follow the claim in the log; what was
+//! published before it is committed again before anything else is.
+//!
+//! # Flow
+//! Adopt to all -> all say where they stand -> abort every epoch that is not in the log -> tell what
+//! is published -> commit the newest snapshot -> go on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::session::{Command, Report};
+use millstream_protocol::time::Timestamp;
+
+use super::{Running, State};
+use crate::context::Context;
+use crate::history::History;
+use crate::machine::Event;
+use crate::snapshot::Snapshot;
+use crate::status::Restored;
+
+/// How long a worker may take to say where its tasks stand: it looks at its own memory.
+const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The workers are being asked where they stand.
+#[derive(Debug)]
+pub(crate) struct Adopting {
+    missing: BTreeSet<WorkerIndex>,
+    ended: BTreeSet<WorkerIndex>,
+    until: Timestamp,
+}
+
+/// Whether the run that the log ends with still goes on, on all workers, just as a new one would.
+pub(super) fn is_possible(ctx: &Context, history: &History) -> bool {
+    let Some((_, claim)) = history.in_force().next_back() else { return false };
+    if claim.run != history.highest_run() {
+        return false;
+    }
+    let goes_on = |index: WorkerIndex| {
+        let worker = &ctx.workers[index.0 as usize];
+        worker.going.as_ref().is_some_and(|going| {
+            going.run == claim.run
+                && going.started
+                && !going.stopping
+                && going.plan == ctx.facts().plan
+                && ctx.is_like(&going.spec)
+        })
+    };
+    ctx.indexes().all(goes_on)
+}
+
+impl Adopting {
+    pub(super) fn enter(ctx: &mut Context) -> State {
+        let (run, term) = (ctx.reign().run, ctx.reign().term);
+        ctx.send_all(&Command::Adopt { run, term });
+        let (missing, until) = (ctx.indexes().collect(), ctx.now.after(ADOPT_TIMEOUT));
+        State::Adopting(Self { missing, ended: BTreeSet::new(), until })
+    }
+
+    pub(super) fn wake_at(&self) -> Timestamp {
+        self.until
+    }
+
+    pub(super) fn on(mut self, ctx: &mut Context, event: &Event) -> State {
+        if let Event::Report(worker, Report::Adopted { run, term, epoch, ended }) = event
+            && (*run, *term) == (ctx.reign().run, ctx.reign().term)
+        {
+            self.missing.remove(worker);
+            if *ended {
+                self.ended.insert(*worker);
+            }
+            let reign = ctx.reign();
+            reign.epoch = reign.epoch.max(*epoch);
+        }
+        match self.missing.first() {
+            None => self.go_on(ctx),
+            Some(worker) if ctx.now >= self.until => {
+                let message = format!("worker {worker} does not say where its tasks stand");
+                ctx.fail(Failure::new(ErrorKind::Unavailable, message))
+            }
+            Some(_) => State::Adopting(self),
+        }
+    }
+
+    fn go_on(self, ctx: &mut Context) -> State {
+        let (run, epoch, parent) = (ctx.reign().run, ctx.reign().epoch, ctx.reign().parent);
+        let manifest = parent.and_then(|seq| Some((seq, ctx.history.manifest(seq)?.clone())));
+        let own = manifest.filter(|(_, manifest)| manifest.run == run);
+        let base = ctx.history.in_force().next_back().and_then(|(_, claim)| claim.base);
+        ctx.status.restored = base.and_then(|seq| {
+            let from = ctx.config.prefix.snapshot_uri(seq);
+            // What retention has overwritten since has its epoch still.
+            let epoch = ctx.history.entry(seq)?.epoch()?;
+            Some(Restored { from, epoch, at: ctx.now })
+        });
+        let published = own.as_ref().map(|(_, manifest)| manifest.epoch);
+        if epoch > published.unwrap_or_default() {
+            ctx.send_all(&Command::Abort { run, epoch });
+        }
+        let snapshot = own.map(|(seq, manifest)| Snapshot::again(ctx, seq, &manifest));
+        Running::go_on(ctx, snapshot.flatten(), self.ended)
+    }
+}
