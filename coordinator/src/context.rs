@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
 use millstream_protocol::job::JobSpec;
 use millstream_protocol::log::{Entry, Lineage, Nonce};
@@ -19,10 +19,9 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::edit::{Edit, Next};
 use crate::history::History;
-use crate::machine::{Action, Event, Outcome, StopMode};
+use crate::machine::{Action, Event, StopMode};
 use crate::savepoint::Wanted;
-use crate::state::State;
-use crate::status::{FailureStatus, Phase, Status, Totals};
+use crate::status::{Phase, Status, Totals};
 
 /// How long a worker may take for one small request to the store before it is asked again. A
 /// worker's own request time-outs are shorter.
@@ -31,10 +30,6 @@ pub(crate) const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker may take for an answer that needs no store before it is asked again.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the store is waited for once the job is to stop. Kubernetes kills what has not ended
-/// 30 s after it was told to: who gives up before can still say why.
-const PATIENCE_AT_STOP: Duration = Duration::from_secs(20);
 
 /// A worker that has said nothing for so long is silent: one that runs says something twice a
 /// second.
@@ -163,7 +158,7 @@ impl Context {
     }
 
     /// Also to those that the spec in force does not have.
-    fn send_everybody(&mut self, command: &Command) {
+    pub(crate) fn send_everybody(&mut self, command: &Command) {
         for worker in (0..self.workers.len() as u32).map(WorkerIndex) {
             self.send(worker, command.clone());
         }
@@ -311,66 +306,6 @@ impl Context {
         self.status.totals = totals;
     }
 
-    /// The one place where the kind of a failure decides what comes next.
-    pub(crate) fn fail(&mut self, mut failure: Failure) -> State {
-        let kind = failure.kind;
-        if self.is_completing && matches!(kind, ErrorKind::Invalid | ErrorKind::Corrupt) {
-            failure.message = format!(
-                "output of the newest snapshot may not be visible yet, and must be before the job \
-                 can begin from something else: {}. Where that cannot be mended, only {} is left, \
-                 which gives up every snapshot of the job and whatever of that output is not \
-                 visible",
-                failure.message,
-                self.config.deletion()
-            );
-        }
-        self.status.last_failure = Some(FailureStatus { failure: failure.clone(), at: self.now });
-        match kind {
-            ErrorKind::Fenced => self.end(Outcome::Fenced(failure)),
-            ErrorKind::Invalid | ErrorKind::Corrupt => self.end(Outcome::Failed(failure)),
-            // A job that does not run takes a stop at once.
-            ErrorKind::User | ErrorKind::Unavailable | ErrorKind::Bug if self.stop.is_some() => {
-                self.end(Outcome::Suspended { snapshot: false })
-            }
-            ErrorKind::User | ErrorKind::Unavailable | ErrorKind::Bug => self.restart(),
-        }
-    }
-
-    /// Until when the store is waited for: for so long, or for less where the job is to stop.
-    pub(crate) fn patience(&self, while_it_runs: Duration) -> Timestamp {
-        let patience = match self.stop {
-            Some(_) => while_it_runs.min(PATIENCE_AT_STOP),
-            None => while_it_runs,
-        };
-        self.now.after(patience)
-    }
-
-    /// Somebody else's entry stands in the log, where only a newer run can have put it.
-    pub(crate) fn superseded(&self, seq: Seq) -> Failure {
-        let message = format!(
-            "a newer run of this job owns it now: it wrote entry {seq} of the log in {}. This run \
-             stops, and nothing is lost: the newer one goes on from the last snapshot. If no \
-             second one was meant to run, look for what started it; another job needs another \
-             metadata.name, or another store",
-            self.config.prefix
-        );
-        Failure::new(ErrorKind::Fenced, message)
-    }
-
-    fn restart(&mut self) -> State {
-        let healthy = self.running_since.take().map_or(Duration::ZERO, |at| self.now.since(at));
-        let delay = self.backoff.delay(healthy);
-        let until = self.now.after(delay);
-        self.status.restarts += 1;
-        self.status.restarts_in = Some(delay);
-        self.status.log_failure = None;
-        self.editing = None;
-        self.still_since = None;
-        self.status.phase = Phase::Restarting;
-        self.drop_tasks();
-        State::Restarting { until }
-    }
-
     /// Notes an entry of our own that is now in the log.
     pub(crate) fn own(&mut self, seq: Seq, entry: Entry) {
         self.seen = self.seen.max(seq);
@@ -392,26 +327,6 @@ impl Context {
             worker.dropping = Some(run);
         }
         self.send_everybody(&Command::Drop { run });
-    }
-
-    /// Stops the workers and says how it ended.
-    pub(crate) fn end(&mut self, outcome: Outcome) -> State {
-        self.status.phase = match &outcome {
-            Outcome::Finished { .. } => Phase::Finished,
-            Outcome::Suspended { .. } => Phase::Suspended,
-            Outcome::Failed(_) | Outcome::Fenced(_) => Phase::Failed,
-        };
-        self.status.restarts_in = None;
-        self.give_savepoint_up("the job has ended");
-        if self.seen > Seq(0) {
-            let next = self.history.restorable();
-            self.status.has_snapshot = Some(next.is_some());
-            let manifest = next.and_then(|seq| self.history.manifest(seq));
-            self.status.resumes_from = manifest.map(|manifest| manifest.epoch);
-        }
-        self.send_everybody(&Command::Stop);
-        self.act(Action::Exit(outcome));
-        State::Ended
     }
 
     /// What all workers agree on: the plan and its fingerprint. None until all have reported.

@@ -253,7 +253,10 @@ impl Context {
     fn put_in_force(&mut self, Edit { generation, spec, wish }: Edit) {
         self.backoff.limit(spec.restart);
         self.config.spec = spec;
-        self.config.wish = wish;
+        // One that is under way is carried through; one that was acted upon is due no more.
+        if wish != Wish::Latest {
+            self.config.wish = wish;
+        }
         self.generation = generation;
         self.status.generation = generation;
         self.status.refused = None;

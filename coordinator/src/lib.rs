@@ -14,6 +14,7 @@ pub mod config;
 mod context;
 pub mod driver;
 pub mod edit;
+mod ending;
 pub mod history;
 pub mod machine;
 #[cfg(feature = "remote")]

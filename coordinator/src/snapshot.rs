@@ -14,20 +14,22 @@
 //! # Caveats
 //! Retention that fails is left for the next time: it costs space, never data.
 
+mod retaining;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Seq, WorkerIndex};
 use millstream_protocol::log::{Entry, Manifest};
-use millstream_protocol::session::{Command, Report, Retain};
+use millstream_protocol::session::{Command, Report};
 use millstream_protocol::share::{Cut, Previous, TaskShare, extend};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
 use crate::append::{self, Append, NO_ANSWER};
 use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
 use crate::machine::Event;
-use crate::retain::{self, Retention};
+use crate::retain::Retention;
 use crate::status::{LogFailure, SnapshotStatus};
 
 /// After this long without a word that the output is visible, the run starts again and recovers its
@@ -377,82 +379,5 @@ impl Snapshot {
             since,
             may_be_there: true,
         });
-    }
-
-    fn retain(self, ctx: &mut Context) -> Progress {
-        // Whoever waits for the next tasks does not wait for this.
-        if self.purpose == Purpose::Edit {
-            return Progress::Done;
-        }
-        if ctx.reign().sweep {
-            ctx.send(ctx.leader(), Command::ListParts);
-            let until = ctx.now.after(RETAIN_TIMEOUT);
-            return self.going(Stage::Listing { until });
-        }
-        self.delete(ctx, BTreeSet::new())
-    }
-
-    fn listing(self, ctx: &mut Context, event: &Event, until: Timestamp) -> Progress {
-        match event {
-            Event::Report(_, Report::Parts(Ok(parts))) => {
-                let left = retain::leftovers(&ctx.history, parts, self.run, self.epoch);
-                ctx.reign().sweep = false;
-                self.delete(ctx, left)
-            }
-            Event::Report(_, Report::Parts(Err(_))) => self.delete(ctx, BTreeSet::new()),
-            _ if ctx.now >= until => self.delete(ctx, BTreeSet::new()),
-            _ => self.going(Stage::Listing { until }),
-        }
-    }
-
-    fn delete(self, ctx: &mut Context, leftovers: BTreeSet<String>) -> Progress {
-        // Others rely on what the claim says: what is to be kept beyond that may be at once, less
-        // only from the next claim on.
-        let keeps = ctx.config.spec.snapshots.retain.max(ctx.reign().retain);
-        let mut retention = retain::retain(&ctx.history, keeps, ctx.now);
-        retention.delete.extend(leftovers);
-        if retention.is_empty() {
-            return Progress::Done;
-        }
-        let text = |(seq, entry): &(Seq, Entry)| (*seq, entry.to_text(&ctx.config.prefix, *seq));
-        let tombstones = retention.tombstones.iter().map(text).collect();
-        let retain = Retain {
-            guard: ctx.reign().last.next(),
-            tombstones,
-            delete: retention.delete.iter().cloned().collect(),
-        };
-        ctx.send(ctx.leader(), Command::Retain(retain));
-        self.going(Stage::Retaining { retention, until: ctx.now.after(RETAIN_TIMEOUT) })
-    }
-
-    fn retaining(
-        self,
-        ctx: &mut Context,
-        event: &Event,
-        retention: Retention,
-        until: Timestamp,
-    ) -> Progress {
-        let own = ctx.reign().last.next();
-        match event {
-            Event::Report(_, Report::Retained { guard, result: Ok(()) }) if *guard == own => {
-                for (seq, tombstone) in retention.tombstones {
-                    ctx.history.insert(seq, tombstone);
-                }
-                ctx.history.forget_stale_marks();
-                Progress::Done
-            }
-            Event::Report(_, Report::Retained { guard, result: Err(failure) }) if *guard == own => {
-                if failure.kind == ErrorKind::Fenced {
-                    return Progress::Failed(ctx.superseded(own));
-                }
-                ctx.reign().sweep = true;
-                Progress::Done
-            }
-            _ if ctx.now >= until => {
-                ctx.reign().sweep = true;
-                Progress::Done
-            }
-            _ => self.going(Stage::Retaining { retention, until }),
-        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Status {
     pub snapshot_failure: Option<String>,
     /// What cannot be written to the log, while it is tried again; at the end, what could not be.
     pub log_failure: Option<LogFailure>,
+    /// Whether this run was there before its coordinator, which has taken it over.
+    pub taken_over: bool,
     /// What this run started from; none: from nothing.
     pub restored: Option<Restored>,
     /// A request to begin from something else that this start repeats, and the run that had acted

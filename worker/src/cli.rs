@@ -52,6 +52,15 @@ pub(crate) struct Run {
     /// alone, without a network.
     #[arg(long)]
     pub(crate) workers: Option<u32>,
+    /// Run on workers that serve already (`serve`), here or elsewhere, in the order of their numbers.
+    /// They go on when this process dies, and the same command goes on with them.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        conflicts_with_all = ["workers", "health"]
+    )]
+    pub(crate) at: Vec<String>,
     /// Where to answer /livez, /readyz and /metrics (Prometheus); with --workers, worker 0, and the
     /// others on the ports behind it. Default: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]

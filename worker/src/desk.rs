@@ -96,7 +96,8 @@ impl Desk {
     async fn scale(&self, workers: u32, asker: &mut Asker) -> Result<String, Failure> {
         let invalid = |message: String| Failure::new(ErrorKind::Invalid, message);
         let Some(processes) = &self.processes else {
-            let message = "the job runs in one process: start it with --workers to be able to";
+            let message = "only a job that was started with --workers can be scaled while it runs: \
+                           this one runs in one process, or on workers that others started";
             return Err(invalid(message.to_owned()));
         };
         let (generation, before) = {

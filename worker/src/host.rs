@@ -17,7 +17,7 @@ use millstream_protocol::job::JobSpec;
 use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
-use millstream_protocol::session::{Deploy, Facts, PROTOCOL_VERSION, Rates, Report};
+use millstream_protocol::session::{Deploy, Facts, Going, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -43,7 +43,12 @@ pub(crate) fn failure(error: &Error) -> Failure {
 }
 
 /// What this worker knows of a job once it has built the program.
-pub(crate) fn facts(worker: &Worker, generation: u64, spec: &JobSpec) -> Report {
+pub(crate) fn facts(
+    worker: &Worker,
+    going: Option<Going>,
+    generation: u64,
+    spec: &JobSpec,
+) -> Report {
     let threads = worker.threads.or(spec.threads_per_worker).unwrap_or_else(config::cores);
     let total = threads.saturating_mul(spec.workers);
     let plan = worker.programs.build(spec).and_then(|job| plan_of(&job, total));
@@ -56,6 +61,7 @@ pub(crate) fn facts(worker: &Worker, generation: u64, spec: &JobSpec) -> Report 
             plan,
             threads,
             address: worker.address.clone(),
+            going: going.map(Box::new),
         })),
         Err(error) => Report::Unfit { generation, failure: failure(&error) },
     }
@@ -81,6 +87,17 @@ pub(crate) struct Capture {
 pub(crate) struct Host {
     pub(crate) run: Run,
     pub(crate) engine: Engine,
+    /// What the job is in this run.
+    spec: JobSpec,
+    started: bool,
+    /// The last barrier was a stopping one.
+    stopping: bool,
+    /// The highest epoch whose barrier has come.
+    pub(crate) barrier: Epoch,
+    /// All tasks here have ended.
+    pub(crate) ended: bool,
+    /// What the log says of other runs.
+    pub(crate) runs: Arc<LogRuns>,
     /// Commits and recoveries under way; most have ended.
     pub(crate) at_sinks: Vec<AbortHandle>,
     events: mpsc::Receiver<Event>,
@@ -126,7 +143,7 @@ impl Host {
             );
         }
         restore.drop_unfit = spec.restore.allow_dropped_state;
-        let history = history(worker, &deploy);
+        let (history, runs) = history(worker, &deploy);
         let base = deploy.restore.map(|restore| restore.manifest);
         let deployment = Deployment {
             run: deploy.run,
@@ -147,6 +164,12 @@ impl Host {
         Ok(Self {
             run: deploy.run,
             engine,
+            spec: deploy.spec,
+            started: false,
+            stopping: false,
+            barrier: Epoch(0),
+            ended: false,
+            runs,
             at_sinks: Vec::new(),
             events,
             clock,
@@ -160,7 +183,25 @@ impl Host {
         Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(self.deployed_ns))
     }
 
+    pub(crate) fn start(&mut self) {
+        self.started = true;
+        self.engine.start();
+    }
+
+    /// What another coordinator must know to go on with these tasks.
+    pub(crate) fn going(&self) -> Going {
+        Going {
+            run: self.run,
+            spec: self.spec.clone(),
+            plan: self.engine.plan().clone(),
+            started: self.started,
+            stopping: self.stopping,
+        }
+    }
+
     pub(crate) fn barrier(&mut self, epoch: Epoch, stopping: bool) {
+        self.barrier = self.barrier.max(epoch);
+        self.stopping |= stopping;
         if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
             return;
         }
@@ -235,15 +276,17 @@ fn tell_dropped(job: &str, epoch: Epoch, dropped: &[(&OperatorId, Vec<&str>)]) {
 }
 
 /// What the sinks of a run are told of the runs before it.
-fn history(worker: &Worker, deploy: &Deploy) -> History {
+fn history(worker: &Worker, deploy: &Deploy) -> (History, Arc<LogRuns>) {
     // The claims behind the base are read, however old it is: that of this run is one of them.
     let base = deploy.restore.as_ref().map_or(Seq(0), |from| from.seq);
     let runs = LogRuns::behind(base, deploy.run, worker.store.clone(), worker.prefix.clone());
-    History {
+    let runs = Arc::new(runs);
+    let history = History {
         lineage: deploy.lineage.clone(),
         sinks_ever: deploy.sinks_ever.clone(),
-        runs: Arc::new(runs),
-    }
+        runs: runs.clone(),
+    };
+    (history, runs)
 }
 
 fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {

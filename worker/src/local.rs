@@ -14,6 +14,7 @@ use std::time::Duration;
 use millstream_coordinator::channel;
 use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
 use millstream_coordinator::machine::{Outcome, StopMode};
+use millstream_coordinator::remote;
 use millstream_coordinator::status::{Phase, Status};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
@@ -40,7 +41,7 @@ use crate::parts::LocalParts;
 use crate::processes::{Processes, Start};
 use crate::program::Programs;
 use crate::progress;
-use crate::session::{Worker, serve};
+use crate::session::{Obeyed, Worker, serve};
 use crate::store::{self, Access};
 use crate::terminal::{self, say};
 
@@ -71,7 +72,15 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
              --set spec.suspend=false",
         ));
     }
-    config::local(job, (args.workers, args.threads), args.fresh, seed())
+    if args.at.is_empty() {
+        return config::local(job, (args.workers, args.threads), args.fresh, seed());
+    }
+    // Each of those workers has its own cores.
+    let threads = args.threads.or(job.spec.threads_per_worker);
+    let workers = u32::try_from(args.at.len()).unwrap_or(u32::MAX);
+    let mut local = config::local(job, (Some(workers), args.threads), args.fresh, seed())?;
+    local.config.spec.threads_per_worker = threads;
+    Ok(local)
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -97,6 +106,7 @@ pub(crate) struct Process {
     /// Where other workers reach it.
     pub(crate) address: Option<String>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) obeyed: Obeyed,
 }
 
 impl Process {
@@ -107,12 +117,8 @@ impl Process {
 
     /// The worker of a job that a coordinator says hello for.
     pub(crate) async fn greeted(&self, hello: &Hello) -> Result<Worker> {
-        let spec = &hello.spec;
-        let place = spec.snapshots.store.parse();
-        let place = place.or_kind(Kind::Invalid, || "spec.snapshots.store".to_owned())?;
-        let prefix = JobPrefix::new(place, &hello.namespace, &hello.name);
-        let prefix = prefix.or_kind(Kind::Invalid, || "metadata.namespace".to_owned())?;
-        let store = store::open(&prefix, &Access::from(&spec.snapshots)).await?;
+        let prefix = prefix_of(hello)?;
+        let store = store::open(&prefix, &Access::from(&hello.spec.snapshots)).await?;
         self.clone().worker(hello.worker, &prefix, store)
     }
 
@@ -133,8 +139,17 @@ impl Process {
             metrics: self.metrics,
             exchange: self.exchange,
             address: self.address,
+            obeyed: self.obeyed,
         })
     }
+}
+
+/// Where the job lies that a coordinator says hello for.
+pub(crate) fn prefix_of(hello: &Hello) -> Result<JobPrefix> {
+    let place = hello.spec.snapshots.store.parse();
+    let place = place.or_kind(Kind::Invalid, || "spec.snapshots.store".to_owned())?;
+    let prefix = JobPrefix::new(place, &hello.namespace, &hello.name);
+    prefix.or_kind(Kind::Invalid, || "metadata.namespace".to_owned())
 }
 
 /// Copies of a worker's parts on this machine's disk. A store that is on it needs none beside it.
@@ -172,6 +187,9 @@ fn hash_file(path: &Path) -> io::Result<u64> {
 async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Result<u8> {
     for note in &local.notes {
         tracing::info!("{note}");
+    }
+    if !args.at.is_empty() {
+        return run_at(&local, args).await;
     }
     if let Some(workers) = args.workers {
         return run_processes(&local, args, workers).await;
@@ -213,6 +231,19 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
             }
         }
     }
+    Ok(report(&end, local, args))
+}
+
+/// The same with workers that others have started.
+async fn run_at(local: &LocalJob, args: &cli::Run) -> Result<u8> {
+    let (roster, session) = remote::session();
+    let mut addresses = Vec::new();
+    for (worker, address) in (0..).map(WorkerIndex).zip(&args.at) {
+        let (address, found) = watch::channel(Some(address.clone()));
+        roster.add(worker, found, None);
+        addresses.push(address);
+    }
+    let end = coordinate(local, session, Arc::default(), None).await?;
     Ok(report(&end, local, args))
 }
 

@@ -93,7 +93,10 @@ impl View {
                         return;
                     }
                     if self.note_changes() {
-                        self.seen = Some((self.clock.monotonic_ns(), Totals::default()));
+                        // Of a run that was there before, what it had done counts once it is known.
+                        let is_new = !self.status.borrow().taken_over;
+                        let now = self.clock.monotonic_ns();
+                        self.seen = is_new.then(|| (now, Totals::default()));
                         tick.reset_after(FIRST_AFTER);
                     }
                 }
@@ -141,6 +144,13 @@ impl View {
             ));
         }
         match (status.phase, &status.restored) {
+            (Phase::Running, _) if status.taken_over => {
+                let run = status.run.unwrap_or_default();
+                self.line(&format!(
+                    "{} continues from its running tasks (run {run}), which another coordinator left",
+                    self.job
+                ));
+            }
             (Phase::Running, Some(restored)) => {
                 self.line(&format!(
                     "{} resumes from snapshot {} ({})",

@@ -9,21 +9,21 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use millstream_coordinator::channel::Link;
 use millstream_coordinator::remote::MESSAGE_MAX;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
+use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::grpc::v1::control_server::{Control, ControlServer};
 use millstream_protocol::grpc::v1::data_server::{Data, DataServer};
 use millstream_protocol::grpc::{chain, v1};
-use millstream_protocol::session::{Command, Report};
+use millstream_protocol::session::{Command, Hello, Report};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{interval, timeout};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -34,10 +34,10 @@ use crate::cli;
 use crate::exchange::Exchange;
 use crate::health;
 use crate::host::failure;
-use crate::local::{Process, executable_hash, runtime};
+use crate::local::{Process, executable_hash, prefix_of, runtime};
 use crate::program::Programs;
 use crate::progress;
-use crate::session::serve as serve_link;
+use crate::session::{Ending, Obeyed, Session};
 use crate::terminal;
 
 /// How long a coordinator may take to say hello.
@@ -78,8 +78,10 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
             exchange: Exchange::default(),
             address: Some(args.address.unwrap_or_else(|| address.to_string())),
             metrics: Arc::default(),
+            obeyed: Obeyed::default(),
         },
         current: Arc::default(),
+        arrivals: Arc::new(watch::Sender::new(0)),
         sessions: Arc::default(),
     };
     let health = match args.health {
@@ -163,8 +165,10 @@ async fn orphaned(parent: Option<u32>) {
 #[derive(Clone)]
 struct Service {
     process: Process,
-    /// Held by the session that is served.
-    current: Arc<Mutex<()>>,
+    /// Held by whoever serves a coordinator, with the tasks that outlive their coordinator.
+    current: Arc<Mutex<Option<Session>>>,
+    /// How many coordinators have come so far.
+    arrivals: Arc<watch::Sender<u64>>,
     sessions: Arc<std::sync::Mutex<Sessions>>,
 }
 
@@ -172,8 +176,8 @@ struct Service {
 #[derive(Default)]
 struct Sessions {
     tasks: JoinSet<()>,
-    /// What ends the newest one.
-    newest: Option<AbortHandle>,
+    /// What ends the one that is served.
+    served: Option<AbortHandle>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
@@ -188,14 +192,11 @@ impl Control for Service {
         let service = self.clone();
         let commands = request.into_inner();
         let (link_commands, received) = mpsc::channel(QUEUE);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions();
         while sessions.tasks.try_join_next().is_some() {}
         // Ends when the coordinator's end does, and with it the session.
         let hearing = sessions.tasks.spawn(hear(commands, link_commands));
-        if let Some(older) = sessions.newest.replace(hearing) {
-            older.abort();
-        }
-        sessions.tasks.spawn(service.attend(received, reports));
+        sessions.tasks.spawn(service.attend(hearing, received, reports));
         drop(sessions);
         let said = ReceiverStream::new(said).map(|report| Ok(v1::Report::from(&report)));
         Ok(Response::new(said.boxed()))
@@ -230,40 +231,110 @@ async fn hear(mut messages: Streaming<v1::Command>, commands: mpsc::Sender<Comma
 }
 
 impl Service {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Serves one coordinator, once the one before is served no more.
-    async fn attend(self, mut commands: mpsc::Receiver<Command>, reports: mpsc::Sender<Report>) {
-        let _current: OwnedMutexGuard<()> = self.current.clone().lock_owned().await;
+    async fn attend(
+        self,
+        hearing: AbortHandle,
+        mut commands: mpsc::Receiver<Command>,
+        reports: mpsc::Sender<Report>,
+    ) {
         let hello = match timeout(HELLO_TIMEOUT, commands.recv()).await {
             Ok(Some(Command::Hello(hello))) => hello,
             Ok(Some(other)) => return tracing::warn!("a session begins with {other:?}"),
             Ok(None) | Err(_) => return,
         };
-        let (index, generation) = (hello.worker, hello.generation);
-        match self.process.greeted(&hello).await {
-            Ok(worker) => {
-                let (repeat, from_here) = mpsc::channel(QUEUE);
-                let _ = repeat.send(Command::Hello(hello)).await;
-                let hand_on = async move {
-                    while let Some(command) = commands.recv().await {
-                        if repeat.send(command).await.is_err() {
-                            return;
-                        }
-                    }
-                };
-                let link = Link { worker: index, commands: from_here, reports };
-                let mut served = std::pin::pin!(serve_link(link, worker));
-                tokio::select! {
-                    () = &mut served => {}
-                    // The coordinator is gone: the session hears so, and comes to its end.
-                    () = hand_on => served.await,
+        if let Err(failure) = self.take_place(&hello, hearing) {
+            let _ = reports.send(unfit(hello.generation, failure)).await;
+            return until_stop(&mut commands).await;
+        }
+        let arrived = {
+            let mut arrived = 0;
+            self.arrivals.send_modify(|arrivals| {
+                *arrivals += 1;
+                arrived = *arrivals;
+            });
+            arrived
+        };
+        let mut current = self.current.clone().lock_owned().await;
+        if let Err(error) = self.prepare(&mut current, &hello).await {
+            let _ = reports.send(unfit(hello.generation, failure(&error))).await;
+            // The coordinator decides what becomes of it.
+            return until_stop(&mut commands).await;
+        }
+        let Some(session) = current.as_mut() else { return };
+        let (repeat, from_here) = mpsc::channel(QUEUE);
+        let index = hello.worker;
+        let _ = repeat.send(Command::Hello(hello)).await;
+        let hand_on = async move {
+            while let Some(command) = commands.recv().await {
+                if repeat.send(command).await.is_err() {
+                    return;
                 }
             }
-            Err(error) => {
-                let failure = failure(&error);
-                let _ = reports.send(Report::Unfit { generation, failure }).await;
-                // The coordinator decides what becomes of it.
-                while commands.recv().await.is_some_and(|command| command != Command::Stop) {}
+        };
+        let mut link = Link { worker: index, commands: from_here, reports };
+        let ending = {
+            let mut served = std::pin::pin!(session.serve(&mut link));
+            tokio::select! {
+                ending = &mut served => ending,
+                // The coordinator is gone: the session hears so, and comes to its end.
+                () = hand_on => served.await,
+            }
+        };
+        // Whoever called hears that it is over.
+        drop(link);
+        if ending == Ending::Left {
+            let mut arrivals = self.arrivals.subscribe();
+            tokio::select! {
+                () = session.alone() => {}
+                _ = arrivals.wait_for(|arrivals| *arrivals > arrived) => {}
             }
         }
     }
+
+    /// Ends the session that is served. A coordinator that has been replaced does not come back.
+    fn take_place(&self, hello: &Hello, hearing: AbortHandle) -> Result<(), Failure> {
+        let obeyed = prefix_of(hello).ok().and_then(|job| self.process.obeyed.of(&job));
+        if let (Some(holds), Some(obeyed)) = (hello.holds, obeyed)
+            && holds < obeyed
+        {
+            let ((run, term), (by, next)) = (holds, obeyed);
+            let message = format!(
+                "another coordinator has taken this job over: this one had run {run}, term {term}, \
+                 and worker {} obeys run {by}, term {next}",
+                hello.worker
+            );
+            return Err(Failure::new(ErrorKind::Fenced, message));
+        }
+        if let Some(older) = self.sessions().served.replace(hearing) {
+            older.abort();
+        }
+        Ok(())
+    }
+
+    /// Goes on with the tasks that are here, where they are of the same job.
+    async fn prepare(&self, current: &mut Option<Session>, hello: &Hello) -> Result<()> {
+        let goes_on = |session: &Session| session.has_tasks() && session.is_of(hello);
+        if current.as_ref().is_some_and(goes_on) {
+            return Ok(());
+        }
+        if let Some(mut other) = current.take() {
+            other.end().await;
+        }
+        let worker = self.process.greeted(hello).await?;
+        *current = Some(Session::new(worker, hello.worker));
+        Ok(())
+    }
+}
+
+fn unfit(generation: u64, failure: Failure) -> Report {
+    Report::Unfit { generation, failure }
+}
+
+async fn until_stop(commands: &mut mpsc::Receiver<Command>) {
+    while commands.recv().await.is_some_and(|command| command != Command::Stop) {}
 }

@@ -5,21 +5,23 @@
 //! through [`crate::host`], hands [`Report`]s back. Invariant: whatever waits for the store or a
 //! sink runs beside the loop, so that a command is never kept waiting by one before it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_coordinator::channel::Link;
+use millstream_dataflow::sink::Runs as _;
 use millstream_dataflow::snapshot::Store;
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::{Epoch, Run, WorkerIndex};
+use millstream_protocol::id::{Epoch, Run, Term, WorkerIndex};
 use millstream_protocol::path::JobPrefix;
-use millstream_protocol::session::{Command, Deploy, Report};
+use millstream_protocol::session::{Command, Deploy, Hello, Report};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::exchange::{Exchange, Loss};
 use crate::host::{self, Host, Seen};
+use crate::local::prefix_of;
 use crate::log_io;
 use crate::metrics::Metrics;
 use crate::parts::LocalParts;
@@ -27,6 +29,10 @@ use crate::program::Programs;
 
 /// How often counters are reported.
 const RATES_EVERY: Duration = Duration::from_millis(500);
+/// How long tasks go on without a coordinator before they look whether another run has begun,
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+/// and how often they do then.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a worker is given before any command.
 #[derive(Clone)]
@@ -51,9 +57,32 @@ pub struct Worker {
     pub(crate) exchange: Exchange,
     /// Where other workers reach this one; none where it is the only one.
     pub(crate) address: Option<String>,
+    /// Whose commands are carried out.
+    pub(crate) obeyed: Obeyed,
 }
 
-struct Session {
+/// The reign that this process has obeyed last, and of which job: whoever had an earlier one is not
+/// listened to.
+#[derive(Clone, Default)]
+pub(crate) struct Obeyed(Arc<Mutex<Option<(JobPrefix, Reign)>>>);
+
+type Reign = (Run, Term);
+
+impl Obeyed {
+    fn set(&self, job: &JobPrefix, reign: Reign) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((job.clone(), reign));
+    }
+
+    /// That of this job.
+    pub(crate) fn of(&self, job: &JobPrefix) -> Option<Reign> {
+        let obeyed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        obeyed.as_ref().filter(|(of, _)| of == job).map(|(_, reign)| *reign)
+    }
+}
+
+/// A worker's end of the sessions with its coordinators, one after the other, and the tasks that
+/// outlive them.
+pub(crate) struct Session {
     worker: Worker,
     index: WorkerIndex,
     host: Option<Host>,
@@ -66,46 +95,149 @@ struct Session {
     beside: JoinSet<Report>,
 }
 
-/// Serves a session to its end.
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The coordinator said so: nothing is left.
+    Stopped,
+    /// The coordinator is gone: the tasks go on.
+    Left,
+}
+
+/// Serves the only session of a worker that ends with it.
 pub async fn serve(mut link: Link, worker: Worker) {
-    let mut session = Session {
-        worker,
-        index: link.worker,
-        host: None,
-        peers: Vec::new(),
-        losses: None,
-        highest: Run(0),
-        beside: JoinSet::new(),
-    };
-    let mut rates = interval(RATES_EVERY);
-    rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let reports = tokio::select! {
-            command = link.commands.recv() => match command {
-                Some(Command::Stop) | None => break,
-                Some(command) => session.on(command).await,
-            },
-            seen = next_seen(&mut session.host) => session.seen(seen),
-            Some(done) = session.beside.join_next() => match done {
+    let mut session = Session::new(worker, link.worker);
+    session.serve(&mut link).await;
+    session.end().await;
+}
+
+impl Session {
+    pub(crate) fn new(worker: Worker, index: WorkerIndex) -> Self {
+        Self {
+            worker,
+            index,
+            host: None,
+            peers: Vec::new(),
+            losses: None,
+            highest: Run(0),
+            beside: JoinSet::new(),
+        }
+    }
+
+    /// Whether it is for this worker of this job.
+    pub(crate) fn is_of(&self, hello: &Hello) -> bool {
+        let same_job = prefix_of(hello).is_ok_and(|prefix| prefix == self.worker.prefix);
+        same_job && self.index == hello.worker
+    }
+
+    /// Whether tasks are here, which another coordinator may go on with.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Serves a session to its end.
+    pub(crate) async fn serve(&mut self, link: &mut Link) -> Ending {
+        let mut rates = interval(RATES_EVERY);
+        rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What is late or doubled never crosses from one session to the next.
+        self.highest = self.host.as_ref().map(|host| host.run).unwrap_or_default();
+        loop {
+            let reports = tokio::select! {
+                command = link.commands.recv() => match command {
+                    Some(Command::Stop) => {
+                        self.end().await;
+                        return Ending::Stopped;
+                    }
+                    None => return Ending::Left,
+                    Some(command) => self.on(command).await,
+                },
+                reports = self.happens() => reports,
+                _ = rates.tick() => self.rates(),
+            };
+            for report in reports {
+                if link.reports.send(report).await.is_err() {
+                    return Ending::Left;
+                }
+            }
+        }
+    }
+
+    /// Sees to the tasks while there is no coordinator. They go on until one of them fails, or
+    /// another worker is lost, or another run is in the log. Never returns.
+    pub(crate) async fn alone(&mut self) {
+        let mut look = interval_at(Instant::now() + LOOK_AFTER, LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = JoinSet::new();
+        loop {
+            tokio::select! {
+                reports = self.happens() => {
+                    for report in reports {
+                        self.note_alone(report).await;
+                    }
+                }
+                _ = look.tick(), if looks.is_empty() => {
+                    if let Some(host) = &self.host {
+                        let runs = host.runs.clone();
+                        looks.spawn(async move { runs.highest().await });
+                    }
+                }
+                // A store that does not answer may do so next time.
+                Some(Ok(Ok(highest))) = looks.join_next() => {
+                    if self.host.as_ref().is_some_and(|host| host.run < highest) {
+                        self.drop_alone(&format!("run {highest} of the job has begun")).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn note_alone(&mut self, report: Report) {
+        let why = match report {
+            Report::TaskFailed { run, operator, failure } if self.runs(run) => {
+                let operator = operator.map_or_else(String::new, |it| format!("operator {it}: "));
+                format!("{operator}{}", failure.message)
+            }
+            Report::PeerLost { run, peer, reason } if self.runs(run) => {
+                format!("worker {peer} is lost: {reason}")
+            }
+            // What the next coordinator does not ask for, it need not know.
+            _ => return,
+        };
+        self.drop_alone(&why).await;
+    }
+
+    async fn drop_alone(&mut self, why: &str) {
+        let job = &self.worker.job;
+        tracing::warn!("{job}: the tasks here end while no coordinator is there: {why}");
+        self.drop_host().await;
+    }
+
+    fn runs(&self, run: Run) -> bool {
+        self.host.as_ref().is_some_and(|host| host.run == run)
+    }
+
+    /// What happens next here, whoever hears of it.
+    async fn happens(&mut self) -> Vec<Report> {
+        tokio::select! {
+            seen = next_seen(&mut self.host) => self.seen(seen),
+            Some(done) = self.beside.join_next() => match done {
                 Ok(report) => vec![report],
                 // A commit of tasks that were dropped.
                 Err(error) if error.is_cancelled() => vec![],
                 Err(error) => {
                     let error = millstream_dataflow::Error::bug(error.to_string());
-                    vec![failed(session.highest, error)]
+                    vec![failed(self.highest, error)]
                 }
             },
-            (peer, reason) = next_loss(&mut session.losses) => session.lost(peer, reason),
-            _ = rates.tick() => session.rates(),
-        };
-        for report in reports {
-            if link.reports.send(report).await.is_err() {
-                break;
-            }
+            (peer, reason) = next_loss(&mut self.losses) => self.lost(peer, reason),
         }
     }
-    session.beside.shutdown().await;
-    session.drop_host().await;
+
+    /// Lets everything go.
+    pub(crate) async fn end(&mut self) {
+        self.beside.shutdown().await;
+        self.drop_host().await;
+    }
 }
 
 async fn next_seen(host: &mut Option<Host>) -> Seen {
@@ -138,14 +270,16 @@ impl Session {
     async fn on(&mut self, command: Command) -> Vec<Report> {
         match command {
             Command::Hello(hello) => {
-                vec![host::facts(&self.worker, hello.generation, &hello.spec)]
+                let going = self.host.as_ref().map(Host::going);
+                vec![host::facts(&self.worker, going, hello.generation, &hello.spec)]
             }
             Command::Deploy(deploy) => self.deploy(*deploy).await,
+            Command::Adopt { run, term } => vec![self.adopt(run, term)],
             Command::Start { run } => {
                 if self.host.as_ref().is_some_and(|host| host.run == run) {
                     self.worker.exchange.start(self.index, &self.peers);
                 }
-                self.with(run, |host| host.engine.start());
+                self.with(run, Host::start);
                 vec![]
             }
             Command::Barrier { run, epoch, stopping } => {
@@ -188,12 +322,22 @@ impl Session {
         }
     }
 
+    fn adopt(&mut self, run: Run, term: Term) -> Report {
+        let Some(host) = self.host.as_ref().filter(|host| host.run == run) else {
+            let failure = Failure::new(ErrorKind::Unavailable, "the tasks to be adopted are gone");
+            return Report::TaskFailed { run, operator: None, failure };
+        };
+        self.worker.obeyed.set(&self.worker.prefix, (run, term));
+        Report::Adopted { run, term, epoch: host.barrier, ended: host.ended }
+    }
+
     async fn deploy(&mut self, deploy: Deploy) -> Vec<Report> {
         let run = deploy.run;
         if run <= self.highest {
             return vec![];
         }
         self.highest = run;
+        self.worker.obeyed.set(&self.worker.prefix, (run, deploy.term));
         self.drop_host().await;
         self.peers.clone_from(&deploy.peers);
         match Host::deploy(&self.worker, self.index, deploy).await {
@@ -249,7 +393,10 @@ impl Session {
             }
             Seen::SnapshotWanted => vec![Report::SnapshotWanted { run }],
             // The counters go first, so that the end is shown with the last of them.
-            Seen::Ended => vec![Report::Rates(host.rates()), Report::Finished { run }],
+            Seen::Ended => {
+                host.ended = true;
+                vec![Report::Rates(host.rates()), Report::Finished { run }]
+            }
             Seen::Failed(error) => vec![failed(run, error)],
         }
     }

@@ -26,7 +26,7 @@ use millstream_worker::window::Tumbling;
 use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
 use serde::{Deserialize, Serialize};
 
-use support::{Place, ROLE, Ran};
+use support::{Place, ROLE, Ran, Running};
 
 const RECORDS: u64 = 400_000;
 const SLOW_RECORDS: u64 = 40_000;
@@ -239,6 +239,100 @@ fn a_job_goes_on_with_other_numbers_of_workers() {
     let ran = place.run(&["run", "job.yaml", "--workers", "2", "--threads", "1"]);
     assert!(ran.err.contains("resumes from snapshot"), "{}", ran.err);
     assert_eq!(output(&place, &ran), wanted);
+}
+
+/// Every two hundredth of the records a second: a job that takes eight seconds.
+const SLOWER: [&str; 2] = ["--set", "spec.program.args.rate=50000"];
+
+fn a_job_is_scaled_while_it_runs() {
+    let wanted = wanted();
+    let place = place();
+    let args = ["run", "job.yaml", "--workers", "1", "--threads", "1"];
+    let mut running = Running::start(&place, &[&args[..], &SLOWER].concat());
+    for (text, count) in [("seen 5000 of", 3), ("seen 10000 of", 2), ("seen 15000 of", 4)] {
+        running.wait_for(text);
+        let scaled = place.run(&["scale", "job.yaml", "--workers", &count.to_string()]);
+        assert_eq!(scaled.code, Some(0), "{scaled:?}");
+        assert!(scaled.out.starts_with(&format!("runs on {count} workers: ")), "{scaled:?}");
+        assert_eq!(workers(&place).len(), count);
+    }
+    let refused = place.run(&["scale", "job.yaml", "--workers", "721"]);
+    refused.refused(2, "--workers: is 721: write a number from 1 to keyGroups (720)");
+    let saved = place.run(&["savepoint", "job.yaml"]);
+    assert!(saved.code == Some(0) && saved.out.starts_with("file:///"), "{saved:?}");
+    let ran = running.end();
+    assert!(!ran.err.contains("restarts"), "{}", ran.err);
+    assert_eq!(output(&place, &ran), wanted);
+    let verified = place.run(&["snapshots", "verify", saved.out.trim()]);
+    assert_eq!(verified.code, Some(0), "it is kept: {verified:?}");
+    let gone = place.run(&["scale", "job.yaml", "--workers", "2"]);
+    assert!(gone.code == Some(2) && gone.err.contains("no run of file:///"), "{gone:?}");
+    let alone = Running::start(&place, &["run", "job.yaml", "--fresh"]);
+    let refused = loop {
+        let refused = place.run(&["scale", "job.yaml", "--workers", "2"]);
+        if !refused.err.contains("no run of") {
+            break refused;
+        }
+    };
+    assert!(refused.err.contains("only a job that was started with --workers"), "{refused:?}");
+    alone.interrupt();
+    alone.end();
+}
+
+fn a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint() {
+    let wanted = wanted();
+    let place = place();
+    let mut running =
+        Running::start(&place, &[&["run", "job.yaml", "--threads", "2"][..], &SLOWER].concat());
+    running.wait_for("seen 5000 of");
+    let stopped = place.run(&["stop", "job.yaml", "--savepoint"]);
+    assert!(stopped.code == Some(0) && stopped.out.starts_with("file:///"), "{stopped:?}");
+    assert_eq!(running.end().code, Some(0));
+    let mut running =
+        Running::start(&place, &[&["run", "job.yaml", "--workers", "2"][..], &SLOWER].concat());
+    running.wait_for("resumes from snapshot");
+    let stopped_again = place.run(&["stop", "job.yaml"]);
+    assert!(stopped_again.code == Some(0) && stopped_again.out.is_empty(), "{stopped_again:?}");
+    assert_eq!(running.end().code, Some(0));
+    let uri = format!("spec.restore.uri={}", stopped.out.trim());
+    let sets = ["--set", "spec.restore.from=Snapshot", "--set", &uri];
+    let ran = place.run(&[&["run", "job.yaml", "--threads", "3"][..], &sets].concat());
+    assert!(ran.err.contains(&format!("({})", stopped.out.trim())), "{}", ran.err);
+    assert!(wanted.is_subset(&output(&place, &ran)));
+}
+
+fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
+    let wanted = wanted();
+    let place = place();
+    let port = two_ports();
+    let addresses = [port, port + 1].map(|port| format!("127.0.0.1:{port}"));
+    let mut served = addresses
+        .each_ref()
+        .map(|it| Running::start(&place, &["serve", "--listen", it, "--threads", "1"]));
+    let at = addresses.join(",");
+    let args = [&["run", "job.yaml", "--at", &at][..], &SLOWER].concat();
+    let takes_over = "continues from its running tasks (run 1)";
+    let first = Running::start(&place, &args);
+    served[0].wait_for("seen 5000 of");
+    first.signal("-KILL");
+    served[0].wait_for("seen 10000 of");
+    let mut second = Running::start(&place, &args);
+    second.wait_for(takes_over);
+    second.signal("-STOP");
+    let mut third = Running::start(&place, &args);
+    third.wait_for(takes_over);
+    second.signal("-CONT");
+    let second = second.end();
+    let reason = "another coordinator has taken this job over: this one had run 1, term 2";
+    assert!(second.code == Some(3) && second.err.contains(reason), "{second:?}");
+    let third = third.end();
+    assert!(!third.err.contains("restarts"), "{}", third.err);
+    assert_eq!(output(&place, &third), wanted);
+    for worker in served {
+        worker.interrupt();
+        let ended = worker.end();
+        assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
+    }
 }
 
 /// Runs a program in three processes; what it put out, and the most memory that one of them took.

@@ -14,10 +14,11 @@ mod edits;
 mod takeovers;
 
 use crate::status::Phase;
+use crate::testing::chance::Chance;
 use crate::testing::entries::claim;
 use crate::testing::host;
 use crate::testing::outside::Outside;
-use crate::testing::worker::{Chance, FakeWorker};
+use crate::testing::worker::FakeWorker;
 
 const W0: WorkerIndex = WorkerIndex(0);
 

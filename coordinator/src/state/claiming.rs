@@ -105,6 +105,7 @@ impl Claiming {
         ctx.status.run = Some(claim.run);
         ctx.held = Some((claim.run, claim.term));
         ctx.status.totals = Totals::default();
+        ctx.status.taken_over = takes_over;
         ctx.seen = ctx.seen.max(seq);
         ctx.history.insert(seq, Entry::Claim(claim));
         if takes_over {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::Run;
-use millstream_protocol::session::{Command, Report};
+use millstream_protocol::session::{Command, Going, Report};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
@@ -91,6 +91,9 @@ pub(super) fn from_memory(ctx: &mut Context) -> State {
 }
 
 fn go_on(ctx: &mut Context, history: History) -> State {
+    if let Some(failure) = ahead(ctx, &history) {
+        return ctx.fail(failure);
+    }
     let due = due(ctx, &history);
     // What was promised to become visible does so before a wish turns away from it.
     let owes = due != Wish::Latest && history.is_unmarked();
@@ -121,6 +124,22 @@ fn go_on(ctx: &mut Context, history: History) -> State {
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
         Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),
     }
+}
+
+/// Tasks of a run that the log does not know mean that it is not the log they were made from.
+fn ahead(ctx: &Context, history: &History) -> Option<Failure> {
+    let last = history.highest_run();
+    let goings =
+        ctx.indexes().map(|worker| (worker, ctx.workers[worker.0 as usize].going.as_ref()));
+    let run = |(worker, going): (_, Option<&Box<Going>>)| Some((worker, going?.run));
+    let (worker, run) = goings.filter_map(run).find(|(_, run)| *run > last)?;
+    let message = format!(
+        "worker {worker} has tasks of run {run}, but the log in {} ends with run {last}: it was \
+         deleted or has lost entries while the job ran. End the job's workers before it is started \
+         again",
+        ctx.config.prefix
+    );
+    Some(Failure::new(ErrorKind::Corrupt, message))
 }
 
 /// What speaks against the next spec, of the newest snapshot as it is now.

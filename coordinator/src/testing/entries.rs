@@ -7,10 +7,12 @@ use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::{
     Began, Claim, Entry, Lineage, Manifest, Nonce, OperatorState, PartRef, Tombstone,
 };
-use millstream_protocol::plan::{Plan, PlanOperator, Role, StateSchema};
-use millstream_protocol::session::PROTOCOL_VERSION;
+use millstream_protocol::plan::{Guarantee, Plan, PlanOperator, Role, StateSchema};
+use millstream_protocol::session::{Facts, PROTOCOL_VERSION};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
+
+use super::worker::{KEYED, SINK, SOURCE};
 
 /// A claim of a run.
 pub(crate) fn claim(run: u64, base: Option<u64>) -> Entry {
@@ -115,4 +117,26 @@ pub(crate) fn plan_of(operators: &[(&str, &str, &str)]) -> Plan {
         migrations: vec![],
     };
     Plan { operators: operators.iter().map(operator).collect(), edges: vec![] }
+}
+
+/// What a model worker says of the model's program.
+pub(crate) fn facts(generation: u64, workers: u32) -> Facts {
+    let mut plan: Plan =
+        plan_of(&[(SOURCE, "positions", "u64"), (KEYED, "value", "u64"), (SINK, "pending", "b")]);
+    for operator in &mut plan.operators {
+        operator.parallelism = workers;
+    }
+    plan.operators[0].role = Role::Source;
+    plan.operators[1].keyed = true;
+    plan.operators[2].role = Role::Sink(Guarantee::ExactlyOnce);
+    Facts {
+        protocol: PROTOCOL_VERSION,
+        generation,
+        executable: "same".into(),
+        fingerprint: plan.fingerprint(),
+        plan,
+        threads: 1,
+        address: None,
+        going: None,
+    }
 }

@@ -8,8 +8,9 @@ use millstream_protocol::session::Command;
 use millstream_protocol::time::GepDuration;
 use millstream_protocol::wish::Wish;
 
+use super::chance::Chance;
 use super::outside::Outside;
-use super::worker::{Chance, FakeWorker, RECORDS_PER_SPLIT, SPLITS};
+use super::worker::{FakeWorker, RECORDS_PER_SPLIT, SPLITS};
 use crate::channel::Link;
 use crate::config::Config;
 

@@ -4,6 +4,7 @@
 //! rules of the engine but process toy records ([`worker`]), coordinators with their workers
 //! ([`host`]), and a scheduler that breaks all of it from a seed ([`simulation`]).
 
+pub(crate) mod chance;
 pub(crate) mod entries;
 pub(crate) mod host;
 pub(crate) mod outside;

@@ -8,8 +8,9 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::log::Manifest;
 use millstream_protocol::session::{Deploy, Report, Restore, Retain};
 
+use super::chance::Chance;
 use super::outside::{Outside, Producer, Token};
-use super::worker::{Body, Chance, SINK, SOURCE};
+use super::worker::{Body, SINK, SOURCE};
 
 /// Recovers what a sink task of the base left: the epoch of the token then.
 pub(super) fn recover(

@@ -9,15 +9,12 @@ use millstream_protocol::job::JobSpec;
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
-use millstream_protocol::plan::{Guarantee, Plan, Role};
-use millstream_protocol::session::{
-    AppendOutcome, Command, Deploy, Facts, Going, PROTOCOL_VERSION, Report, Retain,
-};
+use millstream_protocol::session::{AppendOutcome, Command, Deploy, Facts, Going, Report, Retain};
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 
-use super::entries::plan_of;
+use super::chance::Chance;
+use super::entries::facts;
 use super::outside::{Outside, Producer, Record, Token};
 use super::recover::{first, positions, recover, retain_objects};
 
@@ -35,24 +32,6 @@ pub(crate) struct Body {
     pub(crate) positions: BTreeMap<u32, u64>,
     pub(crate) pending: Vec<Record>,
     pub(crate) token: Epoch,
-}
-
-/// Faults by chance, from a seed; none once they are off.
-#[derive(Debug)]
-pub(crate) struct Chance {
-    pub(crate) rng: SmallRng,
-    pub(crate) on: bool,
-}
-
-impl Chance {
-    pub(crate) fn new(seed: u64, on: bool) -> Self {
-        Self { rng: SmallRng::seed_from_u64(seed), on }
-    }
-
-    /// True in so many of a thousand cases, while faults are on.
-    pub(crate) fn hits(&mut self, per_mille: u32) -> bool {
-        self.on && self.rng.random_ratio(per_mille, 1000)
-    }
 }
 
 #[derive(Debug)]
@@ -408,26 +387,5 @@ impl FakeWorker {
             tasks.token = epoch;
         }
         vec![Report::Committed { run, epoch }]
-    }
-}
-
-fn facts(generation: u64, workers: u32) -> Facts {
-    let mut plan: Plan =
-        plan_of(&[(SOURCE, "positions", "u64"), (KEYED, "value", "u64"), (SINK, "pending", "b")]);
-    for operator in &mut plan.operators {
-        operator.parallelism = workers;
-    }
-    plan.operators[0].role = Role::Source;
-    plan.operators[1].keyed = true;
-    plan.operators[2].role = Role::Sink(Guarantee::ExactlyOnce);
-    Facts {
-        protocol: PROTOCOL_VERSION,
-        generation,
-        executable: "same".into(),
-        fingerprint: plan.fingerprint(),
-        plan,
-        threads: 1,
-        address: None,
-        going: None,
     }
 }

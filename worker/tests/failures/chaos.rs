@@ -1,5 +1,6 @@
 //! Chaos: a job in several processes, of which any is killed or held up every few seconds, the
-//! coordinator's too, and which goes on with other numbers of workers and other backends.
+//! coordinator's too, and which goes on with other numbers of workers, while it runs and from start
+//! to start, and other backends.
 //!
 //! `MILLSTREAM_CHAOS_SECONDS` says for how long, `MILLSTREAM_CHAOS_SEEDS` for how many seeds, and
 //! `MILLSTREAM_CHAOS_SEED` which is the first. Invariant: every difference is reported with the
@@ -40,6 +41,8 @@ enum Event {
     KillWorker,
     HoldWorker(Duration),
     HoldCoordinator(Duration),
+    /// The job is to go on with so many workers.
+    Scale(u32),
 }
 
 fn milliseconds(rng: &mut SmallRng, range: std::ops::Range<u64>) -> Duration {
@@ -48,9 +51,10 @@ fn milliseconds(rng: &mut SmallRng, range: std::ops::Range<u64>) -> Duration {
 
 impl Event {
     fn draw(rng: &mut SmallRng) -> Self {
-        match rng.random_range(0..5) {
+        match rng.random_range(0..7) {
             0 | 1 => Self::KillWorker,
-            2 | 3 => Self::HoldWorker(milliseconds(rng, HELD_MS)),
+            2 | 3 => Self::Scale(WORKERS[rng.random_range(0..WORKERS.len())]),
+            4 | 5 => Self::HoldWorker(milliseconds(rng, HELD_MS)),
             _ => Self::HoldCoordinator(milliseconds(rng, COORDINATOR_HELD_MS)),
         }
     }
@@ -69,11 +73,14 @@ struct Chaos<'p> {
     held: Vec<Held>,
     /// Coordinators that were killed. Their workers may be held.
     killed: Vec<Life>,
+    /// Those who have asked for other workers.
+    scaling: Vec<Life>,
     until: Instant,
     /// What happened, to be told.
     lived: String,
     resumed: usize,
     restarts: usize,
+    scaled: usize,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the bound of what happens to other processes")]
@@ -96,10 +103,12 @@ pub(crate) fn workers_and_coordinators_are_killed_and_held_at_random() {
             rng: SmallRng::seed_from_u64(seed),
             held: Vec::new(),
             killed: Vec::new(),
+            scaling: Vec::new(),
             until: now() + Duration::from_secs(seconds),
             lived: format!("chaos, seed {seed}:"),
             resumed: 0,
             restarts: 0,
+            scaled: 0,
         };
         for workers in WORKERS.into_iter().cycle() {
             chaos.live(workers);
@@ -128,6 +137,9 @@ impl Chaos<'_> {
         }
         let pause = milliseconds(&mut self.rng, PAUSE_MS);
         self.pass(&mut life, pause);
+        // Some are still waited for, because something else happened.
+        self.scaled +=
+            self.scaling.drain(..).map(Life::kill).filter(|it| it.code == Some(0)).count();
         self.resumed += usize::from(life.said().contains(RESUMED));
         self.restarts += life.said().matches(RESTARTS).count();
         if self.rng.random_bool(0.7) {
@@ -178,6 +190,10 @@ impl Chaos<'_> {
             life.signal("CONT");
             return;
         }
+        if let Event::Scale(workers) = event {
+            self.scaling.push(self.place.scale(workers));
+            return;
+        }
         let workers = workers(life.id());
         // All may be on their way at the moment.
         if workers.is_empty() {
@@ -214,7 +230,11 @@ impl Chaos<'_> {
         }
         let end = life.end();
         assert_eq!(end.code, Some(0), "{}: {end:?}", self.lived);
-        let _ = write!(self.lived, " ({} resumed, {} restarts)", self.resumed, self.restarts);
+        let _ = write!(
+            self.lived,
+            " ({} resumed, {} restarts, {} scaled)",
+            self.resumed, self.restarts, self.scaled
+        );
         assert!(self.resumed > 0 && self.restarts > 0, "{}", self.lived);
         std::mem::take(&mut self.lived)
     }

@@ -11,6 +11,7 @@ mod chaos;
 mod input;
 mod killed;
 mod outages;
+mod outlive;
 mod place;
 mod points;
 mod program;
@@ -29,7 +30,9 @@ use millstream_worker::programs;
 use place::PARTS;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|first| ["run", "serve", "snapshots"].contains(&&*first))
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|first| ["run", "scale", "serve", "snapshots"].contains(&&*first))
     {
         return millstream_worker::main(programs![program::disturbed]);
     }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
             outages::a_broker_that_stops_or_is_cut_off_is_waited_for,
             zombies::a_zombie_that_commits_is_locked_out,
             chaos::workers_and_coordinators_are_killed_and_held_at_random,
+            outlive::coordinators_come_and_go_while_the_tasks_go_on,
         ],
         suite::tests![
             outages::a_bucket_out_of_order_holds_up_snapshots_and_nothing_else,

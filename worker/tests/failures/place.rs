@@ -149,6 +149,21 @@ impl Place {
         Life::start(command)
     }
 
+    /// Asks the job that runs for so many workers.
+    pub(crate) fn scale(&self, workers: u32) -> Life {
+        let mut command = self.command(&["scale"]);
+        command.arg(self.folder.path().join("job.yaml"));
+        command.args(["--workers", &workers.to_string()]);
+        Life::start(command)
+    }
+
+    /// Starts a worker that waits for a coordinator.
+    pub(crate) fn serve(&self, address: &str) -> Life {
+        let mut command = self.command(&["serve", "--listen", address]);
+        command.args(["--threads", "1"]);
+        Life::start(command)
+    }
+
     /// Removes what a worker's machine has of its parts.
     pub(crate) fn forget_copies(&self, worker: u32) {
         let folders = std::fs::read_dir(self.folder.path()).unwrap().map(|it| it.unwrap().path());
