@@ -11,6 +11,7 @@ use millstream_protocol::grpc::v1::control_client::ControlClient;
 use millstream_protocol::grpc::{chain, said, v1};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
+use millstream_transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -70,13 +71,16 @@ enum Heard {
 }
 
 /// Sessions with the workers at these addresses, in the order of their ordinals, each with who is
-/// to be told of a session that is over. To be called within a runtime.
-pub fn session(addresses: Vec<(Address, Option<mpsc::Sender<Lost>>)>) -> RemoteSession {
+/// to be told of a session that is over; and how they are called. To be called within a runtime.
+pub fn session(
+    addresses: Vec<(Address, Option<mpsc::Sender<Lost>>)>,
+    transport: &Transport,
+) -> RemoteSession {
     let (say, heard) = mpsc::channel(HEARD_MAX);
     let mut attending = JoinSet::new();
     let peers = addresses.iter().map(|_| None).collect();
     for (worker, (address, lost)) in (0..).map(WorkerIndex).zip(addresses) {
-        attending.spawn(attend(worker, address, lost, say.clone()));
+        attending.spawn(attend(worker, address, lost, say.clone(), transport.clone()));
     }
     RemoteSession { heard, peers, _attending: attending }
 }
@@ -130,7 +134,9 @@ async fn attend(
     mut address: Address,
     lost: Option<mpsc::Sender<Lost>>,
     heard: mpsc::Sender<Heard>,
+    transport: Transport,
 ) {
+    let mut failed = 0u64;
     loop {
         let found = match address.wait_for(Option::is_some).await {
             Ok(found) => found.clone(),
@@ -138,8 +144,9 @@ async fn attend(
             Err(_) => return,
         };
         let Some(found) = found else { continue };
-        match call(&found).await {
+        match call(&found, &transport).await {
             Ok((commands, reports)) => {
+                failed = 0;
                 let (ends, ended) = oneshot::channel();
                 let peer = Peer { commands, _ends: ends };
                 if heard.send(Heard::Attached(worker, peer)).await.is_err() {
@@ -159,16 +166,29 @@ async fn attend(
                     let _ = lost.send(Lost(found)).await;
                 }
             }
-            Err(reason) => tracing::debug!("cannot reach worker {worker} at {found}: {reason}"),
+            Err(reason) => {
+                failed += 1;
+                tell(failed, &format!("cannot reach worker {worker} at {found}: {reason}"));
+            }
         }
         // Another process may be there sooner.
         let _ = timeout(REDIAL_PAUSE, address.changed()).await;
     }
 }
 
+/// The tenth failure in a row is worth a warning, since it will not pass by itself any more; so is the
+/// hundredth, and so on.
+fn tell(failed: u64, what: &str) {
+    if failed >= 10 && failed.ilog10() > (failed - 1).ilog10() {
+        tracing::warn!("{what} (for the {failed}th time)");
+    } else {
+        tracing::debug!("{what}");
+    }
+}
+
 type Call = (mpsc::Sender<Command>, Streaming<v1::Report>);
 
-async fn call(address: &str) -> Result<Call, String> {
+async fn call(address: &str, transport: &Transport) -> Result<Call, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
     let endpoint = endpoint
@@ -177,7 +197,7 @@ async fn call(address: &str) -> Result<Call, String> {
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    let channel = transport.connect(&endpoint).await.map_err(|error| chain(&error))?;
     let mut client = ControlClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);

@@ -50,6 +50,10 @@ pub(crate) struct Run {
     /// others on the ports behind it. Default: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
+    /// Let the workers and this process talk by TLS, with ca.crt, tls.crt and tls.key of this
+    /// folder. Each checks the others' certificates. Default: in the clear, on loopback.
+    #[arg(long, value_name = "FOLDER", requires = "workers")]
+    pub(crate) tls: Option<PathBuf>,
     /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
@@ -73,6 +77,11 @@ pub(crate) struct Serve {
     /// Where to answer /livez, /readyz and /metrics (Prometheus). Default: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
+    /// Talk to the coordinator and to other workers by TLS, with ca.crt, tls.crt and tls.key of
+    /// this folder: only to those with a certificate of the same CA. Default: in the clear, with
+    /// everybody.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) tls: Option<PathBuf>,
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
     #[arg(long)]
     pub(crate) threads: Option<u32>,

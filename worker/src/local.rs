@@ -201,8 +201,9 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
 
 /// The same with workers in processes of their own.
 async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
+    let tls = args.tls.as_deref();
     let (processes, session) =
-        Processes::start(workers, local.threads, args.log_format, args.health)?;
+        Processes::start(workers, local.threads, args.log_format, args.health, tls)?;
     let end = coordinate(local, session, Arc::default()).await?;
     processes.stop().await;
     if let Outcome::Finished { .. } = &end.outcome {

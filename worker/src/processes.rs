@@ -4,6 +4,7 @@
 //! process that ends is replaced; one whose session is lost is killed first, so that no two ever
 //! serve as the same worker; none outlives this one.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cli::LogFormat;
+use crate::tls::transport;
 
 /// How often it is looked for the address of a process that starts.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -49,6 +51,8 @@ struct Keeper {
     worker: WorkerIndex,
     binary: PathBuf,
     args: Vec<String>,
+    /// The folder with its files for TLS.
+    tls: Option<PathBuf>,
     /// Where it says where it listens.
     folder: TempDir,
     address: watch::Sender<Option<String>>,
@@ -63,7 +67,9 @@ impl Processes {
         threads: u32,
         log_format: LogFormat,
         health: Option<SocketAddr>,
+        tls: Option<&Path>,
     ) -> Result<(Self, RemoteSession)> {
+        let transport = transport(tls)?;
         let binary = std::env::current_exe();
         let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
         sweep();
@@ -89,11 +95,11 @@ impl Processes {
             let (address, found) = watch::channel(None);
             let (say_lost, lost) = mpsc::channel(LOSSES);
             addresses.push((found, Some(say_lost)));
-            let (binary, stop) = (binary.clone(), stopped.clone());
-            let keeper = Keeper { worker, binary, args, folder, address, lost, stop };
+            let (binary, stop, tls) = (binary.clone(), stopped.clone(), tls.map(Into::into));
+            let keeper = Keeper { worker, binary, args, tls, folder, address, lost, stop };
             keepers.spawn(keeper.keep());
         }
-        Ok((Self { keepers, stop }, remote::session(addresses)))
+        Ok((Self { keepers, stop }, remote::session(addresses, &transport)))
     }
 
     /// Ends all of them.
@@ -139,6 +145,7 @@ impl Keeper {
         let _ = std::fs::remove_file(self.announced());
         Command::new(&self.binary)
             .args(&self.args)
+            .args(self.tls.iter().flat_map(|folder| [OsStr::new("--tls"), folder.as_os_str()]))
             .stdin(if self.worker == WorkerIndex(0) { Stdio::inherit() } else { Stdio::null() })
             .kill_on_drop(true)
             .spawn()
