@@ -176,8 +176,8 @@ async fn attend(
     }
 }
 
-/// The tenth failure in a row is worth a warning, since it will not pass by itself any more; so is the
-/// hundredth, and so on.
+/// The tenth failure in a row is worth a warning, since it will hardly pass by itself any more; so
+/// is the hundredth, and so on.
 fn tell(failed: u64, what: &str) {
     if failed >= 10 && failed.ilog10() > (failed - 1).ilog10() {
         tracing::warn!("{what} (for the {failed}th time)");

@@ -36,7 +36,10 @@ const PROTOCOL: &[u8] = b"h2";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// One is missing, or closed to this process.
-    #[error("cannot read {}: {source}: the folder must hold {CA}, {CHAIN} and {KEY}", file.display())]
+    #[error(
+        "cannot read {}: {source}: the folder must hold {CA}, {CHAIN} and {KEY}",
+        file.display()
+    )]
     Read {
         /// Which one.
         file: PathBuf,

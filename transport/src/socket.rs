@@ -40,8 +40,8 @@ impl Socket {
     }
 }
 
-/// Whether a connection that begins with this byte is one of TLS: its types of records. HTTP/2 begins
-/// with a letter at one end, and with 0 at the other.
+/// Whether a connection that begins with this byte is one of TLS: its types of records. HTTP/2
+/// begins with a letter at one end, and with 0 at the other.
 pub(crate) fn is_tls(first: u8) -> bool {
     (0x14..=0x17).contains(&first)
 }

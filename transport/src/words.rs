@@ -43,8 +43,8 @@ fn of_alert(alert: AlertDescription, chain: &Path) -> String {
     let chain = chain.display();
     match alert {
         AlertDescription::CertificateExpired => format!(
-            "it says that the certificate in {chain} has expired, or is not valid yet: renew it, or \
-             set the clocks right"
+            "it says that the certificate in {chain} has expired, or is not valid yet: renew it, \
+             or set the clocks right"
         ),
         AlertDescription::UnknownCA
         | AlertDescription::DecryptError
