@@ -1,4 +1,4 @@
-//! A CA of a test, and the files of certificates that it signs.
+//! [`Authority`]: a CA of a test, and the files of certificates that it signs.
 
 use std::fs;
 use std::path::Path;
@@ -75,6 +75,13 @@ impl Certificate {
     pub fn in_years(mut self, first: i32, last: i32) -> Self {
         self.params.not_before = date_time_ymd(first, 1, 1);
         self.params.not_after = date_time_ymd(last, 12, 31);
+        self
+    }
+
+    /// That of another CA, which this one vouches for.
+    #[must_use]
+    pub fn of_ca(mut self) -> Self {
+        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         self
     }
 

@@ -1,8 +1,8 @@
 //! [`Accepting`]: takes connections, and lets those through that are to be served.
 //!
-//! Polled by tonic's server, which gets a [`Socket`] each. Invariants: a connection that does not
-//! come to the point holds up no other one; how many may be at it is bounded, and so is their time;
-//! a peer that comes again and again does not fill the log.
+//! Made by [`crate::Transport`], polled by tonic's server, which gets a [`Socket`] each. Invariants:
+//! a connection that does not come to the point holds up no other one; how many may be at it is
+//! bounded, and so is their time; a peer that comes again and again does not fill the log.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +23,9 @@ use crate::words;
 /// How long a peer may take to begin, and to show its certificate: as long as a coordinator may
 /// take to say hello.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// So many may be at it at a time: more than a job has workers that all start at once.
-const HANDSHAKES_MAX: usize = 1024;
+/// So many may be at it at a time, each with an open file: a quarter of what a process usually may
+/// have. Others wait with the listener.
+const HANDSHAKES_MAX: usize = 256;
 /// Before the next attempt where no connection can be taken, as where all files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer that was refused may take to hear so,
@@ -78,10 +79,13 @@ impl Accepting {
                         let _ = timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
                     }
                 },
-                Some(Ok((peer, handshake))) = self.handshakes.join_next() => match handshake {
-                    Handshake::Done(socket) => return socket,
-                    Handshake::Refused(reason) => self.tell(peer, reason),
-                    Handshake::Gone(error) => tracing::debug!("{peer} does not begin: {error}"),
+                Some(ended) = self.handshakes.join_next() => match ended {
+                    Ok((_, Handshake::Done(socket))) => return socket,
+                    Ok((peer, Handshake::Refused(reason))) => self.tell(peer, reason),
+                    Ok((peer, Handshake::Gone(error))) => {
+                        tracing::debug!("{peer} does not begin: {error}");
+                    }
+                    Err(error) => tracing::warn!("a connection is lost: {error}"),
                 },
             }
         }

@@ -1,7 +1,7 @@
 //! [`Dial`]: opens a connection to another process.
 //!
-//! Called by tonic, with the address of an endpoint; hands it a [`Socket`]. The endpoint's time for
-//! a connection holds for all of it.
+//! Made by [`crate::Transport`], called by tonic with an endpoint's address; hands it a [`Socket`].
+//! The endpoint's time for a connection holds for all of it.
 
 use std::io;
 use std::sync::Arc;

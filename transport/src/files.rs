@@ -1,6 +1,7 @@
 //! [`Files`]: the three files of a user, and what TLS makes of them.
 //!
-//! Opened by [`crate::Transport::tls`], asked by `connect` and `accept` at each new connection.
+//! Opened by [`crate::Transport::tls`], asked by [`crate::connect`] and [`crate::accept`] at each
+//! new connection.
 //! Invariants: what is handed out fits together and would be taken by a peer with the same files;
 //! files that do not are told of, and those before them stay in use.
 

@@ -1,8 +1,9 @@
 //! Connections between the processes of a job: in the clear, or by mutual TLS.
 //!
 //! Used by whoever calls a worker (the coordinator, another worker) and by the worker that is
-//! called. [`Transport`] is what both are told once; `files` reads what a user gives, `connect` and
-//! `accept` are the two ends, `socket` the bytes between them, `words` what is said of failures.
+//! called. [`Transport`] is what both are told once; [`files`] reads what a user gives, [`connect`]
+//! and [`accept`] are the two ends, [`socket`] the bytes between them, [`words`] what is said of
+//! failures.
 //! Invariants: with TLS, no byte of a peer reaches gRPC before its certificate was checked, and
 //! none leaves for one; every connection is checked by the files as they are when it is opened.
 #![warn(missing_docs)]

@@ -1,7 +1,7 @@
 //! [`Socket`]: the bytes between two processes.
 //!
-//! Made by `connect` and `accept`, read and written by gRPC. What goes wrong is said in words here,
-//! since gRPC hands on the text of an error and no more.
+//! Made by [`crate::connect`] and [`crate::accept`], read and written by gRPC. What goes wrong is
+//! said in words here, since gRPC hands on the text of an error and no more.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

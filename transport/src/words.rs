@@ -1,6 +1,7 @@
 //! What failures of TLS mean between the processes of a job, in words that say what to do.
 //!
-//! Asked by `files` about a user's own files, by `connect`, `accept` and `socket` about a peer.
+//! Asked by [`crate::files`] about a user's own files, by [`crate::connect`], [`crate::accept`] and
+//! [`crate::socket`] about a peer.
 
 use std::io;
 use std::path::Path;
@@ -83,6 +84,20 @@ pub(crate) fn of_certificate(error: &Error, ca: &Path) -> String {
              auth and client auth"
                 .to_owned()
         }
+        CertificateError::Other(error) => of_other(&format!("{:?}", error.0)),
         error => format!("cannot be used: {error}"),
+    }
+}
+
+/// Of mistakes that have no name of their own in TLS: the two that are easily made.
+fn of_other(name: &str) -> String {
+    match name {
+        "CaUsedAsEndEntity" => {
+            "is that of a CA: let that sign another one, for this process".to_owned()
+        }
+        "UnsupportedCertVersion" => {
+            format!("has no extensions: issue it anew, with {NAME} as a subject alternative name")
+        }
+        name => format!("cannot be used: {name}"),
     }
 }

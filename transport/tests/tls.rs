@@ -309,6 +309,8 @@ fn files_that_are_of_no_use_are_named_with_what_to_do() {
     let early = own(Certificate::default().in_years(3001, 3002));
     refused(&early, "tls.crt", "that is not valid before 3001-01-01T00:00:00Z: ");
     refused(&own(Certificate::named("localhost")), "tls.crt", "lacks the DNS name millstream-");
+    let of_ca = own(Certificate::default().of_ca());
+    refused(&of_ca, "tls.crt", "that is that of a CA: let that sign another one, ");
     let no_client = own(Certificate::default().for_servers());
     refused(&no_client, "tls.crt", "extended key usages server auth and client auth");
 }

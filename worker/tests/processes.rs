@@ -371,6 +371,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::by_tls_a_job_puts_out_the_same_also_when_files_are_renewed_and_workers_killed,
     tls::by_tls_records_of_eight_megabytes_pass_between_processes,
     tls::a_worker_with_tls_refuses_who_has_none_and_says_so,
+    tls::a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended,
     tls::files_of_no_use_are_bad_input,
     probes_and_prometheus_are_answered_by_every_worker,
 ];

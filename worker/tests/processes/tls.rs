@@ -6,7 +6,15 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
+use millstream_coordinator::driver::Session as _;
+use millstream_coordinator::machine::Event;
+use millstream_coordinator::remote::session;
+use millstream_protocol::id::WorkerIndex;
 use millstream_testkit::{Authority, Certificate};
+use millstream_transport::Transport;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Place, Running};
 use crate::{SLOW, check_large, output, place, signal, wanted, workers};
@@ -57,6 +65,30 @@ pub(crate) fn a_worker_with_tls_refuses_who_has_none_and_says_so() {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     running.wait_for("refuses a connection from 127.0.0.1: it does not speak TLS: start it with ");
+    running.interrupt();
+    assert_eq!(running.end().code, Some(0));
+}
+
+pub(crate) fn a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended() {
+    let place = place();
+    let ca = Authority::new("ca");
+    ca.write(&place.path("tls"), &Certificate::default());
+    let other = place.path("other");
+    Authority::new("other").write(&other, &Certificate::default());
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--announce", "address", "--tls", "tls"];
+    let mut running = Running::start(&place, &serve);
+
+    let runtime = Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let (_tell, address) = watch::channel(Some(announced(&place)));
+    let mut session = session(vec![(address, None)], &Transport::tls(&other).unwrap());
+    running.wait_for(
+        "refuses a connection from 127.0.0.1, for the 10th time: it refuses the certificate in \
+         tls/tls.crt (UnknownCA): ",
+    );
+    ca.write(&other, &Certificate::default());
+    let attached = runtime.block_on(async { timeout(PATIENCE, session.recv()).await.unwrap() });
+    assert!(matches!(attached, Some(Event::Attached(WorkerIndex(0)))), "{attached:?}");
     running.interrupt();
     assert_eq!(running.end().code, Some(0));
 }
