@@ -1,8 +1,8 @@
 //! [`Accepting`]: takes connections, and lets those through that are to be served.
 //!
-//! Made by [`crate::Transport`], polled by tonic's server, which gets a [`Socket`] each. Invariants:
-//! a connection that does not come to the point holds up no other one; how many may be at it is
-//! bounded, and so is their time; a peer that comes again and again does not fill the log.
+//! Made by [`crate::Transport`], polled by tonic's server, which gets a [`Socket`] each.
+//! Invariants: a connection that does not come to the point holds up no other one; how many may be
+//! at it is bounded, and so is their time; a peer that comes again and again does not fill the log.
 
 use std::collections::BTreeMap;
 use std::io;
