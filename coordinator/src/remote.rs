@@ -12,6 +12,7 @@ use millstream_protocol::grpc::v1::control_client::ControlClient;
 use millstream_protocol::grpc::{chain, said, v1};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
+use millstream_transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -61,6 +62,7 @@ pub struct RemoteSession {
 pub struct Roster {
     say: mpsc::Sender<Heard>,
     attending: Arc<Mutex<JoinSet<()>>>,
+    transport: Transport,
 }
 
 /// A session under way. Dropping it ends it.
@@ -77,11 +79,11 @@ enum Heard {
     Report(WorkerIndex, Report),
 }
 
-/// Sessions with the workers that the roster is told of.
-pub fn session() -> (Roster, RemoteSession) {
+/// Sessions with the workers that the roster is told of, and how they are called.
+pub fn session(transport: Transport) -> (Roster, RemoteSession) {
     let (say, heard) = mpsc::channel(HEARD_MAX);
     let attending = Arc::default();
-    let roster = Roster { say, attending: Arc::clone(&attending) };
+    let roster = Roster { say, attending: Arc::clone(&attending), transport };
     (roster, RemoteSession { heard, peers: Vec::new(), _attending: attending })
 }
 
@@ -91,7 +93,7 @@ impl Roster {
     pub fn add(&self, worker: WorkerIndex, address: Address, lost: Option<mpsc::Sender<Lost>>) {
         let mut attending = self.attending.lock().unwrap_or_else(PoisonError::into_inner);
         while attending.try_join_next().is_some() {}
-        attending.spawn(attend(worker, address, lost, self.say.clone()));
+        attending.spawn(attend(worker, address, lost, self.say.clone(), self.transport.clone()));
     }
 }
 
@@ -146,7 +148,9 @@ async fn attend(
     mut address: Address,
     lost: Option<mpsc::Sender<Lost>>,
     heard: mpsc::Sender<Heard>,
+    transport: Transport,
 ) {
+    let mut failed = 0u64;
     loop {
         let found = match address.wait_for(Option::is_some).await {
             Ok(found) => found.clone(),
@@ -154,8 +158,9 @@ async fn attend(
             Err(_) => return,
         };
         let Some(found) = found else { continue };
-        match call(&found).await {
+        match call(&found, &transport).await {
             Ok((commands, reports)) => {
+                failed = 0;
                 let (ends, ended) = oneshot::channel();
                 let peer = Peer { commands, _ends: ends };
                 if heard.send(Heard::Attached(worker, peer)).await.is_err() {
@@ -175,16 +180,29 @@ async fn attend(
                     let _ = lost.send(Lost(found)).await;
                 }
             }
-            Err(reason) => tracing::debug!("cannot reach worker {worker} at {found}: {reason}"),
+            Err(reason) => {
+                failed += 1;
+                tell(failed, &format!("cannot reach worker {worker} at {found}: {reason}"));
+            }
         }
         // Another process may be there sooner.
         let _ = timeout(REDIAL_PAUSE, address.changed()).await;
     }
 }
 
+/// The tenth failure in a row is worth a warning, since it will hardly pass by itself any more; so
+/// is the hundredth, and so on.
+fn tell(failed: u64, what: &str) {
+    if failed >= 10 && failed.ilog10() > (failed - 1).ilog10() {
+        tracing::warn!("{what} (for the {failed}th time)");
+    } else {
+        tracing::debug!("{what}");
+    }
+}
+
 type Call = (mpsc::Sender<Command>, Streaming<v1::Report>);
 
-async fn call(address: &str) -> Result<Call, String> {
+async fn call(address: &str, transport: &Transport) -> Result<Call, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
     let endpoint = endpoint
@@ -193,7 +211,7 @@ async fn call(address: &str) -> Result<Call, String> {
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    let channel = transport.connect(&endpoint).await.map_err(|error| chain(&error))?;
     let mut client = ControlClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);

@@ -50,7 +50,7 @@ pub(crate) struct Run {
     pub(crate) threads: Option<u32>,
     /// Run so many worker processes, which exchange records as pods would. Default: this process
     /// alone, without a network.
-    #[arg(long)]
+    #[arg(long, group = "processes")]
     pub(crate) workers: Option<u32>,
     /// Run on workers that serve already (`serve`), here or elsewhere, in the order of their numbers.
     /// They go on when this process dies, and the same command goes on with them.
@@ -58,13 +58,18 @@ pub(crate) struct Run {
         long,
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        conflicts_with_all = ["workers", "health"]
+        group = "processes",
+        conflicts_with = "health"
     )]
     pub(crate) at: Vec<String>,
     /// Where to answer /livez, /readyz and /metrics (Prometheus); with --workers, worker 0, and the
     /// others on the ports behind it. Default: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
+    /// Let the workers and this process talk by TLS, with ca.crt, tls.crt and tls.key of this
+    /// folder. Each checks the others' certificates. Default: in the clear, on loopback.
+    #[arg(long, value_name = "FOLDER", requires = "processes")]
+    pub(crate) tls: Option<PathBuf>,
     /// Set a field of the job, as in --set spec.snapshots.interval=1s. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
@@ -117,6 +122,11 @@ pub(crate) struct Serve {
     /// Where to answer /livez, /readyz and /metrics (Prometheus). Default: nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
+    /// Talk to the coordinator and to other workers by TLS, with ca.crt, tls.crt and tls.key of
+    /// this folder: only to those with a certificate of the same CA. Default: in the clear, with
+    /// everybody.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) tls: Option<PathBuf>,
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
     #[arg(long)]
     pub(crate) threads: Option<u32>,

@@ -15,10 +15,11 @@ use millstream_protocol::grpc::v1::data_client::DataClient;
 use millstream_protocol::grpc::v1::{Grants, Message};
 use millstream_protocol::grpc::{RUN, WORKER, chain, said};
 use millstream_protocol::id::{Run, WorkerIndex};
+use millstream_transport::Transport;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 /// How long another worker may take to take a connection.
@@ -39,7 +40,11 @@ pub(crate) type Loss = (WorkerIndex, String);
 
 /// The streams of the run whose tasks are in this process.
 #[derive(Clone, Default)]
-pub(crate) struct Exchange(Arc<Mutex<Option<Current>>>);
+pub(crate) struct Exchange {
+    current: Arc<Mutex<Option<Current>>>,
+    /// How others are called.
+    transport: Transport,
+}
 
 struct Current {
     run: Run,
@@ -49,8 +54,12 @@ struct Current {
 }
 
 impl Exchange {
+    pub(crate) fn over(transport: Transport) -> Self {
+        Self { current: Arc::default(), transport }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Current>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tasks of this run are here: others may send to them. Returns where losses are told.
@@ -74,8 +83,10 @@ impl Exchange {
             let Some(outgoing) = outgoing else { continue };
             let address = addresses.get(peer.0 as usize).cloned().unwrap_or_default();
             let (run, losses) = (current.run, current.losses.clone());
-            let carried = carry(run, own, address.clone(), outgoing);
+            let transport = self.transport.clone();
             current.carriers.spawn(async move {
+                let channel = connect(&address, &transport).await;
+                let carried = async { carry(run, own, channel?, outgoing).await };
                 let reason = carried.await.err();
                 let reason = reason.unwrap_or_else(|| "its stream has ended".to_owned());
                 let _ = losses.send((peer, format!("{address}: {reason}"))).await;
@@ -132,13 +143,7 @@ async fn take_all(mut messages: Streaming<Message>, incoming: &Incoming) -> Stri
     }
 }
 
-/// Carries messages to another worker, and its grants back, until the run is over.
-async fn carry(
-    run: Run,
-    own: WorkerIndex,
-    address: String,
-    outgoing: Outgoing,
-) -> Result<(), String> {
+async fn connect(address: &str, transport: &Transport) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
     let endpoint = endpoint
@@ -149,7 +154,16 @@ async fn carry(
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    transport.connect(&endpoint).await.map_err(|error| chain(&error))
+}
+
+/// Carries messages to another worker, and its grants back, until the run is over.
+async fn carry(
+    run: Run,
+    own: WorkerIndex,
+    channel: Channel,
+    outgoing: Outgoing,
+) -> Result<(), String> {
     let outgoing = Arc::new(outgoing);
     let mut request = Request::new(messages(outgoing.clone()));
     for (name, value) in [(RUN, run.0), (WORKER, u64::from(own.0))] {

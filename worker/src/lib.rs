@@ -31,6 +31,7 @@ mod session;
 mod snapshots;
 mod store;
 mod terminal;
+mod tls;
 mod yaml;
 
 use std::process::ExitCode;

@@ -44,6 +44,7 @@ use crate::progress;
 use crate::session::{Obeyed, Worker, serve};
 use crate::store::{self, Access};
 use crate::terminal::{self, say};
+use crate::tls::transport;
 
 /// How long what is left behind may take once all is said: it ends at once, or hangs.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
@@ -219,7 +220,12 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
 
 /// The same with workers in processes of their own.
 async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
-    let start = Start { threads: local.threads, log_format: args.log_format, health: args.health };
+    let start = Start {
+        threads: local.threads,
+        log_format: args.log_format,
+        health: args.health,
+        tls: args.tls.clone(),
+    };
     let (processes, session) = Processes::start(workers, start)?;
     let processes = Arc::new(Mutex::new(processes));
     let end = coordinate(local, session, Arc::default(), Some(processes.clone())).await?;
@@ -236,7 +242,7 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
 
 /// The same with workers that others have started.
 async fn run_at(local: &LocalJob, args: &cli::Run) -> Result<u8> {
-    let (roster, session) = remote::session();
+    let (roster, session) = remote::session(transport(args.tls.as_deref())?);
     let mut addresses = Vec::new();
     for (worker, address) in (0..).map(WorkerIndex).zip(&args.at) {
         let (address, found) = watch::channel(Some(address.clone()));

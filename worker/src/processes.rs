@@ -4,6 +4,7 @@
 //! process that ends is replaced; one whose session is lost is killed first, so that no two ever
 //! serve as the same worker; none outlives this one.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cli::LogFormat;
+use crate::tls::transport;
 
 /// How often it is looked for the address of a process that starts.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -52,6 +54,8 @@ pub(crate) struct Start {
     pub(crate) log_format: LogFormat,
     /// Where worker 0 answers probes.
     pub(crate) health: Option<SocketAddr>,
+    /// The folder with its files for TLS.
+    pub(crate) tls: Option<PathBuf>,
 }
 
 /// One of them.
@@ -65,6 +69,8 @@ struct Keeper {
     worker: WorkerIndex,
     binary: PathBuf,
     args: Vec<String>,
+    /// The folder with its files for TLS.
+    tls: Option<PathBuf>,
     /// Where it says where it listens.
     folder: TempDir,
     address: watch::Sender<Option<String>>,
@@ -75,8 +81,9 @@ struct Keeper {
 impl Processes {
     /// Starts so many workers; the session is with them.
     pub(crate) fn start(workers: u32, start: Start) -> Result<(Self, RemoteSession)> {
+        let transport = transport(start.tls.as_deref())?;
         sweep();
-        let (roster, session) = remote::session();
+        let (roster, session) = remote::session(transport);
         let mut processes = Self { start, roster, kept: Vec::new() };
         processes.grow(workers)?;
         Ok((processes, session))
@@ -117,7 +124,7 @@ impl Start {
         lost: mpsc::Receiver<Lost>,
         stop: watch::Receiver<bool>,
     ) -> Result<Keeper> {
-        let Self { threads, log_format, health } = self;
+        let Self { threads, log_format, health, tls } = self;
         let binary = std::env::current_exe();
         let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
         let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
@@ -135,7 +142,8 @@ impl Start {
         if *log_format == LogFormat::Json {
             args.extend(["--log-format", "json"].map(str::to_owned));
         }
-        Ok(Keeper { worker, binary, args, folder, address, lost, stop })
+        let tls = tls.clone();
+        Ok(Keeper { worker, binary, args, tls, folder, address, lost, stop })
     }
 }
 
@@ -175,6 +183,7 @@ impl Keeper {
         let _ = std::fs::remove_file(self.announced());
         Command::new(&self.binary)
             .args(&self.args)
+            .args(self.tls.iter().flat_map(|folder| [OsStr::new("--tls"), folder.as_os_str()]))
             .stdin(if self.worker == WorkerIndex(0) { Stdio::inherit() } else { Stdio::null() })
             .kill_on_drop(true)
             .spawn()

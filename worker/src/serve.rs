@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{interval, timeout};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -39,6 +39,7 @@ use crate::program::Programs;
 use crate::progress;
 use crate::session::{Ending, Obeyed, Session};
 use crate::terminal;
+use crate::tls::transport;
 
 /// How long a coordinator may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +67,7 @@ pub(crate) fn run(programs: Programs, args: cli::Serve) -> ExitCode {
 }
 
 async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
+    let transport = transport(args.tls.as_deref())?;
     let listen = args.listen;
     let listener = TcpListener::bind(listen).await;
     let listener = listener.or_kind(Kind::Invalid, || format!("--listen: cannot use {listen}"))?;
@@ -75,7 +77,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
             programs,
             threads: args.threads,
             executable: executable_hash()?,
-            exchange: Exchange::default(),
+            exchange: Exchange::over(transport.clone()),
             address: Some(args.address.unwrap_or_else(|| address.to_string())),
             metrics: Arc::default(),
             obeyed: Obeyed::default(),
@@ -100,7 +102,6 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     }
     tracing::debug!("serves at {address}");
     let server = Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(PING_EVERY))
@@ -111,7 +112,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
                 .max_encoding_message_size(MESSAGE_MAX),
         )
         .add_service(DataServer::new(service))
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .serve_with_incoming(transport.accept(listener));
     let told = told_to_end(args.child.is_some())?;
     tokio::select! {
         served = server => {

@@ -9,6 +9,8 @@
 mod suite;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
+#[path = "processes/tls.rs"]
+mod tls;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -336,9 +338,10 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
 }
 
 /// Runs a program in three processes; what it put out, and the most memory that one of them took.
-fn uneven(place: &Place, program: &str) -> (BTreeSet<String>, u64) {
+fn uneven(place: &Place, program: &str, more: &[&str]) -> (BTreeSet<String>, u64) {
     let program = format!("spec.program.name={program}");
     let args = ["run", "job.yaml", "--workers", "3", "--threads", "1", "--set", &program];
+    let args = [&args[..], more].concat();
     let mut peak = 0;
     let measured = || {
         let all = workers(place);
@@ -358,14 +361,14 @@ fn peak_mib(process: u32) -> u64 {
 }
 
 fn a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory() {
-    let (lines, peak) = uneven(&place(), "slow");
+    let (lines, peak) = uneven(&place(), "slow", &[]);
     assert_eq!(lines.len() as u64, SLOW_RECORDS);
     // The records have 400 MB.
     assert!(peak < 250, "{peak} MiB");
 }
 
 fn half_of_all_records_may_be_of_one_key() {
-    let (lines, peak) = uneven(&place(), "skewed");
+    let (lines, peak) = uneven(&place(), "skewed", &[]);
     let place = place();
     let set = ["--set", "spec.program.name=skewed"];
     let ran = place.run(&[&["run", "job.yaml", "--threads", "3"][..], &set].concat());
@@ -378,12 +381,16 @@ fn half_of_all_records_may_be_of_one_key() {
 }
 
 fn records_of_eight_megabytes_pass_between_processes() {
-    let place = place();
+    check_large(&place(), &[]);
+}
+
+/// Passes lines of 8 MB between the processes of a run with these options too.
+fn check_large(place: &Place, more: &[&str]) {
     let mut file = fs::File::create(place.path("lines")).unwrap();
     for n in 0..LARGE_RECORDS {
         writeln!(file, "{}", line(n)).unwrap();
     }
-    let (lines, peak) = uneven(&place, "large");
+    let (lines, peak) = uneven(place, "large", more);
     let result = |line: String| {
         let sum = line.bytes().map(u64::from).sum::<u64>();
         format!("[{},{},{sum}]", number(&line), line.len())
@@ -452,9 +459,17 @@ const TESTS: &[(&str, fn())] = suite::tests![
     workers_in_processes_of_their_own_put_out_what_threads_do,
     a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
     a_job_goes_on_with_other_numbers_of_workers,
+    a_job_is_scaled_while_it_runs,
+    a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
+    tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them,
     a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,
     half_of_all_records_may_be_of_one_key,
     records_of_eight_megabytes_pass_between_processes,
+    tls::by_tls_a_job_puts_out_the_same_also_when_files_are_renewed_and_workers_killed,
+    tls::by_tls_records_of_eight_megabytes_pass_between_processes,
+    tls::a_worker_with_tls_refuses_who_has_none_and_says_so,
+    tls::a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended,
+    tls::files_of_no_use_are_bad_input,
     probes_and_prometheus_are_answered_by_every_worker,
 ];
 

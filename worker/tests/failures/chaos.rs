@@ -1,6 +1,6 @@
 //! Chaos: a job in several processes, of which any is killed or held up every few seconds, the
 //! coordinator's too, and which goes on with other numbers of workers, while it runs and from start
-//! to start, and other backends.
+//! to start, and other backends, in the clear or by TLS.
 //!
 //! `MILLSTREAM_CHAOS_SECONDS` says for how long, `MILLSTREAM_CHAOS_SEEDS` for how many seeds, and
 //! `MILLSTREAM_CHAOS_SEED` which is the first. Invariant: every difference is reported with the
@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use millstream_testkit::Life;
+use millstream_testkit::{Authority, Certificate, Life};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -69,6 +69,8 @@ struct Held {
 /// What happens to a job.
 struct Chaos<'p> {
     place: &'p Place,
+    /// Whose certificates the processes have where they talk by TLS.
+    ca: Authority,
     rng: SmallRng,
     held: Vec<Held>,
     /// Coordinators that were killed. Their workers may be held.
@@ -100,6 +102,7 @@ pub(crate) fn workers_and_coordinators_are_killed_and_held_at_random() {
         let feed = place.feed_at(PER_SECOND);
         let mut chaos = Chaos {
             place: &place,
+            ca: Authority::new("chaos"),
             rng: SmallRng::seed_from_u64(seed),
             held: Vec::new(),
             killed: Vec::new(),
@@ -161,8 +164,16 @@ impl Chaos<'_> {
         let (backend, sets) = BACKENDS[self.rng.random_range(0..BACKENDS.len())];
         let restart = ["spec.restart.initialBackoff=100ms", "spec.restart.maxBackoff=1s"];
         let sets: Vec<_> = sets.iter().chain(&restart).map(|set| (*set).to_owned()).collect();
-        let _ = write!(self.lived, " {workers} workers, {backend}:");
-        let args = ["--workers", &workers.to_string(), "--threads", "1"];
+        let _ = write!(self.lived, " {workers} workers, {backend}");
+        let workers = workers.to_string();
+        let mut args = vec!["--workers", &workers, "--threads", "1"];
+        if self.rng.random_bool(0.5) {
+            // Those of an earlier coordinator may still look at them.
+            self.ca.write(&self.place.path("tls"), &Certificate::default());
+            args.extend(["--tls", "tls"]);
+            self.lived += " by TLS";
+        }
+        self.lived.push(':');
         self.place.start_with(&args, &sets)
     }
 

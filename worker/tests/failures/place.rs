@@ -164,6 +164,11 @@ impl Place {
         Life::start(command)
     }
 
+    /// A name in the folder in which its processes run.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Removes what a worker's machine has of its parts.
     pub(crate) fn forget_copies(&self, worker: u32) {
         let folders = std::fs::read_dir(self.folder.path()).unwrap().map(|it| it.unwrap().path());

@@ -27,9 +27,14 @@ const CLIENTS_AND_RUNTIME: &[&str] =
 
 /// Optional dependencies (behind a feature, such as the stubs for gRPC) and those of tests alone
 /// are free of `never`.
-const CRATES: [Crate; 11] = [
+const CRATES: [Crate; 12] = [
     Crate { folder: "protocol", may_use: &[], never: CLIENTS_AND_RUNTIME },
-    Crate { folder: "coordinator", may_use: &["millstream-protocol"], never: CLIENTS },
+    Crate { folder: "transport", may_use: &[TESTKIT], never: &["kube", "k8s-openapi", "rdkafka"] },
+    Crate {
+        folder: "coordinator",
+        may_use: &["millstream-protocol", "millstream-transport"],
+        never: CLIENTS,
+    },
     Crate { folder: "s3", may_use: &["millstream-protocol"], never: CLIENTS },
     Crate {
         folder: "dataflow",
@@ -40,6 +45,7 @@ const CRATES: [Crate; 11] = [
         folder: "worker",
         may_use: &[
             "millstream-protocol",
+            "millstream-transport",
             "millstream-coordinator",
             "millstream-s3",
             "millstream-dataflow",
@@ -49,7 +55,7 @@ const CRATES: [Crate; 11] = [
     },
     Crate {
         folder: "operator",
-        may_use: &["millstream-protocol", "millstream-coordinator"],
+        may_use: &["millstream-protocol", "millstream-transport", "millstream-coordinator"],
         never: &["rdkafka", "rocksdb"],
     },
     Crate {
