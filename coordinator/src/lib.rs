@@ -11,6 +11,7 @@ mod backoff;
 pub mod channel;
 pub mod config;
 mod context;
+mod drift;
 pub mod driver;
 pub mod history;
 pub mod machine;

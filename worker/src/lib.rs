@@ -9,6 +9,7 @@ mod config;
 mod describe;
 #[cfg(doctest)]
 mod docs;
+mod drift;
 mod end;
 mod exchange;
 mod health;

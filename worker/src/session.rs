@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::drift::{self, Teller};
 use crate::exchange::{Exchange, Loss};
 use crate::host::{self, Host, Seen};
 use crate::log_io;
@@ -61,6 +62,7 @@ struct Session {
     /// Where the workers of the run are, and what breaks between them and this one.
     peers: Vec<String>,
     losses: Option<mpsc::Receiver<Loss>>,
+    drift: Teller,
     /// Commands of lower runs are not obeyed.
     highest: Run,
     /// Work beside the loop; each ends in a report.
@@ -76,6 +78,7 @@ pub async fn serve(mut link: Link, worker: Worker) {
         host: None,
         peers: Vec::new(),
         losses: None,
+        drift: Teller::default(),
         highest: Run(0),
         beside: JoinSet::new(),
     };
@@ -99,6 +102,7 @@ pub async fn serve(mut link: Link, worker: Worker) {
             },
             (peer, reason) = next_loss(&mut session.losses) => session.lost(peer, reason),
             _ = rates.tick() => session.rates(),
+            () = session.drift.due() => drift::report(session.host.as_ref()),
         };
         for report in reports {
             if link.reports.send(report).await.is_err() {
@@ -171,6 +175,10 @@ impl Session {
                 self.commit(run, epoch);
                 vec![]
             }
+            Command::Drift { run, others } => {
+                self.with(run, |host| host.engine.others_stand_at(others));
+                vec![]
+            }
             Command::Drop { run } => {
                 if self.host.as_ref().is_some_and(|host| host.run <= run) {
                     self.drop_host().await;
@@ -206,6 +214,7 @@ impl Session {
             Ok(host) => {
                 let links = host.engine.links().clone();
                 self.losses = Some(self.worker.exchange.open(run, links));
+                self.drift = Teller::of(&host);
                 self.host = Some(host);
                 vec![]
             }
@@ -273,6 +282,7 @@ impl Session {
     async fn drop_host(&mut self) {
         self.worker.exchange.close();
         self.losses = None;
+        self.drift = Teller::default();
         if let Some(host) = self.host.take() {
             for commit in &host.at_sinks {
                 commit.abort();

@@ -134,7 +134,7 @@ impl FakeWorker {
             Command::Barrier { run, epoch, stopping } => {
                 self.barrier((run, epoch), stopping, outside, chance)
             }
-            Command::Abort { .. } | Command::Stop => vec![],
+            Command::Abort { .. } | Command::Drift { .. } | Command::Stop => vec![],
             Command::Published { run, epoch, .. } => {
                 if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
                     tasks.published = tasks.published.max(Some(epoch));
