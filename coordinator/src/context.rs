@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     /// The run whose tasks it was told to drop and has not yet dropped.
     pub(crate) dropping: Option<Run>,
     rates: Rates,
+    /// How far its sources have come, and in which run.
+    pub(crate) marks: crate::drift::Heard,
 }
 
 /// The claim in force.
@@ -268,6 +270,7 @@ impl Context {
                 worker.rates = rates.clone();
                 self.sum_rates(rates.run);
             }
+            Report::Drift { run, own } => self.answer_drift(index, *run, *own),
             _ => {}
         }
     }

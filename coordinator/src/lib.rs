@@ -12,6 +12,7 @@ mod backoff;
 pub mod channel;
 pub mod config;
 mod context;
+mod drift;
 pub mod driver;
 pub mod edit;
 mod ending;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use millstream_protocol::drift::Marks;
 use millstream_protocol::id::{Epoch, Run, TaskIndex, WorkerIndex};
 use millstream_protocol::key_group::KeyGroupRange;
 use millstream_protocol::place::place;
@@ -23,7 +24,7 @@ use crate::sink::{Base, Commits, History};
 use crate::snapshot::{EncoderSpec, Need, Needs, Restore, Share, encoder};
 use crate::state;
 use crate::stream::Job;
-use crate::task::{Barrier, Command, Doorbell, Loop, Report, Running, TaskEvent, TaskInfo};
+use crate::task::{Barrier, Command, Doorbell, Drift, Loop, Report, Running, TaskEvent, TaskInfo};
 
 /// What an engine tells the worker.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub struct Engine {
     links: Links,
     base: Base,
     plan: Plan,
+    /// Where sources are held together with those of other workers.
+    drift: Option<Arc<Drift>>,
 }
 
 /// The plan of a program at so many threads. Reports every mistake in the program.
@@ -165,6 +168,7 @@ impl Engine {
             links: built.links,
             base,
             plan: resolved.plan,
+            drift: built.drift.filter(|_| spec.threads.len() > 1),
         };
         for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
             let (commands, received) = sync_channel(COMMANDS);
@@ -219,6 +223,20 @@ impl Engine {
     /// dropped.
     pub fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// How far the sources of this worker have come, for those of other workers, which do not run
+    /// too far ahead. None where they do not wait for each other.
+    pub fn marks(&self) -> Option<Marks> {
+        self.drift.as_ref().map(|drift| drift.marks())
+    }
+
+    /// How far the sources of all other workers have come, as of now. Before the first word of it
+    /// nobody reads much further than where it began.
+    pub fn others_stand_at(&self, others: Marks) {
+        if let Some(drift) = &self.drift {
+            drift.tell(others);
+        }
     }
 
     /// How many shares a snapshot of this worker has.

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod drift;
 pub mod error_kind;
 pub mod field;
 #[cfg(feature = "grpc")]

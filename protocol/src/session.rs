@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift::Marks;
 use crate::error_kind::Failure;
 use crate::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
 use crate::job::JobSpec;
@@ -109,6 +110,13 @@ pub enum Command {
     Drop {
         /// The run.
         run: Run,
+    },
+    /// How far the sources of all other workers have come: the answer to [`Report::Drift`].
+    Drift {
+        /// The run.
+        run: Run,
+        /// Theirs, added up.
+        others: Marks,
     },
     /// Drop everything, touch nothing outside, and end the session.
     Stop,
@@ -365,6 +373,14 @@ pub enum Report {
     },
     /// How much moved since the run started.
     Rates(Rates),
+    /// How far the worker's sources have come, where they are held together with those of others:
+    /// answered by [`Command::Drift`].
+    Drift {
+        /// The run.
+        run: Run,
+        /// The worker's own.
+        own: Marks,
+    },
 }
 
 /// What became of an append.

@@ -12,6 +12,7 @@ mod describe;
 mod desk;
 #[cfg(doctest)]
 mod docs;
+mod drift;
 mod end;
 mod exchange;
 mod health;

@@ -31,7 +31,7 @@ pub(crate) struct Metrics {
 /// A metric of each task: name, kind, help, value.
 type OfTask = (&'static str, &'static str, &'static str, fn(&Counters) -> Option<f64>);
 
-const OF_TASKS: [OfTask; 8] = [
+const OF_TASKS: [OfTask; 9] = [
     ("records_in_total", COUNTER, "Records taken in.", |it| count(&it.records_in)),
     ("records_out_total", COUNTER, "Records put out.", |it| count(&it.records_out)),
     ("late_records_total", COUNTER, "Records too late for their window.", |it| count(&it.late)),
@@ -45,6 +45,12 @@ const OF_TASKS: [OfTask; 8] = [
     ("blocked_seconds_total", COUNTER, "Time in which it waited for room downstream.", |it| {
         seconds(&it.blocked_ns)
     }),
+    (
+        "ahead_seconds_total",
+        COUNTER,
+        "Time in which a source left what was too far ahead alone.",
+        |it| seconds(&it.ahead_ns),
+    ),
     ("longest_step_seconds", GAUGE, "The longest time without a pause.", |it| {
         seconds(&it.longest_step_ns)
     }),

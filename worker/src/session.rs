@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
+use crate::drift::{self, Teller};
 use crate::exchange::{Exchange, Loss};
 use crate::host::{self, Host, Seen};
 use crate::local::prefix_of;
@@ -89,6 +90,7 @@ pub(crate) struct Session {
     /// Where the workers of the run are, and what breaks between them and this one.
     peers: Vec<String>,
     losses: Option<mpsc::Receiver<Loss>>,
+    drift: Teller,
     /// Commands of lower runs are not obeyed.
     highest: Run,
     /// Work beside the loop; each ends in a report.
@@ -119,6 +121,7 @@ impl Session {
             host: None,
             peers: Vec::new(),
             losses: None,
+            drift: Teller::default(),
             highest: Run(0),
             beside: JoinSet::new(),
         }
@@ -230,6 +233,7 @@ impl Session {
                 }
             },
             (peer, reason) = next_loss(&mut self.losses) => self.lost(peer, reason),
+            () = self.drift.due() => drift::report(self.host.as_ref()),
         }
     }
 
@@ -302,6 +306,10 @@ impl Session {
                 self.commit(run, epoch);
                 vec![]
             }
+            Command::Drift { run, others } => {
+                self.with(run, |host| host.engine.others_stand_at(others));
+                vec![]
+            }
             Command::Drop { run } => {
                 if self.host.as_ref().is_some_and(|host| host.run <= run) {
                     self.drop_host().await;
@@ -344,6 +352,7 @@ impl Session {
             Ok(host) => {
                 let links = host.engine.links().clone();
                 self.losses = Some(self.worker.exchange.open(run, links));
+                self.drift = Teller::of(&host);
                 self.host = Some(host);
                 vec![]
             }
@@ -414,6 +423,7 @@ impl Session {
     async fn drop_host(&mut self) {
         self.worker.exchange.close();
         self.losses = None;
+        self.drift = Teller::default();
         if let Some(host) = self.host.take() {
             for commit in &host.at_sinks {
                 commit.abort();

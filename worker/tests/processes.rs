@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ use support::{Place, ROLE, Ran, Running};
 const RECORDS: u64 = 400_000;
 const SLOW_RECORDS: u64 = 40_000;
 const SKEWED_RECORDS: u64 = 2_000_000;
+const APART_RECORDS: u64 = 160_000;
+const APART_SLOW_RECORDS: u64 = 4000;
 const LARGE_RECORDS: u64 = 100;
 const LARGE_BYTES: usize = 8 << 20;
 
@@ -115,6 +118,49 @@ fn skewed(job: &mut Job) -> Result<()> {
     seen.map(|it| (it.key, it.end.0, it.value)).sink("out", FileSink::json("out"));
     Ok(())
 }
+
+/// Joins a source that comes through a twentieth of the time in nine seconds with one of 20 000
+/// records in a second, which comes through all of it in eight; each process reads a half of that.
+/// Says how far ahead the half of the other process was at most, in milliseconds of event time.
+fn apart(job: &mut Job) -> Result<()> {
+    job.max_drift(match job.args().get("drift")? {
+        "off" => None,
+        _ => Some(Duration::from_millis(job.args().parse("drift")?)),
+    });
+    let slow = Generator::new(|n| {
+        // Nobody waits for it once it is at its end.
+        let is_last = n == APART_SLOW_RECORDS - 1;
+        if n % 50 == 0 || is_last {
+            let reached = if is_last { u64::MAX } else { 2 * n };
+            fs::write("slow.new", reached.to_string()).unwrap();
+            fs::rename("slow.new", "slow").unwrap();
+        }
+        2 * n
+    });
+    let slow = slow.records(APART_SLOW_RECORDS);
+    let slow = job.source("slow", slow.records_per_second(APART_SLOW_RECORDS as f64 / 9.0));
+    let fast = Generator::new(|n| n).records(APART_RECORDS).splits(2);
+    let fast = fast.records_per_second(job.args().parse("rate")?);
+    let fast = job.source("fast", fast);
+    let time = |n: &u64| Timestamp(*n as i64);
+    let slow = slow.event_time(time, Watermarks::ascending());
+    let fast = fast.event_time(time, Watermarks::ascending()).inspect(move |n| {
+        if n % 1000 == 1 {
+            let slow = fs::read_to_string("slow").unwrap_or_default().parse().unwrap_or(0);
+            AHEAD.fetch_max(n.saturating_sub(slow), Ordering::Relaxed);
+        }
+        if *n == APART_RECORDS - 1 {
+            eprintln!("ahead {}", AHEAD.load(Ordering::Relaxed));
+        }
+    });
+    let window = Tumbling::of(Duration::from_secs(1));
+    let pairs = slow.key_by(|n| *n).join(&fast.key_by(|n| *n)).window(window);
+    pairs.inner("pairs", |n, _, _| *n).sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+/// How far ahead the fast half of a process was.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 /// Lines of 8 MB, each through two other tasks.
 fn large(job: &mut Job) -> Result<()> {
@@ -400,6 +446,27 @@ fn check_large(place: &Place, more: &[&str]) {
     assert!(peak < 400, "{peak} MiB");
 }
 
+fn what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes() {
+    let run = |drift: &str| {
+        let place = place();
+        let drift = format!("spec.program.args.drift={drift}");
+        let rate = "spec.program.args.rate=20000";
+        let set = ["--set", "spec.program.name=apart", "--set", &drift, "--set", rate];
+        let args = ["run", "job.yaml", "--workers", "2", "--threads", "1"];
+        let ran = place.run(&[&args[..], &set].concat());
+        assert!(!ran.err.contains("restarts"), "{}", ran.err);
+        let ahead = ran.err.lines().find_map(|line| line.strip_prefix("ahead ")).unwrap();
+        (output(&place, &ran), ahead.parse::<u64>().unwrap())
+    };
+    let (wanted, unbounded) = run("off");
+    assert_eq!(wanted.len() as u64, APART_SLOW_RECORDS);
+    assert!(unbounded > APART_RECORDS / 10 * 8, "{unbounded}: there is nothing to bound");
+    let (lines, ahead) = run("8000");
+    assert_eq!(lines, wanted);
+    // The drift, and what is read in two seconds: so late the other process is heard of at most.
+    assert!(ahead > 8000 && ahead < 8000 + 2 * 20_000, "{ahead}");
+}
+
 /// What a server on this port answers for a path: the status, and the text.
 fn ask(port: u16, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -471,11 +538,12 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended,
     tls::files_of_no_use_are_bad_input,
     probes_and_prometheus_are_answered_by_every_worker,
+    what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes,
 ];
 
 fn main() -> ExitCode {
     if env::var_os(ROLE).is_none() {
         return suite::run(TESTS);
     }
-    millstream_worker::main(programs![sums, slow, skewed, large])
+    millstream_worker::main(programs![sums, slow, skewed, large, apart])
 }

@@ -836,3 +836,32 @@ fn a_worker_that_is_cut_off_from_another_is_lost_only_where_it_is_silent() {
         assert_eq!(rig.phase(), Phase::Running);
     }
 }
+
+#[test]
+fn a_worker_hears_how_far_the_sources_of_all_others_have_come_once_all_have_said_so() {
+    use millstream_protocol::drift::Marks;
+    let mut rig = Rig::running(3);
+    let run = rig.machine.status().run.unwrap();
+    let mut say = |worker: u32, run: Run, lowest: i64| {
+        let own = Marks { lowest: Some(lowest), first: Some(lowest), unknown: false };
+        rig.feed(Event::Report(WorkerIndex(worker), Report::Drift { run, own }));
+        rig.commands.drain(..).collect::<Vec<_>>()
+    };
+    assert_eq!(say(0, run, 50), []);
+    assert_eq!(say(1, run, 40), []);
+    assert_eq!(say(2, Run(run.0 - 1), 10), [], "of an earlier run");
+    let told = |worker, lowest| {
+        let others = Marks { lowest: Some(lowest), first: Some(lowest), unknown: false };
+        [(WorkerIndex(worker), Command::Drift { run, others })]
+    };
+    assert_eq!(say(2, run, 30), told(2, 40));
+    assert_eq!(say(0, run, 60), told(0, 30));
+    assert_eq!(say(2, run, 70), told(2, 40), "not its own");
+    rig.task_fails(run, ErrorKind::User);
+    rig.wake();
+    rig.settle();
+    let next = rig.machine.status().run.unwrap();
+    let own = Marks { lowest: Some(1), first: Some(1), unknown: false };
+    rig.feed(Event::Report(W0, Report::Drift { run: next, own }));
+    assert!(rig.commands.is_empty(), "the others have not begun: {:?}", rig.commands);
+}

@@ -134,7 +134,7 @@ impl FakeWorker {
                 }
                 vec![]
             }
-            Command::Stop => vec![],
+            Command::Drift { .. } | Command::Stop => vec![],
             Command::Published { run, epoch, .. } => {
                 if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
                     assert!(!tasks.aborted.contains(&epoch), "{epoch} was aborted");

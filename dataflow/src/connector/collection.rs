@@ -70,6 +70,10 @@ impl<T: Data + Sync> Reader for CollectionReader<T> {
         let share = (emit.room() / self.splits.len().max(1)).max(1);
         for split in &mut self.splits {
             let index = emit.split(&split.id);
+            if emit.is_held(index) {
+                open += 1;
+                continue;
+            }
             for _ in 0..share {
                 let Some(record) = self.records.get(split.next) else { break };
                 emit.record(index, record.clone());
@@ -82,6 +86,10 @@ impl<T: Data + Sync> Reader for CollectionReader<T> {
             }
         }
         Ok(if open > 0 { Poll::Ready } else { Poll::Finished })
+    }
+
+    fn holds_splits(&self) -> bool {
+        true
     }
 
     fn positions(&self) -> Vec<(Arc<str>, u64)> {

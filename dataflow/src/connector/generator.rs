@@ -150,6 +150,10 @@ where
         let (mut made, mut open) = (0, false);
         for split in &mut self.splits {
             let index = emit.split(&split.id);
+            if emit.is_held(index) {
+                open = true;
+                continue;
+            }
             let left = self.end.saturating_sub(split.next).div_ceil(self.stride);
             let count = share.min(left);
             let (first, stride) = (split.next, self.stride);
@@ -172,6 +176,10 @@ where
             }
         }
         Ok(Poll::Ready)
+    }
+
+    fn holds_splits(&self) -> bool {
+        true
     }
 
     fn positions(&self) -> Vec<(Arc<str>, u64)> {

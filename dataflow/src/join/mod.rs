@@ -99,7 +99,9 @@ impl<K: Key, L: Data, R: Data> Joined<K, L, R> {
         P::Side: Data,
     {
         let inputs = vec![self.left.input(0), self.right.input(1)];
-        self.left.stream.then_two(inputs, described, make)
+        let joined = self.left.stream.then_two(inputs, described, make);
+        self.left.stream.graph.borrow_mut().holding.push(joined.node);
+        joined
     }
 }
 

@@ -6,11 +6,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use millstream_protocol::drift::Marks;
 use millstream_protocol::id::{Run, TaskIndex, WorkerIndex};
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::place::{Place, place};
 use millstream_protocol::plan::EdgeKind;
 
+use super::drift::held_together;
 use super::graph::{Edge, Graph, Make, NodeIndex, RouterParts};
 use super::resolve::Resolved;
 use crate::clock::Clock;
@@ -19,7 +21,9 @@ use crate::exchange::remote::{Links, LinksBuilder};
 use crate::exchange::{Receiver, Sender, channel};
 use crate::sink::{Commits, History, SinkContext};
 use crate::state::Base;
-use crate::task::{BoxNode, Counters, Discard, Doorbell, InputTask, Task, TaskInfo, Tee};
+use crate::task::{
+    BoxNode, Counters, Discard, Doorbell, Drift, InputTask, Seat, Task, TaskInfo, Tee,
+};
 
 type Channels<T> = HashMap<(NodeIndex, usize, u32), Vec<T>>;
 
@@ -37,11 +41,18 @@ pub(crate) struct Wiring<'a> {
     job: Arc<str>,
     history: Arc<History>,
     clock: Arc<dyn Clock>,
+    drift: Option<(Arc<Drift>, Vec<NodeIndex>)>,
     /// Where bounded state goes that finds no room in memory; none where memory is not bounded.
     pub(crate) tiers: Option<&'a Base>,
 }
 
 impl Wiring<'_> {
+    /// The place of a source task among those that are held together.
+    pub(crate) fn seat(&self, source: NodeIndex, doorbell: &Doorbell) -> Option<Seat> {
+        let (drift, _) = self.drift.as_ref().filter(|(_, sources)| sources.contains(&source))?;
+        drift.seat(doorbell.clone())
+    }
+
     /// What a sink is told when it opens.
     pub(crate) fn sink_context(&self, info: &TaskInfo) -> SinkContext {
         SinkContext {
@@ -131,6 +142,8 @@ pub(crate) struct Built {
     pub(crate) commits: Commits,
     /// The channels to and from other processes.
     pub(crate) links: Links,
+    /// How far its sources have come, where they are held together.
+    pub(crate) drift: Option<Arc<Drift>>,
 }
 
 /// How a worker's tasks are to be made.
@@ -163,6 +176,7 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
         job: spec.job.clone(),
         history: spec.history.clone(),
         clock: spec.clock.clone(),
+        drift: drift(graph, resolved, spec),
         tiers: spec.tiers,
     };
     let mut threads: Vec<Vec<_>> = spec.doorbells.iter().map(|_| Vec::new()).collect();
@@ -196,8 +210,25 @@ pub(crate) fn build(graph: &Graph, resolved: &Resolved, spec: &BuildSpec<'_>) ->
             threads[place.thread as usize].push((Box::new(made), info));
         }
     }
-    let Wiring { infos, commits, .. } = wiring;
-    Ok(Built { threads, infos: infos.into_inner(), shares, commits, links })
+    let Wiring { infos, commits, drift, .. } = wiring;
+    let drift = drift.map(|(drift, _)| drift);
+    Ok(Built { threads, infos: infos.into_inner(), shares, commits, links, drift })
+}
+
+/// The sources that are held together, with places for those of their tasks that run here.
+fn drift(
+    graph: &Graph,
+    resolved: &Resolved,
+    spec: &BuildSpec<'_>,
+) -> Option<(Arc<Drift>, Vec<NodeIndex>)> {
+    let (max_ms, sources) = held_together(graph)?;
+    let tasks = sources.iter().map(|source| {
+        let parallelism = resolved.parallelism[source.0];
+        let places = (0..parallelism).map(|task| place(TaskIndex(task), parallelism, spec.threads));
+        places.filter(|place| place.worker == spec.worker).count()
+    });
+    let others = if spec.threads.len() > 1 { Marks::UNHEARD } else { Marks::default() };
+    Some((Drift::new(max_ms, tasks.sum(), others), sources))
 }
 
 type Receivers = HashMap<(NodeIndex, u32), Vec<(usize, Receiver)>>;

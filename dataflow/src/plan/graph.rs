@@ -7,6 +7,7 @@ use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::plan::{EdgeKind, Role};
 
 use super::build::Wiring;
+use super::drift::MaxDrift;
 use crate::error::Result;
 use crate::exchange::Sender;
 use crate::exchange::remote::Codec;
@@ -76,6 +77,10 @@ pub(crate) struct Graph {
     pub(crate) errors: Vec<(String, &'static Location<'static>)>,
     /// The sources whose records have event times.
     pub(crate) timed: Vec<NodeIndex>,
+    /// The operators that hold what one input has until another has come as far.
+    pub(crate) holding: Vec<NodeIndex>,
+    /// How far sources may be apart, as the program says.
+    pub(crate) max_drift: MaxDrift,
 }
 
 impl Graph {

@@ -21,6 +21,7 @@ pub(crate) struct Resolved {
 /// a forward edge, else all threads.
 pub(crate) fn resolve(graph: &Graph, threads: u32, key_groups: KeyGroups) -> Result<Resolved> {
     let mut errors = graph.errors.clone();
+    errors.extend(super::drift::mistake(graph));
     let mut parallelism: Vec<u32> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let forward = node.inputs.iter().filter(|edge| edge.kind == EdgeKind::Forward);

@@ -49,6 +49,8 @@ pub struct Emit<T> {
     pub(crate) records: Vec<T>,
     pub(crate) stretches: Vec<Stretch>,
     quiet: Vec<Quiet>,
+    /// Splits that are not to be read now; those behind its end are.
+    pub(crate) held: Vec<bool>,
     pub(crate) now: Timestamp,
     /// Where each record stands; empty unless it is asked for.
     pub(crate) places: Vec<Place>,
@@ -71,6 +73,7 @@ impl<T> Emit<T> {
             records: Vec::new(),
             stretches: Vec::new(),
             quiet: Vec::new(),
+            held: Vec::new(),
             now: Timestamp::MIN,
             places: Vec::new(),
             wants_places: false,
@@ -96,6 +99,17 @@ impl<T> Emit<T> {
     /// How many more records this poll should emit; malformed ones count.
     pub fn room(&self) -> usize {
         batch_records::<T>().saturating_sub(self.records.len() + self.failed as usize)
+    }
+
+    /// Whether a split is too far ahead of others to be read now. What was fetched of it already
+    /// may be emitted.
+    pub fn is_held(&self, split: SplitIndex) -> bool {
+        self.held.get(split.0).is_some_and(|held| *held)
+    }
+
+    /// Whether any split is.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.held.contains(&true)
     }
 
     /// Processing time.

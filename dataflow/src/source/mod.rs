@@ -108,6 +108,13 @@ pub trait Reader: Send + 'static {
     /// on a thread of its own and rings the doorbell.
     fn poll(&mut self, emit: &mut Emit<Self::Item>) -> Result<Poll>;
 
+    /// Whether its polls leave out the splits that [`Emit::is_held`], which are too far ahead of
+    /// others ([`crate::Job::max_drift`]). One that does not is polled until all its splits are,
+    /// and then not at all.
+    fn holds_splits(&self) -> bool {
+        false
+    }
+
     /// Where each split stands: behind the last record emitted.
     fn positions(&self) -> Vec<(Arc<str>, Self::Position)>;
 

@@ -10,7 +10,7 @@ use millstream_protocol::plan::Role;
 
 use super::{Args, Environment, Secret, Stream};
 use crate::error::Result;
-use crate::plan::{Graph, Make, Node};
+use crate::plan::{Graph, Make, MaxDrift, Node};
 use crate::source::{Malformed, OnMalformed, Source};
 use crate::state::Backend;
 use crate::task::{MalformedParts, SourceParts, SourceTask, Task};
@@ -102,6 +102,31 @@ impl Job {
         self.settings.environment.secret(name)
     }
 
+    /// Bounds how far the sources of the job drift apart: a split (a partition, a file) whose
+    /// watermark is more than this ahead of the smallest one of the job is not read until that has
+    /// caught up. What joins and windows hold in memory is bounded by it. Idle splits hold nobody
+    /// back.
+    ///
+    /// Without this it is a minute for the sources in front of joins, and off for all others. With
+    /// a duration it counts for all sources of the job that have event times; `None` switches it
+    /// off.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use millstream_dataflow::{connector::collection::Collection, Job, Timestamp, Watermarks};
+    /// # let job = Job::new(Default::default());
+    /// job.max_drift(Duration::from_secs(30));
+    /// let numbers = job.source("numbers", Collection::of(vec![1i64, 2]));
+    /// numbers.event_time(|n| Timestamp(*n), Watermarks::ascending());
+    /// ```
+    #[track_caller]
+    pub fn max_drift(&self, drift: impl Into<Option<Duration>>) {
+        let drift = drift.into().map(crate::time::millis);
+        let at = Location::caller();
+        self.graph.borrow_mut().max_drift =
+            drift.map_or(MaxDrift::Off, |max_ms| MaxDrift::Of(max_ms, at));
+    }
+
     /// Adds a source. Its id names its positions for the life of the job.
     #[track_caller]
     pub fn source<S: Source>(&self, id: &str, source: S) -> SourceStream<S> {
@@ -117,7 +142,8 @@ impl Job {
             let side = wiring.output::<Malformed>(index, 1, info.task)?;
             let (source, Fate { on_malformed, aside }) = (source.clone(), then.get());
             let malformed = MalformedParts { side, on_malformed, aside };
-            let parts = SourceParts { info, source, event_time, next, malformed, doorbell };
+            let seat = wiring.seat(index, &doorbell);
+            let parts = SourceParts { info, source, event_time, next, malformed, doorbell, seat };
             Ok(Box::new(SourceTask::new(parts)) as Box<dyn Task>)
         }));
         let node = self.graph.borrow_mut().add(Node {

@@ -40,6 +40,11 @@ impl Doorbell {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.0.rung.load(Ordering::SeqCst)
+    }
+
     /// Sleeps until rung, or for `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) {
         if !self.0.rung.load(Ordering::SeqCst) {

@@ -47,6 +47,8 @@ pub struct Counters {
     pub busy_ns: AtomicU64,
     /// See `busy_ns`.
     pub blocked_ns: AtomicU64,
+    /// Nanoseconds in which a source left splits alone because they were too far ahead of others.
+    pub ahead_ns: AtomicU64,
     /// The longest single step, in nanoseconds.
     pub longest_step_ns: AtomicU64,
 }
@@ -61,6 +63,7 @@ impl Default for Counters {
             watermark: AtomicI64::new(Timestamp::MIN.0),
             busy_ns: AtomicU64::new(0),
             blocked_ns: AtomicU64::new(0),
+            ahead_ns: AtomicU64::new(0),
             longest_step_ns: AtomicU64::new(0),
         }
     }

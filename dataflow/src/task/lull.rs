@@ -40,6 +40,11 @@ impl Lull {
         };
     }
 
+    /// Lets it begin now. What was said before says nothing of what was not looked at since.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        self.since = now;
+    }
+
     /// Whether the split is idle: it is known that the lull has lasted so long.
     pub(super) fn is_idle(&self, idle_ms: i64, now: Timestamp) -> bool {
         let until = match self.until {

@@ -5,6 +5,8 @@
 //! budget, then the next one is; a thread whose tasks cannot move sleeps until its doorbell rings.
 
 mod doorbell;
+mod drift;
+mod hold;
 mod info;
 mod input;
 mod lull;
@@ -12,11 +14,13 @@ mod node;
 mod positions;
 pub mod probe;
 mod source;
+mod split;
 mod stage;
 mod step;
 mod thread;
 
 pub use doorbell::Doorbell;
+pub(crate) use drift::{Drift, Seat};
 pub(crate) use info::count;
 pub use info::{Counters, TaskInfo};
 pub(crate) use input::{Head, InputTask, OnePort, TwoPorts};

@@ -5,17 +5,16 @@ use std::sync::atomic::Ordering;
 
 use millstream_protocol::id::Epoch;
 
-use super::lull::Lull;
+use super::hold::{Held, Hold};
 use super::positions::{Kept, LIST, own};
-use super::{BoxNode, Control, Doorbell, Step, Task, TaskEvent, TaskInfo, Turn, count};
+use super::split::Split;
+use super::{BoxNode, Control, Doorbell, Seat, Step, Task, TaskEvent, TaskInfo, Turn, count};
 use crate::batch::{BATCH_RECORDS, Batch};
 use crate::error::{Error, Result};
 use crate::snapshot::{Captures, Cut, Restore, ShareFacts};
-use crate::source::{
-    Emit, Malformed, OnMalformed, Poll, Quiet, Reader, Source, SourceContext, Word,
-};
+use crate::source::{Emit, Malformed, OnMalformed, Poll, Quiet, Reader, Source, SourceContext};
 use crate::state::StateTypes;
-use crate::time::{EventTime, SplitClock, Timestamp, Watermarks, millis};
+use crate::time::{EventTime, Timestamp, Watermarks, millis};
 
 /// Polls per step: each emits up to a batch.
 const STEP_POLLS: usize = 4;
@@ -28,6 +27,8 @@ pub(crate) struct SourceParts<S: Source> {
     pub(crate) next: BoxNode<S::Item>,
     pub(crate) malformed: MalformedParts,
     pub(crate) doorbell: Doorbell,
+    /// Its place among the sources that are held together; none where it is not.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// What becomes of malformed records.
@@ -38,19 +39,13 @@ pub(crate) struct MalformedParts {
     pub(crate) aside: bool,
 }
 
-struct Split {
-    clock: SplitClock,
-    lull: Option<Lull>,
-    idle: bool,
-    finished: bool,
-}
-
 /// A task that polls a reader.
 pub(crate) struct SourceTask<S: Source> {
     parts: SourceParts<S>,
     reader: Option<S::Reader>,
     emit: Emit<S::Item>,
     splits: Vec<Split>,
+    hold: Option<Hold>,
     restored: HashMap<String, Timestamp>,
     captures: Captures,
     watermark: Timestamp,
@@ -64,7 +59,8 @@ pub(crate) struct SourceTask<S: Source> {
 }
 
 impl<S: Source> SourceTask<S> {
-    pub(crate) fn new(parts: SourceParts<S>) -> Self {
+    pub(crate) fn new(mut parts: SourceParts<S>) -> Self {
+        let hold = parts.seat.take().map(Hold::new);
         let captures = Captures::new(parts.info.clone(), None, Vec::new());
         let mut emit = Emit::new();
         emit.on_malformed = parts.malformed.on_malformed;
@@ -75,6 +71,7 @@ impl<S: Source> SourceTask<S> {
             reader: None,
             emit,
             splits: Vec::new(),
+            hold,
             restored: HashMap::new(),
             captures,
             watermark: Timestamp::MIN,
@@ -116,12 +113,7 @@ impl<S: Source> SourceTask<S> {
     fn name_splits(&mut self) {
         for id in &self.emit.splits[self.splits.len()..] {
             let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
-            self.splits.push(Split {
-                clock: SplitClock::new(restored),
-                lull: None,
-                idle: false,
-                finished: false,
-            });
+            self.splits.push(Split::new(restored));
         }
     }
 
@@ -129,9 +121,7 @@ impl<S: Source> SourceTask<S> {
     /// was said.
     fn note(&mut self, quiet: Vec<Quiet>, now: Timestamp) {
         for Quiet { split, word, .. } in quiet {
-            let split = &mut self.splits[split];
-            split.finished |= word == Word::Finished;
-            split.lull.get_or_insert_with(|| Lull::new(now)).hear(word, now);
+            self.splits[split].hear(word, now);
         }
     }
 
@@ -203,15 +193,17 @@ impl<S: Source> SourceTask<S> {
         let Some((_, watermarks)) = &self.parts.event_time else { return Ok(()) };
         let idle_ms = millis(watermarks.idle_after);
         for split in &mut self.splits {
-            if let Some(lull) = &split.lull {
-                split.idle = lull.is_idle(idle_ms, step.now);
-                if let Some(due) = lull.due(idle_ms).filter(|_| !split.idle) {
-                    step.wake_by(due);
-                }
+            if let Some(due) = split.rest(idle_ms, step.now) {
+                step.wake_by(due);
             }
         }
-        let live = self.splits.iter().filter(|split| !split.idle && !split.finished);
-        let smallest = live.map(|split| split.clock.watermark(watermarks.bound_ms)).min();
+        let bound_ms = watermarks.bound_ms;
+        let live = self.splits.iter().filter(|split| split.is_live());
+        let smallest = live.map(|split| split.clock.watermark(bound_ms)).min();
+        if let Some(hold) = &mut self.hold {
+            let stands = smallest.map_or(Timestamp::MAX, |time| time.max(self.watermark));
+            hold.stand(stands, &mut self.splits, bound_ms);
+        }
         match smallest {
             Some(time) if time > self.watermark || (self.idle && time >= self.watermark) => {
                 self.watermark = time;
@@ -228,9 +220,26 @@ impl<S: Source> SourceTask<S> {
         }
     }
 
+    /// Finds out what is too far ahead to be read. Whether that is everything.
+    fn hold(&mut self, now: Timestamp) -> bool {
+        let (Some(hold), Some((_, watermarks))) = (&mut self.hold, &self.parts.event_time) else {
+            return false;
+        };
+        let held = hold.judge(&mut self.splits, watermarks.bound_ms, now);
+        hold.note_time(held, now, &self.parts.info.counters.ahead_ns);
+        self.emit.held.clear();
+        if held == Held::Some {
+            self.emit.held.extend(self.splits.iter().map(|split| split.held));
+        }
+        held == Held::All
+    }
+
     fn end(&mut self, step: &mut Step) -> Result<()> {
         if self.parts.event_time.is_some() {
             self.watermark = Timestamp::MAX;
+            if let Some(hold) = &mut self.hold {
+                hold.stand(Timestamp::MAX, &mut [], 0);
+            }
             self.both(step, |node, step| node.watermark(step, Timestamp::MAX))?;
             if step.unfinished {
                 return Ok(());
@@ -281,7 +290,8 @@ impl<S: Source> Task for SourceTask<S> {
             return Ok(Turn::of(step, false));
         }
         for _ in 0..STEP_POLLS {
-            if !step.may_go_on() || self.finished || step.now < self.poll_at {
+            let may_poll = step.may_go_on() && !self.finished && step.now >= self.poll_at;
+            if !may_poll || self.hold(step.now) {
                 break;
             }
             step.meter.lap();
@@ -354,7 +364,11 @@ impl<S: Source> Task for SourceTask<S> {
             doorbell: self.parts.doorbell.clone(),
         };
         let reader = self.parts.source.open(ctx);
-        self.reader = Some(reader.map_err(|error| error.in_operator(&info.operator))?);
+        let reader = reader.map_err(|error| error.in_operator(&info.operator))?;
+        if let Some(hold) = &mut self.hold {
+            hold.by_split(reader.holds_splits());
+        }
+        self.reader = Some(reader);
         // Restored splits hold the watermark back from the first record on, whether read yet or
         // not.
         for split in self.restored.keys() {

@@ -1,7 +1,7 @@
 //! What is read: where a source begins and ends, formats, transactions, new and idle partitions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use millstream_dataflow::clock::ManualClock;
@@ -320,4 +320,55 @@ async fn an_event_time_that_cannot_be_read_is_told_with_its_offset() {
         .sink("out", Collect::default());
     let error = Life::start(&job, 1, Restore::default()).await.failure().await;
     assert!(error.to_string().contains("-0, offset 5: event time: five: 5"), "{error}");
+}
+
+/// Reads four partitions of 20 000 records each in one task, with times by partition and number;
+/// returns how far any of them was ahead of another at most, in seconds.
+async fn lead(topic: &Topic, max_drift: Option<Duration>, time: fn(u32, u32) -> i64) -> i64 {
+    let (job, out) = (Job::new(Default::default()), Collect::default());
+    job.max_drift(max_drift);
+    let of = move |it: &u32| time(it / 100_000, it % 100_000);
+    let (reached, most) = (Arc::new([const { AtomicI64::new(0) }; 4]), Arc::new(AtomicI64::new(0)));
+    let seen = most.clone();
+    let source = job.source("in", topic.numbers().until_latest());
+    let source = source.event_time(move |it| Timestamp(of(it)), Watermarks::ascending());
+    let counted = source.inspect(move |it| {
+        let is_last = it % 100_000 == 19_999;
+        let time = if is_last { i64::MAX } else { of(it) };
+        reached[(it / 100_000) as usize].fetch_max(time, Ordering::Relaxed);
+        let slowest = reached.iter().map(|it| it.load(Ordering::Relaxed)).min().unwrap();
+        seen.fetch_max(of(it).saturating_sub(slowest), Ordering::Relaxed);
+    });
+    counted.sink("out", out.clone());
+    let mut life = Life::start(&job, 1, Restore::default()).await;
+    life.end().await;
+    let ahead = life.counters("in").map(|it| it.ahead_ns.load(Ordering::Relaxed)).sum::<u64>();
+    assert_eq!(ahead > 0, max_drift.is_some());
+    life.snapshot(1).await;
+    life.commit(1).await;
+    let mut numbers = out.records();
+    numbers.sort_unstable();
+    let all: Vec<u32> = (0..4).flat_map(|at| at * 100_000..at * 100_000 + 20_000).collect();
+    assert!(numbers == all, "{} records", numbers.len());
+    most.load(Ordering::Relaxed) / 1000
+}
+
+#[tokio::test]
+async fn partitions_that_are_too_far_ahead_are_paused_and_no_record_is_lost_by_it() {
+    let topic = Topic::new(4).await;
+    for partition in 0..4 {
+        topic.send(partition, (0..20_000).map(|n| partition as u32 * 100_000 + n));
+    }
+    // A second lies between two records. What is fetched at once is much of a partition.
+    let even = |_, n| i64::from(n) * 1000;
+    let drift = Duration::from_secs(100);
+    let unbounded = lead(&topic, None, even).await;
+    assert!(unbounded > 15_000, "{unbounded}: there is nothing to bound");
+    let bounded = lead(&topic, Some(drift), even).await;
+    // Besides the drift it is what was on its way out: some chunks of a thousand records.
+    assert!(bounded > 100 && bounded < 100 + 4 * 1024, "{bounded}");
+    // Each is ahead in turn.
+    let in_turn =
+        |partition, n| i64::from(n) * 1000 + i64::from((n / 700 + partition) % 4) * 400_000;
+    lead(&topic, Some(drift), in_turn).await;
 }

@@ -10,6 +10,7 @@ mod bucket;
 mod fault;
 mod find;
 mod head;
+mod hold;
 mod input;
 mod item;
 mod pace;

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::head::Head;
+use super::hold::Holds;
 use super::input::Place;
 use super::item::{Item, Stop};
 use super::pace::Pace;
@@ -82,6 +83,9 @@ pub struct FilesReader<F: Format> {
     pace: Option<Pace>,
     bounded: bool,
     finished: bool,
+    holds: Arc<Holds>,
+    /// As the thread was last told.
+    held: Vec<bool>,
     // In this order: the thread ends when it finds nobody listening.
     messages: Option<Receiver<Message<F::Record>>>,
     stop: Option<SyncSender<Infallible>>,
@@ -125,7 +129,7 @@ impl<F: Format> FilesReader<F> {
         }
         let (messages, received) = sync_channel(MESSAGES);
         let (stop, stopped) = sync_channel(0);
-        let (owner, info) = (source.clone(), ctx.info.clone());
+        let (owner, info, holds) = (source.clone(), ctx.info.clone(), Arc::<Holds>::default());
         let work = Work {
             files: known,
             format: source.format.clone(),
@@ -134,6 +138,7 @@ impl<F: Format> FilesReader<F> {
             owns: Box::new(move |id| owner.owner(id, info.parallelism) == info.task.0),
             messages,
             doorbell: ctx.doorbell.clone(),
+            holds: holds.clone(),
             stop: stopped,
             ended: ended.clone(),
         };
@@ -149,6 +154,8 @@ impl<F: Format> FilesReader<F> {
             pace: None,
             bounded,
             finished: false,
+            holds,
+            held: Vec::new(),
             messages: Some(received),
             stop: Some(stop),
             ended,
@@ -180,6 +187,17 @@ impl<F: Format> FilesReader<F> {
         for id in self.gone.drain(..) {
             let split = emit.split(&id);
             say_end(emit, split, self.bounded);
+        }
+    }
+
+    /// Has the thread leave alone what is too far ahead.
+    fn hold(&mut self, emit: &Emit<F::Record>) {
+        if emit.holds_any() || self.held.contains(&true) {
+            let held: Vec<bool> = self.splits.iter().map(|split| emit.is_held(*split)).collect();
+            if held != self.held {
+                self.holds.say(held.clone());
+                self.held = held;
+            }
         }
     }
 
@@ -270,6 +288,7 @@ impl<F: Format> Reader for FilesReader<F> {
 
     fn poll(&mut self, emit: &mut Emit<F::Record>) -> Result<Poll> {
         self.name_splits(emit);
+        self.hold(emit);
         let now = emit.now();
         let mut room = emit.room();
         let due = self.pace.as_mut().map(|pace| pace.due(now));
@@ -298,6 +317,10 @@ impl<F: Format> Reader for FilesReader<F> {
             Some(pace) if emit.room() > 0 => Ok(Poll::Until(pace.next(now))),
             _ => Ok(Poll::Ready),
         }
+    }
+
+    fn holds_splits(&self) -> bool {
+        true
     }
 
     fn positions(&self) -> Vec<(Arc<str>, FilePosition)> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::FilePosition;
 use super::find::{Found, Pattern};
 use super::head::Head;
+use super::hold::Holds;
 use super::input::{Next, OpenFile, Place, Resume, check_head, head_of, too_short};
 use super::item::{Item, Stop};
 use crate::connector::format::{Decoded, Ends, Format};
@@ -33,6 +34,9 @@ pub(super) const MESSAGES: usize = 4;
 
 /// Blocks between two looks for new files while there is something to read: 32 MiB.
 const LOOK_BLOCKS: u32 = 256;
+
+/// Before it is looked again whether a file may be read, where all that are open are too far ahead.
+const HELD_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the thread says. Files go by their place in the list.
 pub(super) enum Message<T> {
@@ -134,6 +138,7 @@ pub(super) struct Work<F: Format> {
     pub(super) owns: Box<dyn Fn(&str) -> bool + Send>,
     pub(super) messages: SyncSender<Message<F::Record>>,
     pub(super) doorbell: Doorbell,
+    pub(super) holds: Arc<Holds>,
     /// Disconnected when the reader is dropped.
     pub(super) stop: Receiver<Infallible>,
     /// Set then: ends waits for a network.
@@ -252,9 +257,17 @@ impl<F: Format> Reading<F> {
         Ok(())
     }
 
+    /// The place of the file whose turn it is. Where files wait for one to be read to its end, all
+    /// that are open are read, however far ahead they are.
+    fn turn(&self) -> Option<usize> {
+        let first = self.work.holds.first(self.open.iter().map(|(file, _)| *file));
+        first.or_else(|| (!self.waiting.is_empty()).then_some(0))
+    }
+
     /// Reads a block of the file whose turn it is.
     fn read_block(&mut self) -> Result<(), Halt> {
-        let Some((file, mut open)) = self.open.pop_front() else { return Ok(()) };
+        let Some(turn) = self.turn() else { return Ok(self.wait(HELD_PAUSE)?) };
+        let Some((file, mut open)) = self.open.remove(turn) else { return Ok(()) };
         let known = &mut self.work.files[file];
         match open.next(&known.item.path)? {
             Next::Records { decoded, start, end, head } => {

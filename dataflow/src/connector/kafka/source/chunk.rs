@@ -70,6 +70,22 @@ impl<T> Chunk<T> {
         self.bytes >= CHUNK_BYTES
     }
 
+    /// Each run by itself, with its share of the bytes.
+    pub(super) fn apart(self) -> impl Iterator<Item = Self> {
+        let all = self.records.len().max(1);
+        let (mut records, mut offsets) = (self.records.into_iter(), self.offsets.into_iter());
+        let bytes = self.bytes;
+        self.runs.into_iter().map(move |run| {
+            let count = run.records;
+            Self {
+                records: records.by_ref().take(count).collect(),
+                offsets: offsets.by_ref().take(count).collect(),
+                runs: vec![run],
+                bytes: bytes / all * count + bytes % all * count / all,
+            }
+        })
+    }
+
     /// The run of a partition: the last one, if it is its and goes on.
     #[inline]
     fn run(&mut self, split: usize) -> &mut Run {

@@ -5,9 +5,11 @@
 //! ([`thread`], [`watch`]); the engine polls what it has ([`reader`], [`out`]). A split is a
 //! partition; its position is the offset behind the last record emitted.
 
+mod aside;
 mod bounds;
 mod chunk;
 mod ends;
+mod hold;
 mod out;
 mod position;
 mod question;

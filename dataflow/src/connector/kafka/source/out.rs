@@ -7,6 +7,7 @@
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::chunk::{Chunk, Run, Then, Undecoded};
 use super::position::{KafkaPosition, Partition};
 use crate::error::Result;
@@ -66,12 +67,13 @@ pub(super) struct Out<T> {
     /// Those that were named to the engine.
     named: Vec<SplitIndex>,
     current: Option<Current<T>>,
+    aside: Aside<T>,
 }
 
 impl<T> Out<T> {
     pub(super) fn new(splits: &[(Partition, KafkaPosition)]) -> Self {
         let splits = splits.iter().map(|(partition, position)| Split::new(partition, *position));
-        Self { splits: splits.collect(), named: Vec::new(), current: None }
+        Self { splits: splits.collect(), named: Vec::new(), current: None, aside: Aside::new() }
     }
 
     /// A partition more.
@@ -79,13 +81,38 @@ impl<T> Out<T> {
         self.splits.push(Split::new(partition, position));
     }
 
-    /// The next chunk. Once nothing is [left](Self::is_empty) of the one before.
-    pub(super) fn put(&mut self, chunk: Chunk<T>) {
-        self.current = Some(Current::new(chunk));
+    /// The next chunk. Once nothing is [left](Self::is_empty) of the one before. What is too far
+    /// ahead is kept.
+    pub(super) fn put(&mut self, chunk: Chunk<T>, emit: &Emit<T>) {
+        if emit.holds_any() {
+            let named = &self.named;
+            self.aside.put(chunk, |split| emit.is_held(named[split]));
+        } else {
+            self.current = Some(Current::new(chunk));
+        }
     }
 
+    /// Whether nothing may go out.
     pub(super) fn is_empty(&self) -> bool {
-        self.current.is_none()
+        self.current.is_none() && !self.aside.is_ready()
+    }
+
+    /// Whether nothing is kept that is too far ahead.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.aside.is_empty()
+    }
+
+    /// Finds out what is too far ahead now. The partitions of which so much is kept that they are
+    /// not to be fetched, those of `paused` among them while they are held.
+    pub(super) fn sort(&mut self, emit: &Emit<T>, paused: &[bool]) -> Vec<bool> {
+        if !emit.holds_any() && self.aside.is_empty() && !paused.contains(&true) {
+            return Vec::new();
+        }
+        let named = &self.named;
+        self.aside.sort(|split| named.get(split).is_some_and(|split| emit.is_held(*split)));
+        let held = self.named.iter().map(|split| emit.is_held(*split)).enumerate();
+        let is_paused = |split| paused.get(split) == Some(&true);
+        held.map(|(split, held)| held && (is_paused(split) || self.aside.is_full(split))).collect()
     }
 
     pub(super) fn positions(&self) -> impl Iterator<Item = (&Arc<str>, KafkaPosition)> {
@@ -104,8 +131,21 @@ impl<T> Out<T> {
         }
     }
 
-    /// Emits of the current chunk what there is room for.
+    /// Emits what there is room for.
     pub(super) fn emit(&mut self, emit: &mut Emit<T>) -> Result<()> {
+        loop {
+            if self.current.is_none() {
+                self.current = self.aside.next().map(Current::new);
+            }
+            if self.current.is_none() || emit.room() == 0 {
+                return Ok(());
+            }
+            self.emit_current(emit)?;
+        }
+    }
+
+    /// Emits of the current chunk what there is room for.
+    fn emit_current(&mut self, emit: &mut Emit<T>) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         while emit.room() > 0 {
             let begun = current.offsets.len() - current.records.len();
@@ -197,7 +237,7 @@ mod tests {
     #[test]
     fn positions_follow_what_went_out_record_by_record() {
         let (mut out, mut emit) = out();
-        out.put(chunk());
+        out.put(chunk(), &emit);
         out.emit(&mut emit).unwrap();
         let quiet: Vec<_> = emit.take_quiet().iter().map(|said| said.split).collect();
         assert_eq!(quiet, [0]);
@@ -218,7 +258,7 @@ mod tests {
     fn places_are_those_of_the_records() {
         let (mut out, mut emit) = out();
         emit.wants_places = true;
-        out.put(chunk());
+        out.put(chunk(), &emit);
         while !out.is_empty() {
             out.emit(&mut emit).unwrap();
             let offset = |record: &u32| if *record < 600 { 10 + 2 * record } else { *record };
@@ -235,7 +275,7 @@ mod tests {
         emit.on_malformed = OnMalformed::Fail;
         let mut chunk = Chunk::with_capacity(0);
         chunk.malformed(1, 10, b"no", "bad".to_owned());
-        out.put(chunk);
+        out.put(chunk, &emit);
         let error = out.emit(&mut emit).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(

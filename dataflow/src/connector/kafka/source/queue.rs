@@ -87,6 +87,20 @@ impl Queue {
         assigned.map_err(|error| Error::bug(format!("cannot assign partitions: {error}")))
     }
 
+    /// Fetches nothing more of these, and throws away what was fetched and not taken.
+    pub(super) fn pause(&self, partitions: &[&Partition]) {
+        if let Err(error) = self.client.pause(&list_of(partitions)) {
+            // They are read as before: more is held in memory than should be, and nothing is lost.
+            tracing::warn!("cannot pause {} partitions: {error}", partitions.len());
+        }
+    }
+
+    /// Fetches these again, from behind what was taken.
+    pub(super) fn resume(&self, partitions: &[&Partition]) -> Result<()> {
+        let resumed = self.client.resume(&list_of(partitions));
+        resumed.map_err(|error| Error::bug(format!("cannot resume partitions: {error}")))
+    }
+
     /// Reads a partition no further.
     pub(super) fn unassign(&self, partition: &Partition) {
         let mut list = TopicPartitionList::new();
@@ -153,6 +167,14 @@ impl Drop for Queue {
             sys::rd_kafka_queue_destroy(self.events.as_ptr());
         }
     }
+}
+
+fn list_of(partitions: &[&Partition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.number);
+    }
+    list
 }
 
 /// What was taken from a queue at once.

@@ -14,6 +14,7 @@ use millstream_protocol::id::Epoch;
 
 use super::KafkaSource;
 use super::chunk::CHUNK_BYTES;
+use super::hold::Holds;
 use super::out::Out;
 use super::position::{KafkaPosition, owner};
 use super::queue::Queue;
@@ -37,6 +38,9 @@ pub struct KafkaReader<D: Decode> {
     // In this order: the thread ends when it finds nobody listening.
     messages: Option<Receiver<Message<D::Record>>>,
     reports: SyncSender<Report>,
+    holds: Arc<Holds>,
+    /// The partitions that the thread was last told to leave alone.
+    paused: Vec<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -55,6 +59,7 @@ impl<D: Decode> KafkaReader<D> {
         let (messages, received) = sync_channel(MESSAGES);
         let (reports, reported) = sync_channel(1);
         let stop = Arc::<AtomicBool>::default();
+        let holds = Arc::<Holds>::default();
         let work = Work {
             queue: queue.clone(),
             told,
@@ -67,6 +72,7 @@ impl<D: Decode> KafkaReader<D> {
             owns: Box::new(owns),
             messages,
             reports: reported,
+            holds: holds.clone(),
             doorbell: ctx.doorbell,
             stop: stop.clone(),
         };
@@ -82,6 +88,8 @@ impl<D: Decode> KafkaReader<D> {
             stop,
             messages: Some(received),
             reports,
+            holds,
+            paused: Vec::new(),
             thread: Some(thread),
         })
     }
@@ -92,11 +100,22 @@ impl<D: Decode> KafkaReader<D> {
                 self.out.add(&partition, position);
                 self.out.name_splits(emit);
             }
-            Message::Chunk(chunk) => self.out.put(chunk),
+            Message::Chunk(chunk) => self.out.put(chunk, emit),
             Message::Failed(error) => return Err(error),
             Message::Finished => self.finished = true,
         }
         Ok(())
+    }
+
+    /// Keeps what is too far ahead, and has the thread leave alone what is kept much of.
+    fn hold(&mut self, emit: &Emit<D::Record>) {
+        let paused = self.out.sort(emit, &self.paused);
+        if paused != self.paused {
+            self.holds.say(paused.clone());
+            self.paused = paused;
+            // It may wait for what is paused.
+            self.queue.wake();
+        }
     }
 
     /// Why the thread is gone without a word: it panicked, in the code that decodes.
@@ -116,6 +135,7 @@ impl<D: Decode> Reader for KafkaReader<D> {
 
     fn poll(&mut self, emit: &mut Emit<D::Record>) -> Result<Poll> {
         self.out.name_splits(emit);
+        self.hold(emit);
         let mut bytes = 0;
         loop {
             self.out.emit(emit)?;
@@ -123,7 +143,9 @@ impl<D: Decode> Reader for KafkaReader<D> {
                 return Ok(Poll::Ready);
             }
             if self.finished {
-                return Ok(Poll::Finished);
+                // What is kept goes out before the end.
+                let is_over = self.out.keeps_nothing();
+                return Ok(if is_over { Poll::Finished } else { Poll::Pending });
             }
             let received =
                 self.messages.as_ref().map_or(Err(TryRecvError::Disconnected), Receiver::try_recv);
@@ -138,6 +160,10 @@ impl<D: Decode> Reader for KafkaReader<D> {
                 Err(TryRecvError::Disconnected) => return Err(self.panicked()),
             }
         }
+    }
+
+    fn holds_splits(&self) -> bool {
+        true
     }
 
     fn positions(&self) -> Vec<(Arc<str>, KafkaPosition)> {

@@ -17,6 +17,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::chunk::{Chunk, Then};
 use super::ends::Ends;
+use super::hold::Holds;
 use super::position::{KafkaPosition, Partition};
 use super::queue::{Fetched, Queue, Taken};
 use super::resolve::{is_lost, lost, offsets};
@@ -61,6 +62,8 @@ pub(super) struct Part {
     pub(super) end: Option<i64>,
     pub(super) leader_epoch: i32,
     pub(super) ended: bool,
+    /// The engine does not want it now.
+    pub(super) held: bool,
     /// Where the broker has said that there is nothing more.
     empty_at: i64,
 }
@@ -69,7 +72,7 @@ impl Part {
     pub(super) fn new(partition: Partition, position: KafkaPosition) -> Self {
         let KafkaPosition { next, end, leader_epoch, .. } = position;
         let ended = position.is_at_end();
-        Self { partition, next, end, leader_epoch, ended, empty_at: -1 }
+        Self { partition, next, end, leader_epoch, ended, held: false, empty_at: -1 }
     }
 
     /// Whether nothing was read since the broker said that there is nothing.
@@ -91,6 +94,7 @@ pub(super) struct Work<D: Decode> {
     pub(super) owns: Box<dyn Fn(&str, i32) -> bool + Send>,
     pub(super) messages: SyncSender<Message<D::Record>>,
     pub(super) reports: Receiver<Report>,
+    pub(super) holds: Arc<Holds>,
     pub(super) doorbell: Doorbell,
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -148,6 +152,7 @@ impl<D: Decode> Reading<D> {
             if self.work.stop.load(Ordering::Relaxed) {
                 return Err(Halt::Stopped);
             }
+            self.work.holds.obey(&self.work.queue, &mut self.work.parts)?;
             self.work.queue.read(WAIT, &mut fetched);
             // Before the records: it may say that they are those of another topic.
             self.serve()?;
