@@ -26,7 +26,7 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-protocol/grpc millstream-coordinator/remote \
+FEATURES := millstream-protocol/grpc millstream-protocol/schema millstream-coordinator/remote \
   millstream-dataflow/kafka millstream-dataflow/rocksdb millstream-dataflow/s3 \
   millstream-worker/kafka millstream-worker/rocksdb millstream-worker/s3
 
