@@ -118,6 +118,12 @@ check-docs: libraries
 check-deny: $(CARGO_DENY)
 	$(CARGO_DENY) --all-features check bans licenses sources
 
+# Not in the gate: these need parts of a Kubernetes.
+.PHONY: check-kubernetes
+check-kubernetes: ## Try the chart and the resources on helm and a real API server
+	scripts/check-chart.sh
+	scripts/check-crds.sh
+
 # Built once per version, with few optimisations: it runs for a second and builds in two minutes.
 $(CARGO_DENY):
 	CARGO_TARGET_DIR="$(TOOLS)/build" \
