@@ -168,6 +168,49 @@ for values in crds.keep=true 'watchNamespaces={plants}'; do
   if grep -i 'warning' "$scratch/said"; then fail "chart, $values: the API server warns"; fi
 done
 
-[ "$failures" = 0 ] || die "$failures of $checked objects are not as they should be"
-echo "check-crds: $checked objects are taken or refused as they should be, by" \
+# What the operator may do then, and may not: "yes" or "no", verb, resource, namespace,
+# and what is below the resource.
+rights() {
+  while read -r answer verb resource namespace below; do
+    [ -n "$answer" ] || continue
+    checked=$((checked + 1))
+    [ "$(kubectl auth can-i "$verb" "$resource" --namespace "$namespace" --subresource "$below" \
+      --as system:serviceaccount:plants:ms-millstream 2>/dev/null)" = "$answer" ] ||
+      fail "$values: may the operator $verb $resource $below in $namespace? not '$answer'"
+  done
+}
+everywhere='
+yes patch streamjobs.millstream.dev plants
+yes patch streamjobs.millstream.dev plants status
+yes update streamjobs.millstream.dev plants finalizers
+no patch streamjobs.millstream.dev plants scale
+yes patch statefulsets.apps plants
+yes create jobs.batch plants
+yes delete persistentvolumeclaims plants
+yes delete pods plants
+yes list events.events.k8s.io plants
+yes update leases.coordination.k8s.io/ms-millstream plants
+no update leases.coordination.k8s.io/another plants
+no create streamjobs.millstream.dev plants
+no delete streamjobs.millstream.dev plants
+no create persistentvolumeclaims plants
+no create pods plants
+no get secrets plants
+no get configmaps plants
+no get nodes plants
+no patch customresourcedefinitions.apiextensions.k8s.io plants
+no update leases.coordination.k8s.io/ms-millstream default'
+for values in crds.keep=true 'watchNamespaces={plants}'; do
+  "$helm" template ms charts/millstream --namespace plants --set "$values" \
+    --set crds.install=false >"$scratch/made.yaml"
+  kubectl apply --server-side -f "$scratch/made.yaml" >/dev/null
+  rights <<<"$everywhere"
+  elsewhere=yes
+  [ "$values" = crds.keep=true ] || elsewhere=no
+  rights <<<"$elsewhere patch statefulsets.apps default"
+  kubectl delete -f "$scratch/made.yaml" >/dev/null 2>&1
+done
+
+[ "$failures" = 0 ] || die "$failures of $checked answers are not as they should be"
+echo "check-crds: $checked answers are as they should be, by" \
   "$("$kubernetes/kube-apiserver" --version)"
