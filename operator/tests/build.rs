@@ -15,6 +15,7 @@ use millstream_operator::reconcile::accepted::Accepted;
 use millstream_operator::reconcile::build::{Resources, Wanted, build};
 use millstream_operator::reconcile::operator::Operator;
 use millstream_operator::reconcile::validate::validate;
+use millstream_protocol::error_kind::ErrorKind;
 use serde_json::{Value, json};
 
 fn operator() -> Operator {
@@ -111,8 +112,9 @@ fn what_is_accepted_is_read_back_from_the_object() {
     let annotations = serde_json::from_value(made["metadata"]["annotations"].clone()).unwrap();
     let accepted = Accepted::from_annotations(&annotations).unwrap();
     assert_eq!(accepted, Accepted::of(&validate(&job, &operator()).unwrap()));
-    let error = Accepted::from_annotations(&Default::default()).unwrap_err().to_string();
-    assert!(error.contains("millstream.dev/accepted"), "{error}");
+    let error = Accepted::from_annotations(&Default::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("millstream.dev/accepted"), "{error}");
 }
 
 #[test]

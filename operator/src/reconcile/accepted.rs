@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::job::JobSpec;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -45,6 +46,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl Error {
+    /// What is to be done about it: nothing is deleted, and somebody must look.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing | Self::Unreadable { .. } => ErrorKind::Corrupt,
+        }
+    }
 }
 
 impl Accepted {
