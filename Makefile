@@ -26,7 +26,7 @@ EXTERNAL_EXAMPLES := examples/own-crate
 
 # Each feature of each crate as package/feature: it must build alone, without the others.
 # `cargo xtask tidy` compares this list with the crates.
-FEATURES := millstream-protocol/grpc millstream-coordinator/remote \
+FEATURES := millstream-protocol/grpc millstream-protocol/schema millstream-coordinator/remote \
   millstream-dataflow/kafka millstream-dataflow/rocksdb millstream-dataflow/s3 \
   millstream-worker/kafka millstream-worker/rocksdb millstream-worker/s3
 
@@ -117,6 +117,12 @@ check-docs: libraries
 .PHONY: check-deny
 check-deny: $(CARGO_DENY)
 	$(CARGO_DENY) --all-features check bans licenses sources
+
+# Not in the gate: these need parts of a Kubernetes.
+.PHONY: check-kubernetes
+check-kubernetes: ## Try the chart and the resources on helm and a real API server
+	scripts/check-chart.sh
+	scripts/check-crds.sh
 
 # Built once per version, with few optimisations: it runs for a second and builds in two minutes.
 $(CARGO_DENY):

@@ -13,11 +13,61 @@ pub struct Field {
     pub is: &'static str,
     /// An example of it, as YAML.
     pub example: &'static str,
+    /// What a change of it costs a job in a cluster.
+    pub edit: Edit,
+    /// What a local run does with it.
+    pub local: &'static str,
+}
+
+/// What a change of a field costs a job that runs in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// It is refused.
+    Fixed,
+    /// Nothing: it holds at once.
+    Live,
+    /// Stop after a snapshot, new tasks, start; the pods stay.
+    Tasks,
+    /// The same with new pods.
+    Pods,
+    /// Nothing by itself: it is a wish, or says how one is met.
+    Wish,
+}
+
+impl Edit {
+    /// In words, as the end of the field's documentation.
+    ///
+    /// ```
+    /// use millstream_protocol::field::Edit;
+    /// assert_eq!(Edit::Live.words(), "A change holds at once.");
+    /// ```
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Fixed => "Fixed for the life of the job.",
+            Self::Live => "A change holds at once.",
+            Self::Tasks => "A change costs a snapshot and new tasks, in the same pods.",
+            Self::Pods => "A change costs a snapshot and new pods.",
+            Self::Wish => "A change is a wish, which is met without another change.",
+        }
+    }
 }
 
 const fn field(path: &'static str, is: &'static str, example: &'static str) -> Field {
-    Field { path, is, example }
+    Field { path, is, example, edit: Edit::Live, local: ACTS }
 }
+
+impl Field {
+    const fn edit(self, edit: Edit) -> Self {
+        Self { edit, ..self }
+    }
+
+    const fn local(self, local: &'static str) -> Self {
+        Self { local, ..self }
+    }
+}
+
+const ACTS: &str = "acts";
+const IGNORED: &str = "ignored, with a note";
 
 const COUNT: &str = "a whole number of at least 1";
 const DURATION: &str = "a duration of whole h, m, s or ms";
@@ -27,43 +77,84 @@ const TEXT: &str = "text";
 
 /// Every field of a job that holds a value.
 pub const FIELDS: &[Field] = &[
-    field("apiVersion", "the version of this format", "millstream.dev/v1alpha1"),
-    field("kind", "the kind of object", "StreamJob"),
-    field("metadata.name", "a name of lower-case letters, digits and '-'", "averages"),
-    field("metadata.namespace", "a name of lower-case letters, digits and '-'", "default"),
-    field("spec.image", "an image", "registry.example/averages:1"),
-    field("spec.program.name", "a program's name", "bird-strikes"),
-    field("spec.program.args.*", "text, in quotes where it looks like a number", "\"10\""),
-    field("spec.workers", COUNT, "2"),
-    field("spec.threadsPerWorker", COUNT, "4"),
-    field("spec.keyGroups", "a whole number from 1 to 32768", "720"),
-    field("spec.suspend", FLAG, "true"),
-    field("spec.state.backend", "Memory or RocksDB", "Memory"),
-    field("spec.state.memory", QUANTITY, "512Mi"),
-    field("spec.state.localVolume.size", QUANTITY, "20Gi"),
-    field("spec.state.localVolume.storageClassName", "a storage class", "fast"),
-    field("spec.snapshots.store", "a place for snapshots", "s3://bucket/prefix"),
-    field("spec.snapshots.endpoint", "an address", "http://minio:9000"),
-    field("spec.snapshots.region", TEXT, "eu-central-1"),
-    field("spec.snapshots.pathStyle", FLAG, "true"),
+    field("apiVersion", "the version of this format", "millstream.dev/v1alpha1")
+        .edit(Edit::Fixed)
+        .local("checked"),
+    field("kind", "the kind of object", "StreamJob").edit(Edit::Fixed).local("checked"),
+    field("metadata.name", "a name of lower-case letters, digits and '-'", "averages")
+        .edit(Edit::Fixed)
+        .local("names the job, its place in the store and in messages"),
+    field("metadata.namespace", "a name of lower-case letters, digits and '-'", "default")
+        .edit(Edit::Fixed)
+        .local("part of the job's place"),
+    field("spec.image", "an image", "registry.example/averages:1").edit(Edit::Pods).local(IGNORED),
+    field("spec.program.name", "a program's name", "bird-strikes").edit(Edit::Tasks),
+    field("spec.program.args.*", "text, in quotes where it looks like a number", "\"10\"")
+        .edit(Edit::Tasks),
+    field("spec.workers", COUNT, "2")
+        .edit(Edit::Tasks)
+        .local("ignored, with a note, but for `--workers`, which goes before it"),
+    field("spec.threadsPerWorker", COUNT, "4")
+        .edit(Edit::Tasks)
+        .local("acts; `--threads` goes before it"),
+    field("spec.keyGroups", "a whole number from 1 to 32768", "720").edit(Edit::Fixed),
+    field("spec.suspend", FLAG, "true").edit(Edit::Wish).local("`true` is refused"),
+    field("spec.state.backend", "Memory or RocksDB", "Memory").edit(Edit::Tasks).local(
+        "acts ([state backends](state-backends.md)); a binary without the \
+             feature `rocksdb` refuses `RocksDB`",
+    ),
+    field("spec.state.memory", QUANTITY, "512Mi")
+        .edit(Edit::Tasks)
+        .local("acts with `RocksDB`; ignored with `Memory`, with a note"),
+    field("spec.state.localVolume.size", QUANTITY, "20Gi").edit(Edit::Pods).local(IGNORED),
+    field("spec.state.localVolume.storageClassName", "a storage class", "fast")
+        .edit(Edit::Pods)
+        .local(IGNORED),
+    field("spec.snapshots.store", "a place for snapshots", "s3://bucket/prefix")
+        .edit(Edit::Fixed)
+        .local(
+            "acts ([stores](stores.md)); `file://path` may be relative there, and \
+             the default is `file://.millstream`, below the current directory",
+        ),
+    field("spec.snapshots.endpoint", "an address", "http://minio:9000")
+        .edit(Edit::Tasks)
+        .local("acts, for `s3://`"),
+    field("spec.snapshots.region", TEXT, "eu-central-1")
+        .edit(Edit::Tasks)
+        .local("acts, for `s3://` ([stores](stores.md#s3))"),
+    field("spec.snapshots.pathStyle", FLAG, "true").edit(Edit::Tasks).local("acts, for `s3://`"),
     field("spec.snapshots.interval", DURATION, "10s"),
     field("spec.snapshots.timeout", DURATION, "10m"),
-    field("spec.snapshots.retain", COUNT, "3"),
-    field("spec.snapshots.onDelete", "Retain or Delete", "Retain"),
-    field("spec.restore.from", "Latest, Empty or Snapshot", "Latest"),
-    field("spec.restore.snapshotName", "the name of a StreamSnapshot", "before-upgrade"),
+    field("spec.snapshots.retain", COUNT, "3").local(
+        "acts. Noted in the log by each run: `spec.restore.uri` does not go \
+             back to what an earlier run did not keep, since it may still be \
+             deleting that \
+             ([0007](../decisions/0007-a-claim-says-what-its-retention-keeps.md))",
+    ),
+    field("spec.snapshots.onDelete", "Retain or Delete", "Retain")
+        .local("`Delete` is ignored, with a note"),
+    field("spec.restore.from", "Latest, Empty or Snapshot", "Latest")
+        .edit(Edit::Wish)
+        .local("acts; `--fresh` is `Empty` for one start"),
+    field("spec.restore.snapshotName", "the name of a StreamSnapshot", "before-upgrade")
+        .edit(Edit::Wish)
+        .local("refused: it means something in a cluster only"),
     field(
         "spec.restore.uri",
         "the address of a snapshot",
         "s3://bucket/prefix/default/averages/log/00000000000000000005.json",
-    ),
-    field("spec.restore.request", "a whole number", "1"),
-    field("spec.restore.maxAge", DURATION, "1h30m"),
-    field("spec.restore.allowDroppedState", FLAG, "true"),
+    )
+    .edit(Edit::Wish)
+    .local("acts, for a snapshot of this job, as `snapshots list` shows it"),
+    field("spec.restore.request", "a whole number", "1").edit(Edit::Wish),
+    field("spec.restore.maxAge", DURATION, "1h30m").edit(Edit::Wish).local(IGNORED),
+    field("spec.restore.allowDroppedState", FLAG, "true")
+        .edit(Edit::Wish)
+        .local("acts; a warning names what is lost"),
     field("spec.restart.initialBackoff", DURATION, "1s"),
     field("spec.restart.maxBackoff", DURATION, "1m"),
     field("spec.restart.resetAfter", DURATION, "1h"),
-    field("spec.podTemplate", "a pod template", "{spec: {..}}"),
+    field("spec.podTemplate", "a pod template", "{spec: {..}}").edit(Edit::Pods).local(IGNORED),
 ];
 
 impl Field {

@@ -62,21 +62,26 @@ impl Default for Metadata {
 
 /// What a job is: its program, its size, its state and its snapshots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobSpec {
-    /// The container image. Any image whose entrypoint is a worker. A local run ignores it.
+    /// The container image: any whose entrypoint is a worker's binary. Default: the operator's own
+    /// image of the worker, chosen once for each accepted spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Which program runs, with which arguments.
     pub program: ProgramSpec,
-    /// How many workers (pods or processes). At least 1, at most `keyGroups`.
+    /// How many workers (pods or processes) share the job: 1 to `keyGroups`. `kubectl scale` sets
+    /// it.
     pub workers: u32,
-    /// Engine threads of each worker. Default: the CPUs at hand.
+    /// Engine threads of each worker, at least 1; times `workers` at most `keyGroups`. Default:
+    /// in a cluster the CPU limit of the container, rounded up, else 1; in a local run the cores
+    /// at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads_per_worker: Option<u32>,
-    /// In how many groups keyed state moves. Fixed for the life of the job, 1 to 32768.
+    /// In how many groups keyed state moves between tasks: the most tasks an operator can have.
     pub key_groups: u32,
-    /// True: take a snapshot, stop, and stay stopped. False again: resume from it.
+    /// True: take a snapshot, stop, and stay stopped, without pods. False again: resume from it.
     pub suspend: bool,
     /// Where the state lives while the job runs.
     pub state: StateSpec,
@@ -86,7 +91,10 @@ pub struct JobSpec {
     pub restore: RestoreSpec,
     /// How fast a failed job restarts.
     pub restart: RestartSpec,
-    /// A pod template for the workers, passed on as it is. A local run ignores it.
+    /// A `PodTemplateSpec` for the workers, merged into what the operator makes: containers,
+    /// volumes and variables by name, what stands here goes before. The worker's container is
+    /// `worker`. The annotation `millstream.dev/restartedAt` in it, with a new value, restarts
+    /// the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<serde_json::Value>,
 }
@@ -121,9 +129,10 @@ impl JobSpec {
 
 /// Which of the programs in the binary runs, and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProgramSpec {
-    /// The program's name. May be left out where the binary has only one.
+    /// The program's name, one of those in the binary. Default: the binary's only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Arguments, which the program reads with `job.args()`.
@@ -133,15 +142,19 @@ pub struct ProgramSpec {
 
 /// Where the state lives while the job runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StateSpec {
-    /// What holds keyed state.
+    /// What holds keyed state while the job runs: `Memory`, or `RocksDB` below a bounded cache, for
+    /// state larger than memory. A job may change it from one run to the next.
     pub backend: BackendName,
-    /// `RocksDB`: one bound for the cache above it, its buffers and its block cache, over all tasks
-    /// of a worker, as a quantity. Default: [`StateSpec::MEMORY_DEFAULT`].
+    /// With `RocksDB`, one bound for the cache above it, its buffers and its block cache, over all
+    /// tasks of a worker, as a quantity of bytes: at least 16Mi. Default: 512Mi.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "quantity::optional_text")]
     pub memory: Option<String>,
-    /// A volume that survives the pod and makes recovery local. A cache, never the truth.
+    /// A volume for each worker, which survives the pod, so that a restart reads local copies of
+    /// snapshots. It is a cache, never the truth. Default: space of the node, which goes with the
+    /// pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_volume: Option<LocalVolume>,
 }
@@ -163,8 +176,9 @@ impl StateSpec {
 
 /// What holds keyed state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum BackendName {
-    /// Memory.
+    /// Memory alone.
     #[default]
     Memory,
     /// `RocksDB` below a bounded cache, for state larger than memory.
@@ -173,39 +187,45 @@ pub enum BackendName {
 
 /// A volume for local state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LocalVolume {
-    /// Its size, as a quantity.
+    /// The size of each, as a quantity of bytes.
     #[serde(deserialize_with = "quantity::text")]
     pub size: String,
-    /// Its storage class. Default: the cluster's.
+    /// Their storage class. Default: the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
 }
 
 /// Where snapshots go, and how often they are taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SnapshotsSpec {
-    /// `s3://bucket/prefix`, or `file:///path` for local runs. Fixed for the life of the job.
+    /// Where they lie: `s3://bucket/prefix`, or `file:///path` for a directory that all workers
+    /// share. The job's objects lie below `<store>/<namespace>/<name>/`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub store: String,
-    /// The endpoint of an S3-compatible store.
+    /// The address of an S3-compatible store, `http://` or `https://`. Default: that of AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The store's region.
+    /// The region of the bucket. Default: what environment or profile of the worker say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Whether the bucket stands in the path of a request, not in the host name.
+    /// Whether the bucket stands in the path of a request, not in the host name. Default: true
+    /// where there is an `endpoint`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
-    /// From the start of one snapshot to the start of the next.
+    /// From the start of one snapshot to the start of the next, a duration of more than zero.
     pub interval: GepDuration,
-    /// A snapshot that is not uploaded after this long is given up, and the next one is tried.
+    /// A snapshot that is not uploaded after this duration is given up, and the next one is tried.
     pub timeout: GepDuration,
-    /// How many of the newest snapshots are kept, at least 1.
+    /// How many of the newest snapshots are kept, at least 1, beside those that the last two runs
+    /// began with and savepoints.
     pub retain: u32,
-    /// What becomes of the snapshots when the job is deleted.
+    /// What becomes of the snapshots when the job is deleted: `Retain`, they stay; `Delete`, they
+    /// go with it, but for savepoints that are retained.
     pub on_delete: OnDelete,
 }
 
@@ -226,6 +246,7 @@ impl Default for SnapshotsSpec {
 
 /// What becomes of the snapshots when the job is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnDelete {
     /// They stay.
     #[default]
@@ -236,27 +257,34 @@ pub enum OnDelete {
 
 /// Which snapshot the job starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestoreSpec {
-    /// The newest snapshot, none, or a named one.
+    /// What a start goes on from: `Latest`, the newest snapshot, and an empty state where there
+    /// never was one; `Empty`, an empty state; `Snapshot`, what `snapshotName` or `uri` names.
     pub from: RestoreFrom,
-    /// `from: Snapshot`: the `StreamSnapshot` to start from. Or give `uri`.
+    /// With `from: Snapshot`, the `StreamSnapshot` of this namespace to start from, of this job
+    /// or of another. Or give `uri`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_name: Option<String>,
-    /// `from: Snapshot`: the address of the snapshot to start from. Or give `snapshotName`.
+    /// With `from: Snapshot`, the address of the snapshot to start from. Or give `snapshotName`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// Anything but `Latest` acts once per new value of `request`.
+    /// `Empty` and `Snapshot` act once for each new value of this number; where the job runs,
+    /// after a savepoint.
     pub request: u64,
-    /// Holds for changes of the spec only: an older candidate blocks.
+    /// A change of the spec waits where the newest snapshot is older than this duration. A restart
+    /// after a failure never waits. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<GepDuration>,
-    /// Whether state that no operator claims, or whose schema does not match, may be lost.
+    /// Whether state that no operator claims, or whose schema does not match, may be lost. Else
+    /// such a snapshot is refused.
     pub allow_dropped_state: bool,
 }
 
 /// The newest snapshot, none, or a named one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RestoreFrom {
     /// The newest snapshot; an empty state where there never was one.
     #[default]
@@ -269,13 +297,14 @@ pub enum RestoreFrom {
 
 /// How fast a failed job restarts: the delay grows by half each time, up to `maxBackoff`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestartSpec {
-    /// The first delay.
+    /// The first delay, a duration of more than zero.
     pub initial_backoff: GepDuration,
-    /// The longest delay.
+    /// The longest delay, at least `initialBackoff`.
     pub max_backoff: GepDuration,
-    /// After this long without a failure the delay is the first one again.
+    /// After a run of this duration without a failure the delay is the first one again.
     pub reset_after: GepDuration,
 }
 

@@ -119,6 +119,21 @@ impl<'de> Deserialize<'de> for GepDuration {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for GepDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string"})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

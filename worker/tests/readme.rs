@@ -73,11 +73,12 @@ fn every_field_of_a_job_has_its_row_with_its_default() {
         let mut row = rows.iter().filter(|row| row[0] == format!("`{}`", field.path));
         let (Some(row), None) = (row.next(), row.next()) else {
             panic!(
-                "docs/reference/streamjob.md needs one row that begins with | `{}` |",
+                "docs/reference/streamjob.md needs one row that begins with | `{}` |: \
+                 cargo xtask generate",
                 field.path
             )
         };
-        assert_eq!(row.len(), 5, "{row:?}");
+        assert_eq!(row.len(), 6, "{row:?}");
         let default = at(&job, field.path).map(|value| value.to_string().replace('"', ""));
         if let Some(default) = default.filter(|default| !default.is_empty()) {
             assert_eq!(row[2], format!("`{default}`"), "the default of {}", field.path);

@@ -3,50 +3,56 @@
 //! Received from: `main`. Handed to: the tree, where the results are committed, so that whoever
 //! builds the project needs nothing for it.
 
+mod resources;
+mod stubs;
+
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-/// Where the services between processes are written down.
-const PROTOS: &str = "protocol/proto";
-const PROTO: &str = "millstream/v1/worker.proto";
-/// Where their stubs lie.
-const STUBS: &str = "protocol/src/grpc";
+/// A file that is made: its path in the repository, its text, and what it is made from.
+struct Made {
+    path: String,
+    text: String,
+    from: &'static str,
+}
 
 /// Makes all of them; with `check` only compares.
 pub fn run(repository: &Path, check: bool) -> Result<ExitCode> {
-    let scratch = std::env::temp_dir().join(format!("millstream-generate-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
-    let result = stubs(repository, &scratch, check);
-    fs::remove_dir_all(&scratch)?;
-    result
-}
-
-fn stubs(repository: &Path, scratch: &Path, check: bool) -> Result<ExitCode> {
-    let protos = repository.join(PROTOS);
-    let files = protox::compile([protos.join(PROTO)], [&protos])?;
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .bytes(".")
-        .out_dir(scratch)
-        .compile_fds(files)?;
+    let mut all = stubs::made(repository)?;
+    all.extend(resources::made()?);
     let mut code = ExitCode::SUCCESS;
-    for made in fs::read_dir(scratch)? {
-        let made = made?;
-        let target = repository.join(STUBS).join(made.file_name());
-        let text = fs::read_to_string(made.path())?;
+    for Made { path, text, from } in all {
+        let target = repository.join(&path);
         if fs::read_to_string(&target).is_ok_and(|there| there == text) {
             continue;
         }
         if check {
-            println!("{}: is not what {PROTO} makes: cargo xtask generate", target.display());
+            println!("{path}: is not what {from} makes: cargo xtask generate");
             code = ExitCode::FAILURE;
         } else {
-            fs::write(&target, text).with_context(|| target.display().to_string())?;
-            println!("{}: made", target.display());
+            write(&target, &text)?;
+            println!("{path}: made");
         }
     }
     Ok(code)
+}
+
+/// Notes what this tree's resources are as what a release has: what every later one must take.
+pub fn release(repository: &Path) -> Result<ExitCode> {
+    for Made { path, text, .. } in resources::released()? {
+        write(&repository.join(&path), &text)?;
+        println!("{path}: is what the last release has");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(target: &Path, text: &str) -> Result<()> {
+    let shown = || target.display().to_string();
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).with_context(shown)?;
+    }
+    fs::write(target, text).with_context(shown)
 }

@@ -6,6 +6,7 @@
 
 mod generate;
 mod tidy;
+mod yaml;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +16,8 @@ use anyhow::Result;
 const USAGE: &str =
     "usage: cargo xtask tidy              check the house rules that rustc cannot see
        cargo xtask generate          make what is made from other files
-       cargo xtask generate --check  say whether it is as it would be made";
+       cargo xtask generate --check  say whether it is as it would be made
+       cargo xtask release-crds      note the resources as released: later ones must take as much";
 
 fn main() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> Result<ExitCode> {
         ["tidy"] => return run_tidy(),
         ["generate"] => return generate::run(repository(), false),
         ["generate", "--check"] => return generate::run(repository(), true),
+        ["release-crds"] => return generate::release(repository()),
         _ => {}
     }
     eprintln!("{USAGE}");

@@ -116,33 +116,33 @@ mod tests {
     fn unfinished_code_is_found_wherever_it_runs() {
         assert_eq!(found("a.rs", "fn a() {\n    todo!()\n}\n"), [2]);
         assert_eq!(found("a.rs", "#[cfg(test)]\nmod t {\n    fn a() { dbg!(1); }\n}\n"), [3]);
-        assert_eq!(found("a.rs", "// todo!() in prose\nlet a = \"todo!\"; my_todo!();\n"), []);
+        assert_eq!(found("a.rs", "// todo!() in prose\nlet a = \"todo!\"; my_todo!();\n"), [0; 0]);
     }
 
     #[test]
     fn notes_are_found_in_comments_and_pages() {
         for note in NOTES {
             assert_eq!(found("a.rs", &format!("let a = 1; // {note}: b\n")), [1]);
-            assert_eq!(found("a.rs", &format!("let a = \"{note}\";\n")), []);
+            assert_eq!(found("a.rs", &format!("let a = \"{note}\";\n")), [0; 0]);
             assert_eq!(found("a.md", &format!("a\n{note} b\n")), [2]);
-            assert_eq!(found("a.md", &format!("a `{note}` b{note}\n")), []);
+            assert_eq!(found("a.md", &format!("a `{note}` b{note}\n")), [0; 0]);
         }
-        assert_eq!(found("a.sh", &format!("mktemp a.{}\n", "X".repeat(6))), []);
+        assert_eq!(found("a.sh", &format!("mktemp a.{}\n", "X".repeat(6))), [0; 0]);
     }
 
     #[test]
     fn tests_are_not_ignored() {
         assert_eq!(found("a.rs", "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n"), [2]);
-        assert_eq!(found("a.rs", "// #[ignore]\n"), []);
+        assert_eq!(found("a.rs", "// #[ignore]\n"), [0; 0]);
     }
 
     #[test]
     fn libraries_do_not_print() {
         let text = "fn a() {\n    println!(\"\");\n}\n";
         assert_eq!(found("dataflow/src/a.rs", text), [2]);
-        assert_eq!(found("dataflow/src/a/tests.rs", text), []);
-        assert_eq!(found("worker/src/cli/table.rs", text), []);
-        assert_eq!(found("bench/src/a.rs", text), []);
+        assert_eq!(found("dataflow/src/a/tests.rs", text), [0; 0]);
+        assert_eq!(found("worker/src/cli/table.rs", text), [0; 0]);
+        assert_eq!(found("bench/src/a.rs", text), [0; 0]);
     }
 
     #[test]
@@ -150,7 +150,10 @@ mod tests {
         for root in FOREIGN_ROOTS {
             assert_eq!(found("a.sh", &format!("cd /{root}/a\n")), [1]);
             assert_eq!(found("a.rs", &format!("let a = \"/{root}/a\";\n")), [1]);
-            assert_eq!(found("a.md", &format!("see docs/{root}/a and https://a.b/{root}/\n")), []);
+            assert_eq!(
+                found("a.md", &format!("see docs/{root}/a and https://a.b/{root}/\n")),
+                [0; 0]
+            );
         }
     }
 }
