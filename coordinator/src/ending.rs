@@ -1,7 +1,7 @@
 //! How a run ends and what comes next: another attempt, or the end of the job.
 //!
-//! Received from: the states. Handed to: the restarting state, or the driver. Invariant: the kind of
-//! a failure is looked at here and nowhere else.
+//! Received from: the states. Handed to: the restarting state, or the driver. Invariant: the kind
+//! of a failure is looked at here and nowhere else.
 
 use std::time::Duration;
 

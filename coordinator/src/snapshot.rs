@@ -100,8 +100,8 @@ impl Snapshot {
         Self { run, epoch, purpose, savepoint, started: ctx.now, new_bytes: 0, stage }
     }
 
-    /// The newest snapshot of a run that was taken over: it is published, but perhaps the workers do
-    /// not know, and its output is perhaps not visible.
+    /// The newest snapshot of a run that was taken over: it is published, but perhaps the workers
+    /// do not know, and its output is perhaps not visible.
     pub(crate) fn again(ctx: &mut Context, seq: Seq, manifest: &Manifest) -> Option<Self> {
         let (run, epoch) = (manifest.run, manifest.epoch);
         ctx.status.last_snapshot = Some(SnapshotStatus {

@@ -52,8 +52,8 @@ pub(crate) struct Run {
     /// alone, without a network.
     #[arg(long, group = "processes")]
     pub(crate) workers: Option<u32>,
-    /// Run on workers that serve already (`serve`), here or elsewhere, in the order of their numbers.
-    /// They go on when this process dies, and the same command goes on with them.
+    /// Run on workers that serve already (`serve`), here or elsewhere, in the order of their
+    /// numbers. They go on when this process dies, and the same command goes on with them.
     #[arg(
         long,
         value_name = "HOST:PORT",

@@ -3,18 +3,19 @@
 //! Built by [`crate::session`] from a [`Deploy`]; invariant: a snapshot's shares are uploaded
 //! together, as one object, when all of them are there.
 
+mod reading;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::engine::{Deployment, Engine, Event, needs_of, plan_of};
 use millstream_dataflow::sink::History;
-use millstream_dataflow::snapshot::{Body, Needs, Put, Restore, RestoredPart, Share};
+use millstream_dataflow::snapshot::{Body, Needs, Put, Share};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
-use millstream_protocol::log::PartRef;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, Going, PROTOCOL_VERSION, Rates, Report};
@@ -24,8 +25,9 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
 
+use self::reading::read_parts;
 use crate::config;
-use crate::parts::{self, Places};
+use crate::parts::Places;
 use crate::progress::{brief, short};
 use crate::runs::LogRuns;
 use crate::session::Worker;
@@ -318,41 +320,6 @@ fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
         rates.records_failed += counters.failed.load(Ordering::Relaxed);
     }
     rates
-}
-
-/// What a restore read.
-#[derive(Default)]
-struct ReadBytes {
-    from_store: u64,
-    from_disk: u64,
-}
-
-/// Reads every part that a manifest names, and checks each against it.
-async fn read_parts(
-    places: Places<'_>,
-    restore: Option<&millstream_protocol::session::Restore>,
-    needs: &Needs,
-) -> Result<(Restore, ReadBytes)> {
-    let mut bytes = ReadBytes::default();
-    let Some(from) = restore else { return Ok((Restore::default(), bytes)) };
-    let mut restore = Restore::new(from.manifest.epoch, from.manifest.plan.clone());
-    restore.committed = from.committed;
-    let parts = || {
-        from.manifest.operators.iter().flat_map(|operator| {
-            let is_needed =
-                |part: &&PartRef| needs.share(operator.id.as_str(), part.task, part.groups);
-            operator.parts.iter().filter(is_needed)
-        })
-    };
-    for (part, read) in parts().zip(parts::read_all(places, parts(), from.seq).await?) {
-        *(if read.from_store { &mut bytes.from_store } else { &mut bytes.from_disk }) +=
-            part.length;
-        let read = RestoredPart::new(read.body, part.groups);
-        restore.add(read.map_err(|error| {
-            error.context(format!("{}/{}", places.store.describe(), part.object))
-        })?);
-    }
-    Ok((restore, bytes))
 }
 
 impl Capture {

@@ -147,7 +147,8 @@ impl View {
             (Phase::Running, _) if status.taken_over => {
                 let run = status.run.unwrap_or_default();
                 self.line(&format!(
-                    "{} continues from its running tasks (run {run}), which another coordinator left",
+                    "{} continues from its running tasks (run {run}), which another coordinator \
+                     left",
                     self.job
                 ));
             }

@@ -5,8 +5,8 @@
 //! published before it is committed again before anything else is.
 //!
 //! # Flow
-//! Adopt to all -> all say where they stand -> abort every epoch that is not in the log -> tell what
-//! is published -> commit the newest snapshot -> go on.
+//! Adopt to all -> all say where they stand -> tell what is published, and that every epoch that
+//! is not in the log is aborted -> commit the newest snapshot -> go on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

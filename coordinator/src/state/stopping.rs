@@ -1,8 +1,8 @@
 //! Taking the last snapshot of a run, whose job is to stop, or to begin anew with another spec, or
 //! whose tasks have all ended.
 //!
-//! Received from: [`super::Running`]. Handed to: the end, or to [`super::resolving`]. Invariant: a job is finished only when
-//! its final snapshot is committed.
+//! Received from: [`super::Running`]. Handed to: the end, or to [`super::resolving`]. Invariant: a
+//! job is finished only when its final snapshot is committed.
 
 use std::time::Duration;
 

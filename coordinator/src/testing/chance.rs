@@ -1,4 +1,6 @@
-//! Faults by chance.
+//! Chance: whether something goes wrong, from a seed.
+//!
+//! Received from: the scheduler, the seed. Handed to: the model's workers, which ask it.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

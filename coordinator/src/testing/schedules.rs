@@ -39,8 +39,8 @@ fn undisturbed_there_is_one_run_without_a_restart() {
 }
 
 /// Each seed is a schedule of crashes, pauses, rivals, takeovers, edits, stalled and lost writes,
-/// lost, late and doubled messages. In each, the log is one line, nothing unpublished is visible, nothing named is
-/// deleted, and in the end each record is visible once.
+/// lost, late and doubled messages. In each, the log is one line, nothing unpublished is visible,
+/// nothing named is deleted, and in the end each record is visible once.
 #[test]
 fn whatever_breaks_each_record_is_visible_once() {
     if let Some(seed) = option_env!("COORDINATOR_SEED") {

@@ -128,20 +128,9 @@ impl FakeWorker {
             Command::Barrier { run, epoch, stopping } => {
                 self.barrier((run, epoch), stopping, outside, chance)
             }
-            Command::Abort { run, epoch } => {
-                if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
-                    tasks.aborted.insert(epoch);
-                }
-                vec![]
-            }
+            Command::Abort { run, epoch } => self.settle(run, epoch, false),
             Command::Drift { .. } | Command::Stop => vec![],
-            Command::Published { run, epoch, .. } => {
-                if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
-                    assert!(!tasks.aborted.contains(&epoch), "{epoch} was aborted");
-                    tasks.published = tasks.published.max(Some(epoch));
-                }
-                vec![]
-            }
+            Command::Published { run, epoch, .. } => self.settle(run, epoch, true),
             Command::Commit { run, epoch, seq } => self.commit((run, epoch), seq, outside, chance),
             Command::WriteCommitted { seq } if chance.hits(100) => {
                 vec![Report::CommittedWritten { seq, result: Err(unavailable()) }]
@@ -161,6 +150,18 @@ impl FakeWorker {
                 vec![Report::Dropped { run }]
             }
         }
+    }
+
+    fn settle(&mut self, run: Run, epoch: Epoch, published: bool) -> Vec<Report> {
+        if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
+            if published {
+                assert!(!tasks.aborted.contains(&epoch), "{epoch} was aborted");
+                tasks.published = tasks.published.max(Some(epoch));
+            } else {
+                tasks.aborted.insert(epoch);
+            }
+        }
+        vec![]
     }
 
     fn adopt(&self, run: Run, term: Term) -> Report {

@@ -1,7 +1,7 @@
 //! Coordinators that come and go while the tasks go on, on workers that others have started.
 //!
-//! Invariant: what one coordinator had begun, the next one ends or gives up; nothing is lost or done
-//! twice by that.
+//! Invariant: what one coordinator had begun, the next one ends or gives up; nothing is lost or
+//! done twice by that.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
