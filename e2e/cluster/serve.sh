@@ -44,7 +44,9 @@ tear_down() {
   remove_cluster "$cluster" || echo "error: $cluster could not be removed" >&2
 }
 trap tear_down EXIT
-trap 'exit 143' TERM INT HUP
+# bash 5.2 may crash where a trap exits while `read` waits.
+stop=no
+trap 'stop=yes' TERM INT HUP
 
 mkdir "$cluster/keys" "$cluster/logs"
 for number in "${nodes[@]}"; do
@@ -75,6 +77,7 @@ announce() {
 # Standard input is looked at and the sandbox is, in turn: so often each second.
 look_every=0.2
 while kill -0 "$sandbox" 2>/dev/null; do
+  [ "$stop" = no ] || exit 143
   if [ -e "$cluster/ready" ] && [ ! -e "$cluster/pid" ]; then
     announce
     look_every=1
@@ -84,6 +87,8 @@ while kill -0 "$sandbox" 2>/dev/null; do
   # Over 128: nothing came in that time. Else it is closed.
   [ "$status" -eq 0 ] || [ "$status" -gt 128 ] || exit 0
 done
+# Ctrl-C is for all of a terminal's processes.
+[ "$stop" = no ] || exit 143
 echo "the cluster has ended; the last lines of its logs:" >&2
 tail -n 5 "$cluster/logs/"* >&2
 exit 1
