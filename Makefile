@@ -9,8 +9,8 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-# Prints nothing, or why it failed. The list of targets needs no folder.
-$(if $(filter-out help,$(MAKECMDGOALS)),$(if $(shell scripts/claim-target.sh "$(CARGO_TARGET_DIR)" 2>&1),$(error $(CARGO_TARGET_DIR) cannot be written to)))
+# Prints nothing, or why it failed. The list of targets needs no folder, nor does what builds nothing.
+$(if $(filter-out help cluster-% check-shell,$(MAKECMDGOALS)),$(if $(shell scripts/claim-target.sh "$(CARGO_TARGET_DIR)" 2>&1),$(error $(CARGO_TARGET_DIR) cannot be written to)))
 
 TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
@@ -45,7 +45,7 @@ SOAK_FAILURES := MILLSTREAM_FAILURES_LIVES=30 MILLSTREAM_FAILURES_SEEDS=3 MILLST
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: ## Run a job on real data on this machine, kill a worker, watch it come back
@@ -73,8 +73,30 @@ libraries:
 tools: ## Install what the tests run against, S3 and Kafka, into the cache directory
 	scripts/tools.sh
 
+# A Kubernetes of three nodes on this machine, for e2e: see e2e/README.md.
+.PHONY: cluster-tools
+cluster-tools: ## Install what a cluster on this machine runs: Kubernetes, helm and others, as root
+	scripts/cluster-tools.sh
+	e2e/cluster/base-images.sh
+
+.PHONY: cluster-up
+cluster-up: ## Start a Kubernetes of three nodes in a sandbox on this machine, as root
+	e2e/cluster/up.sh
+
+.PHONY: cluster-shell
+cluster-shell: ## A shell in that sandbox, with kubectl and helm
+	@e2e/cluster/enter.sh bash
+
+.PHONY: cluster-down
+cluster-down: ## Take all of it away
+	e2e/cluster/down.sh
+
+.PHONY: cluster-test
+cluster-test: tools ## Show that such a cluster has what e2e relies on, and leaves nothing
+	e2e/cluster/selftest.sh
+
 .PHONY: check
-check: check-fmt check-tidy check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
+check: check-fmt check-tidy check-shell check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
 
 .PHONY: check-fmt
 check-fmt:
@@ -86,6 +108,11 @@ check-fmt:
 .PHONY: check-tidy
 check-tidy:
 	cargo xtask tidy
+
+.PHONY: check-shell
+check-shell:
+	. scripts/install.sh; ensure_command shellcheck shellcheck
+	shellcheck --severity=warning $$(git ls-files '*.sh' .ci/run)
 
 .PHONY: check-generated
 check-generated:

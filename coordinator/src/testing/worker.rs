@@ -165,13 +165,11 @@ impl FakeWorker {
     }
 
     fn adopt(&self, run: Run, term: Term) -> Report {
-        match self.tasks.as_ref().filter(|tasks| tasks.run == run) {
-            Some(tasks) => Report::Adopted { run, term, epoch: tasks.barrier, ended: tasks.ended },
-            None => {
-                let failure = Failure::new(ErrorKind::Unavailable, "the tasks are gone");
-                Report::TaskFailed { run, operator: None, failure }
-            }
+        if let Some(tasks) = self.tasks.as_ref().filter(|tasks| tasks.run == run) {
+            return Report::Adopted { run, term, epoch: tasks.barrier, ended: tasks.ended };
         }
+        let failure = Failure::new(ErrorKind::Unavailable, "the tasks are gone");
+        Report::TaskFailed { run, operator: None, failure }
     }
 
     fn append(

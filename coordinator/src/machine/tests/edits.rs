@@ -1,6 +1,7 @@
 //! Edits of a job that runs, and savepoints.
 
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::time::GepDuration;
 
 use super::*;
 use crate::config::Config;
@@ -76,9 +77,8 @@ fn workers_that_are_no_longer_needed_go_last_and_may_come_back() {
 #[test]
 fn what_does_not_touch_the_tasks_is_taken_at_once() {
     let mut rig = Rig::running(1);
-    rig.feed(edit(2, |spec| {
-        spec.snapshots.interval = millstream_protocol::time::GepDuration::from_secs(9)
-    }));
+    let slower = GepDuration::from_secs(9);
+    rig.feed(edit(2, |spec| spec.snapshots.interval = slower));
     assert!(rig.commands.is_empty(), "no worker need know");
     assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
     let wakes = rig.machine.wake_at().unwrap();
