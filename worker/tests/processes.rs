@@ -383,6 +383,32 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
     }
 }
 
+fn a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot() {
+    let wanted = wanted();
+    let place = place();
+    let port = two_ports();
+    let addresses = [port, port + 1].map(|port| format!("127.0.0.1:{port}"));
+    let serve = |it: &String| {
+        Running::start(&place, &["serve", "--listen", it, "--threads", "1", "--grace", "20s"])
+    };
+    let [mut leaves, stays] = addresses.each_ref().map(serve);
+    let at = addresses.join(",");
+    let mut run = Running::start(&place, &[&["run", "job.yaml", "--at", &at][..], &SLOWER].concat());
+    leaves.wait_for("seen 10000 of");
+    leaves.signal("-TERM");
+    let left = leaves.end();
+    assert!(left.code == Some(0) && !left.err.contains(" WARN "), "{left:?}");
+    let replaces = serve(&addresses[0]);
+    run.wait_for("resumes from snapshot");
+    let ran = run.end();
+    assert!(!ran.err.contains("restarts"), "{}", ran.err);
+    assert_eq!(output(&place, &ran), wanted);
+    for worker in [stays, replaces] {
+        worker.interrupt();
+        assert_eq!(worker.end().code, Some(0));
+    }
+}
+
 /// Runs a program in three processes; what it put out, and the most memory that one of them took.
 fn uneven(place: &Place, program: &str, more: &[&str]) -> (BTreeSet<String>, u64) {
     let program = format!("spec.program.name={program}");
@@ -529,6 +555,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     a_job_is_scaled_while_it_runs,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
     tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them,
+    a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot,
     a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,
     half_of_all_records_may_be_of_one_key,
     records_of_eight_megabytes_pass_between_processes,
