@@ -83,7 +83,7 @@ pub enum Order {
     /// It stops the job after a snapshot.
     Stop,
     /// It puts this spec in force.
-    Edit(Accepted),
+    Edit(Box<Accepted>),
 }
 
 /// What is to be done; nothing for a job that never had a valid spec.
@@ -200,7 +200,7 @@ fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
             let next = next.or_else(back).filter(|next| next.generation > newest);
             if let Some(next) = next {
                 now.replicas = now.replicas.max(next.spec.workers);
-                now.order = Order::Edit(next);
+                now.order = Order::Edit(Box::new(next));
             }
         }
     }

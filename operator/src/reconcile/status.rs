@@ -21,8 +21,8 @@ use crate::crd::{StreamJob, StreamJobStatus};
 use crate::names;
 
 /// A later snapshot is written when the one that is shown is older than it by so much: each write
-/// goes to all who watch.
-const SNAPSHOT_EVERY_MS: i64 = 30_000;
+/// goes to all who watch. A little less than the half minute after which a job is looked at.
+const SNAPSHOT_EVERY_MS: i64 = 25_000;
 
 /// What a status is made of.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +136,9 @@ fn phase(sight: &Sight) -> Phase {
         Doing::Restoring => Phase::Restoring,
         Doing::Running => Phase::Running,
         Doing::Rescaling => Phase::Rescaling,
-        Doing::Upgrading => Phase::Upgrading,
         Doing::Suspending | Doing::Suspended if sight.job.spec.job.suspend => Phase::Suspending,
-        // It is stopped to go on with other pods.
-        Doing::Suspending | Doing::Suspended => Phase::Upgrading,
+        // Or it is stopped to go on with other pods.
+        Doing::Upgrading | Doing::Suspending | Doing::Suspended => Phase::Upgrading,
         Doing::Restarting => Phase::Restarting,
         Doing::Finished => Phase::Finished,
         Doing::Failed => Phase::Failed,

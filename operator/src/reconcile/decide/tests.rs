@@ -42,6 +42,10 @@ fn facts<'a>(
     Facts { valid, live, coordinator, is_outdated: false }
 }
 
+fn told(valid: &Valid) -> Order {
+    Order::Edit(Box::new(Accepted::of(valid)))
+}
+
 #[test]
 fn a_new_job_is_accepted_and_starts_and_one_with_mistakes_waits() {
     assert_eq!(decide(&facts(None, None, None)), None);
@@ -76,7 +80,7 @@ fn pods_come_first_and_go_last() {
     let (two, three) = (live(1, "workers: 2"), valid(2, "workers: 3"));
     let mut seen = seen(vec![two.accepted.clone()]);
     let decision = decide(&facts(Some(&three), Some(&two), Some(&seen))).unwrap();
-    assert_eq!(decision.order, Order::Edit(Accepted::of(&three)));
+    assert_eq!(decision.order, told(&three));
     assert_eq!((decision.replicas, decision.accepted.generation), (3, 1));
     // Told once, and there is not a second time; the pods stay.
     seen.told.push(Accepted::of(&three));
@@ -92,7 +96,7 @@ fn pods_come_first_and_go_last() {
     let live = Live { accepted: decision.accepted, replicas: 3, ..live };
     let one = valid(3, "workers: 1");
     let decision = decide(&facts(Some(&one), Some(&live), Some(&seen))).unwrap();
-    assert_eq!((&decision.order, decision.replicas), (&Order::Edit(Accepted::of(&one)), 3));
+    assert_eq!((&decision.order, decision.replicas), (&told(&one), 3));
     seen.told.push(Accepted::of(&one));
     seen.status.generation = 3;
     let decision = decide(&facts(Some(&one), Some(&live), Some(&seen))).unwrap();
@@ -106,7 +110,7 @@ fn what_was_taken_back_is_told_too() {
     seen.told.push(Accepted::of(&valid(2, "workers: 3")));
     let back = valid(3, "workers: 2");
     let decision = decide(&facts(Some(&back), Some(&two), Some(&seen))).unwrap();
-    assert_eq!(decision.order, Order::Edit(Accepted::of(&back)));
+    assert_eq!(decision.order, told(&back));
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn what_was_refused_is_kept_in_mind_until_something_else_is_written() {
     assert_eq!((&decision.order, &decision.refused), (&Order::Keep, &live.refused));
     let other = valid(3, "workers: 1");
     let decision = decide(&facts(Some(&other), Some(&live), Some(&seen))).unwrap();
-    assert_eq!((decision.order, decision.refused), (Order::Edit(Accepted::of(&other)), None));
+    assert_eq!((decision.order, decision.refused), (told(&other), None));
 }
 
 #[test]

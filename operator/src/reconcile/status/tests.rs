@@ -306,7 +306,7 @@ fn a_later_snapshot_is_written_every_half_minute_or_at_once_when_the_next_one_fa
     assert_eq!(shown(&failing), 341);
     let late = failing.shown(|it| {
         it.snapshot_failure = None;
-        it.last_snapshot = Some(snapshot(342, NOW.0 + 25_000));
+        it.last_snapshot = Some(snapshot(342, NOW.0 + 24_000));
     });
     assert_eq!(shown(&late), 342);
 }
