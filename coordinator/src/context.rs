@@ -342,7 +342,8 @@ impl Context {
         if workers.iter().any(|worker| worker.leaving) {
             return None;
         }
-        let facts: Option<Vec<&Facts>> = workers.iter().map(|worker| worker.facts.as_ref()).collect();
+        let facts: Option<Vec<&Facts>> =
+            workers.iter().map(|worker| worker.facts.as_ref()).collect();
         Some(agreement::check(&facts?, self.config.key_groups))
     }
 

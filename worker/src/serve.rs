@@ -138,8 +138,8 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     }
 }
 
-/// Says that this process is to end, and waits until no task is left in it: its job takes a snapshot
-/// and lets it go. Nobody is there to do so for tasks without a coordinator.
+/// Says that this process is to end, and waits until no task is left in it: its job takes a
+/// snapshot and lets it go. Nobody is there to do so for tasks without a coordinator.
 async fn leave(process: &Process, grace: Duration) {
     process.leaving.send_replace(true);
     let idle = async {

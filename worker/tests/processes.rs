@@ -393,7 +393,8 @@ fn a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot() {
     };
     let [mut leaves, stays] = addresses.each_ref().map(serve);
     let at = addresses.join(",");
-    let mut run = Running::start(&place, &[&["run", "job.yaml", "--at", &at][..], &SLOWER].concat());
+    let mut run =
+        Running::start(&place, &[&["run", "job.yaml", "--at", &at][..], &SLOWER].concat());
     leaves.wait_for("seen 10000 of");
     leaves.signal("-TERM");
     let left = leaves.end();

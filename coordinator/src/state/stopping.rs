@@ -114,6 +114,8 @@ fn let_go(ctx: &mut Context) -> State {
 fn outcome(purpose: Purpose, snapshot: bool) -> Outcome {
     match purpose {
         Purpose::Final => Outcome::Finished { already: false },
-        Purpose::Suspend | Purpose::Edit | Purpose::Drain | Purpose::Periodic => Outcome::Suspended { snapshot },
+        Purpose::Suspend | Purpose::Edit | Purpose::Drain | Purpose::Periodic => {
+            Outcome::Suspended { snapshot }
+        }
     }
 }

@@ -93,9 +93,9 @@ impl KafkaCommitter {
         self.look(&mut found, transactor, &self.to.topic).await
     }
 
-    /// A transaction before the run begins. A process of an earlier run that was held up may take the
-    /// id over in between, before it looks at the log and stops: that ends this attempt, and not the
-    /// job.
+    /// A transaction before the run begins. A process of an earlier run that was held up may take
+    /// the id over in between, before it looks at the log and stops: that ends this attempt, and
+    /// not the job.
     async fn transact_first(
         &self,
         transactor: &Arc<Transactor>,
