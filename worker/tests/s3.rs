@@ -223,11 +223,10 @@ fn a_job_that_starts_beside_its_parts_reads_none_from_the_bucket() {
     );
     assert_eq!(part_reads(), read);
     assert_eq!(place.output("out"), expected);
-    assert_eq!(
-        fs::read_dir(place.temporary()).unwrap().count(),
-        0,
-        "a job that has ended leaves none"
-    );
+    let left = fs::read_dir(place.temporary()).unwrap().map(|it| it.unwrap().file_name());
+    let copies: Vec<_> =
+        left.filter(|it| it.to_string_lossy().starts_with("millstream-parts-")).collect();
+    assert_eq!(copies, [""; 0], "a job that has ended leaves none");
 }
 
 #[test]
