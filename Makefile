@@ -95,6 +95,12 @@ cluster-down: ## Take all of it away
 cluster-test: tools ## Show that such a cluster has what e2e relies on, and leaves nothing
 	e2e/cluster/selftest.sh
 
+# What the images are made of is built first, by the profile of the tests.
+.PHONY: e2e
+e2e: libraries tools ## Tell the stories of e2e/tests on such a cluster, as root
+	cargo build --workspace --all-features --locked --bins
+	MILLSTREAM_E2E=1 cargo test --workspace --all-features --locked --test a_job_lives
+
 .PHONY: check
 check: check-fmt check-tidy check-shell check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
 

@@ -85,7 +85,8 @@ impl<'a> JobRun<'a> {
         while left > 0 {
             let Some(line) = self.lines.next() else { bail!("the job ended: {said}") };
             let line = line?;
-            left -= usize::from(line.contains(text));
+            // Processes that speak at the same moment may do so in one line.
+            left = left.saturating_sub(line.matches(text).count());
             said += &line;
             said.push('\n');
         }

@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) facts: Option<Facts>,
     /// The tasks that it had when it was greeted, and was not yet told to drop.
     pub(crate) going: Option<Box<Going>>,
+    /// It was told to end: no tasks are given to it any more.
+    pub(crate) leaving: bool,
     /// The run whose tasks it was told to drop and has not yet dropped.
     pub(crate) dropping: Option<Run>,
     rates: Rates,
@@ -261,6 +263,7 @@ impl Context {
                 worker.going.clone_from(&facts.going);
                 worker.facts = Some((**facts).clone());
             }
+            Report::Leaving => worker.leaving = true,
             Report::Facts(facts) => self.note_next(index, facts),
             Report::Unfit { generation, failure } => self.note_unfit(*generation, failure),
             Report::Dropped { run } if worker.dropping.is_some_and(|waited| waited <= *run) => {
@@ -334,8 +337,13 @@ impl Context {
 
     /// What all workers agree on: the plan and its fingerprint. None until all have reported.
     pub(crate) fn agreed(&self) -> Option<Result<(), Failure>> {
-        let workers = self.indexes().map(|worker| &self.workers[worker.0 as usize]);
-        let facts: Option<Vec<&Facts>> = workers.map(|worker| worker.facts.as_ref()).collect();
+        let workers: Vec<&Worker> =
+            self.indexes().map(|worker| &self.workers[worker.0 as usize]).collect();
+        if workers.iter().any(|worker| worker.leaving) {
+            return None;
+        }
+        let facts: Option<Vec<&Facts>> =
+            workers.iter().map(|worker| worker.facts.as_ref()).collect();
         Some(agreement::check(&facts?, self.config.key_groups))
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Purpose {
     Suspend,
     /// The tasks stop behind it, and others take their place.
     Edit,
+    /// The tasks stop behind it, because a worker is about to end.
+    Drain,
     /// All tasks have ended.
     Final,
 }

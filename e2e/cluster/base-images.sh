@@ -21,12 +21,19 @@ make_image() {
   ./buildah.sh commit --quiet --rm "$container" "$name" >/dev/null
 }
 
-if ! ./buildah.sh inspect --type image "$debian_image" >/dev/null 2>&1; then
+# What is in it: an image of another one is made anew. Debian's own has libstdc++6 by apt.
+packages=ca-certificates,libstdc++6
+has_packages() {
+  local format='{{index .OCIv1.Config.Labels "packages"}}'
+  [ "$(./buildah.sh inspect --type image --format "$format" "$debian_image" 2>&1)" = "$packages" ]
+}
+
+if ! has_packages; then
   echo "making the image of Debian: this takes a minute, once" >&2
-  mmdebstrap --quiet --variant=essential --include=ca-certificates \
+  mmdebstrap --quiet --variant=essential --include="$packages" \
     bookworm "$scratch/debian.tar" >&2 ||
     die "mmdebstrap could not fetch Debian: check that its archive can be reached"
-  make_image "$debian_image" "$scratch/debian.tar" --cmd bash
+  make_image "$debian_image" "$scratch/debian.tar" --cmd bash --label "packages=$packages"
 fi
 
 if [ ! -e "$pause/pause.tar" ]; then

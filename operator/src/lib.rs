@@ -1,13 +1,20 @@
-//! The Kubernetes side: the resources that users write, and what is made of them.
+//! The Kubernetes side: the resources that users write, and the operator that looks after them.
 //!
 //! Received from: a `StreamJob` as the API server keeps it. Handed to: the API server, as the
-//! objects of its workers. [`crd`] has the resources, [`reconcile`] the steps between them and the
-//! objects; [`names`] spells what both are called. Invariant: what is here decides and builds, and
-//! touches nothing outside.
+//! objects of its workers and its status; and to the workers, by the job's coordinator. [`crd`]
+//! has the resources, [`reconcile`] the steps between them and the objects, `coordinators` the
+//! coordinator of each job, [`serve()`] the process around them; [`names`] spells what all is
+//! called.
 #![warn(missing_docs)]
 
+mod coordinators;
 pub mod crd;
+mod health;
 pub mod names;
+pub mod options;
 pub mod reconcile;
+mod serve;
 #[cfg(test)]
 mod testing;
+
+pub use serve::serve;

@@ -23,6 +23,10 @@ pub const OPERATOR: &str = "millstream-operator";
 pub const ACCEPTED: &str = "millstream.dev/accepted";
 /// The annotation of a `StatefulSet` with the hash of the spec that was refused last.
 pub const REFUSED: &str = "millstream.dev/refused";
+/// The annotation of the `StatefulSet` of a job that has come to its end, which has no pods.
+pub const FINISHED: &str = "millstream.dev/finished";
+/// The annotation of every object of a job with the hash of what was applied last.
+pub const APPLIED: &str = "millstream.dev/applied";
 /// The annotation of a job that stops its reconciliation while it is `"true"`.
 pub const PAUSE: &str = "millstream.dev/pause";
 /// The annotation in a job's pod template that restarts it, by a new value.

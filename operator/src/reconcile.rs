@@ -1,11 +1,18 @@
-//! From a job to the objects of its workers, step by step: [`validate`], then [`build`].
+//! From a job to the objects of its workers, step by step: fetch, [`validate`], [`decide`],
+//! [`build`], apply, [`status`].
 //!
 //! Received from: a [`StreamJob`](crate::crd::StreamJob) as the API server has it. Handed to: the
-//! API server, as [`build::Resources`]. Invariant: a step takes what the one before it made, and
-//! none of these touches anything outside.
+//! API server, as [`build::Resources`] and a status, and to the job's coordinator. Invariant: a
+//! step takes what the one before it made; those in the middle touch nothing outside.
 
 pub mod accepted;
+mod apply;
 pub mod build;
+pub mod decide;
+mod fetch;
 pub mod operator;
 pub mod pod_template;
+pub mod pods;
+pub mod status;
+pub(crate) mod step;
 pub mod validate;

@@ -43,6 +43,7 @@ fn objects(job: &StreamJob) -> Resources {
         accepted: &accepted,
         refused: None,
         replicas: accepted.spec.workers,
+        is_finished: false,
         operator: &operator,
     })
 }
@@ -123,7 +124,14 @@ fn what_was_refused_is_noted_and_pods_are_as_many_as_are_wanted_now() {
     let valid = validate(&job("small"), &operator).unwrap();
     let accepted = Accepted::of(&valid);
     let (owner, refused) = (&valid.owner, Some("00000000000000aa"));
-    let wanted = Wanted { owner, accepted: &accepted, refused, replicas: 0, operator: &operator };
+    let wanted = Wanted {
+        owner,
+        accepted: &accepted,
+        refused,
+        replicas: 0,
+        is_finished: false,
+        operator: &operator,
+    };
     let made = build(&wanted).stateful_set;
     assert_eq!(made["metadata"]["annotations"]["millstream.dev/refused"], "00000000000000aa");
     assert_eq!(made["spec"]["replicas"], 0);

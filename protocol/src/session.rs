@@ -300,6 +300,8 @@ pub enum Report {
         /// How that was noticed.
         reason: String,
     },
+    /// The worker is told to end. It goes when its tasks are dropped, or its time is over.
+    Leaving,
     /// All the worker's tasks have ended: only a last snapshot is missing.
     Finished {
         /// The run.

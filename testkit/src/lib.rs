@@ -22,5 +22,6 @@ pub use certificates::{Authority, Certificate};
 pub use gate::{Call, Gate, Passage};
 pub use kafka::Kafka;
 pub use life::{End, Life};
+pub use part::free_ports;
 pub use proxy::{Fault, Proxy, Request};
 pub use s3::{Credentials, S3};

@@ -7,6 +7,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -25,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How many looks a part is given: two minutes, for a machine that does much else.
 const LOOKS: u32 = 6000;
+
+/// Ports that no system gives to whoever connects: on Linux those begin at 32768.
+const SERVERS: Range<u16> = 16_000..32_000;
 
 /// A process with a folder of its own.
 pub(crate) struct Part {
@@ -124,11 +128,25 @@ impl Drop for Part {
     }
 }
 
-/// Ports of loopback that nothing listens on, all different. Another process may take one before it
-/// is used: whoever starts a part tries again with others.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listen = || TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    // All held at once, so that none is handed out twice.
-    let held: [TcpListener; N] = std::array::from_fn(|_| listen());
-    held.map(|listener| listener.local_addr().unwrap().port())
+/// Ports of loopback that nothing listens on, one after the other. Another process may take one
+/// before it is used: whoever starts a part tries again with others.
+///
+/// None is one of those that the system gives to whoever connects: there, a client that tries to
+/// reach a server that is not up yet can be given the server's port, which then cannot start.
+///
+/// # Panics
+/// Where there are none.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listen = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    for _ in 0..LOOKS {
+        let first = rand::random_range(SERVERS);
+        let ports: [u16; N] = std::array::from_fn(|at| first + u16::try_from(at).unwrap());
+        // All held at once: else the first may be taken while the last is tried.
+        let held = ports.map(listen);
+        if held.iter().all(Result::is_ok) {
+            return ports;
+        }
+    }
+    panic!("no {N} free ports in a row in {SERVERS:?}");
 }

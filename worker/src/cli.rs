@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use millstream_protocol::time::GepDuration;
+
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::store::Access;
@@ -130,6 +132,9 @@ pub(crate) struct Serve {
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
     #[arg(long)]
     pub(crate) threads: Option<u32>,
+    /// How long it may take to end after SIGTERM, in which its job takes a snapshot and lets it go.
+    #[arg(long, value_name = "DURATION", default_value = "25s")]
+    pub(crate) grace: GepDuration,
     /// Write the address that it listens on to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) announce: Option<PathBuf>,

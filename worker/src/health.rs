@@ -60,8 +60,9 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET is what is answered here\n");
     }
     match request.uri().path() {
-        // Ready is whoever takes a coordinator's call, and that is all the time.
-        "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if metrics.runs() => text(StatusCode::OK, "ok\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no task runs here\n"),
         "/metrics" => text(StatusCode::OK, metrics.text()),
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
     }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use self::reading::read_parts;
 use crate::config;
+use crate::metrics::Metrics;
 use crate::parts::Places;
 use crate::progress::{brief, short};
 use crate::runs::LogRuns;
@@ -107,7 +108,7 @@ pub(crate) struct Host {
     deployed_ns: u64,
     /// The snapshot in the making.
     capture: Option<Capture>,
-    shown: Shown,
+    metrics: Arc<Metrics>,
 }
 
 impl Host {
@@ -177,7 +178,7 @@ impl Host {
             clock,
             deployed_ns,
             capture: None,
-            shown: worker.metrics.shown.clone(),
+            metrics: worker.metrics.clone(),
         })
     }
 
@@ -187,6 +188,7 @@ impl Host {
 
     pub(crate) fn start(&mut self) {
         self.started = true;
+        self.metrics.set_runs(true);
         self.engine.start();
     }
 
@@ -262,7 +264,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.metrics.set_runs(false);
+        *self.metrics.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

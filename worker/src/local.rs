@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use millstream_coordinator::channel;
@@ -108,6 +108,10 @@ pub(crate) struct Process {
     pub(crate) address: Option<String>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) obeyed: Obeyed,
+    /// Whether this process was told to end.
+    pub(crate) leaving: Arc<watch::Sender<bool>>,
+    /// Whether a coordinator has a session with it.
+    pub(crate) coordinated: Arc<AtomicBool>,
 }
 
 impl Process {
@@ -141,6 +145,7 @@ impl Process {
             exchange: self.exchange,
             address: self.address,
             obeyed: self.obeyed,
+            leaving: self.leaving.subscribe(),
         })
     }
 }

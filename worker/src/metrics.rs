@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_dataflow::{Counters, TaskInfo, Timestamp};
@@ -18,6 +18,8 @@ use crate::host::Shown;
 pub(crate) struct Metrics {
     /// The tasks that run.
     pub(crate) shown: Shown,
+    /// Those tasks were started.
+    runs: AtomicBool,
     uploads: AtomicU64,
     upload_bytes: AtomicU64,
     upload_ns: AtomicU64,
@@ -86,6 +88,21 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 impl Metrics {
+    /// Whether tasks run here.
+    pub(crate) fn runs(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    /// They begin to, or have ended.
+    pub(crate) fn set_runs(&self, runs: bool) {
+        self.runs.store(runs, Ordering::Relaxed);
+    }
+
+    /// Whether tasks are here.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// A part of a snapshot is in the store.
     pub(crate) fn uploaded(&self, bytes: u64, took: Duration) {
         add(&self.uploads, 1);

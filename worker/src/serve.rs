@@ -9,6 +9,7 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use millstream_protocol::grpc::v1::control_server::{Control, ControlServer};
 use millstream_protocol::grpc::v1::data_server::{Data, DataServer};
 use millstream_protocol::grpc::{chain, v1};
 use millstream_protocol::session::{Command, Hello, Report};
+use millstream_protocol::time::GepDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -43,6 +45,8 @@ use crate::tls::transport;
 
 /// How long a coordinator may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a worker that is to end looks whether it may.
+const IDLE_EVERY: Duration = Duration::from_millis(20);
 /// How often a worker looks whether the process that started it is still there.
 const PARENT_EVERY: Duration = Duration::from_millis(500);
 /// Commands and reports on their way between the network and the session.
@@ -81,11 +85,14 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
             address: Some(args.address.unwrap_or_else(|| address.to_string())),
             metrics: Arc::default(),
             obeyed: Obeyed::default(),
+            leaving: Arc::default(),
+            coordinated: Arc::default(),
         },
         current: Arc::default(),
         arrivals: Arc::new(watch::Sender::new(0)),
         sessions: Arc::default(),
     };
+    let process = service.process.clone();
     let health = match args.health {
         Some(address) => Some(health::listen(address).await?),
         None => None,
@@ -114,13 +121,35 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         .add_service(DataServer::new(service))
         .serve_with_incoming(transport.accept(listener));
     let told = told_to_end(args.child.is_some())?;
+    let ends = async {
+        told.await;
+        // At the end of a local run nobody is left to let it go.
+        if args.child.is_none() {
+            leave(&process, args.grace.0).await;
+        }
+    };
     tokio::select! {
         served = server => {
             served.map_err(|error| Error::unavailable(chain(&error)).context("cannot serve"))
         }
         () = answers => Ok(()),
-        () = told => Ok(()),
+        () = ends => Ok(()),
         () = orphaned(args.child) => Ok(()),
+    }
+}
+
+/// Says that this process is to end, and waits until no task is left in it: its job takes a
+/// snapshot and lets it go. Nobody is there to do so for tasks without a coordinator.
+async fn leave(process: &Process, grace: Duration) {
+    process.leaving.send_replace(true);
+    let idle = async {
+        let mut look = interval(IDLE_EVERY);
+        while process.metrics.has_tasks() && process.coordinated.load(Ordering::Relaxed) {
+            look.tick().await;
+        }
+    };
+    if timeout(grace, idle).await.is_err() {
+        tracing::warn!("ends after {} although its tasks are still here", GepDuration(grace));
     }
 }
 
@@ -278,6 +307,7 @@ impl Service {
             }
         };
         let mut link = Link { worker: index, commands: from_here, reports };
+        self.process.coordinated.store(true, Ordering::Relaxed);
         let ending = {
             let mut served = std::pin::pin!(session.serve(&mut link));
             tokio::select! {
@@ -286,6 +316,7 @@ impl Service {
                 () = hand_on => served.await,
             }
         };
+        self.process.coordinated.store(false, Ordering::Relaxed);
         // Whoever called hears that it is over.
         drop(link);
         if ending == Ending::Left {

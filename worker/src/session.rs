@@ -16,7 +16,7 @@ use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Term, WorkerIndex};
 use millstream_protocol::path::JobPrefix;
 use millstream_protocol::session::{Command, Deploy, Hello, Report};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -57,6 +57,8 @@ pub struct Worker {
     pub(crate) address: Option<String>,
     /// Whose commands are carried out.
     pub(crate) obeyed: Obeyed,
+    /// Whether this process was told to end.
+    pub(crate) leaving: watch::Receiver<bool>,
 }
 
 /// The reign that this process has obeyed last, and of which job: whoever had an earlier one is not
@@ -137,6 +139,7 @@ impl Session {
 
     /// Serves a session to its end.
     pub(crate) async fn serve(&mut self, link: &mut Link) -> Ending {
+        let (mut leaving, mut said) = (self.worker.leaving.clone(), false);
         let mut rates = interval(RATES_EVERY);
         rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What is late or doubled never crosses from one session to the next.
@@ -152,6 +155,10 @@ impl Session {
                     Some(command) => self.on(command).await,
                 },
                 reports = self.happens() => reports,
+                true = told(&mut leaving), if !said => {
+                    said = true;
+                    vec![Report::Leaving]
+                }
                 _ = rates.tick() => self.rates(),
             };
             for report in reports {
@@ -185,6 +192,11 @@ impl Session {
         self.beside.shutdown().await;
         self.drop_host().await;
     }
+}
+
+/// Returns when this process is told to end; false where nobody will do so.
+async fn told(leaving: &mut watch::Receiver<bool>) -> bool {
+    leaving.wait_for(|leaving| *leaving).await.is_ok()
 }
 
 async fn next_seen(host: &mut Option<Host>) -> Seen {

@@ -127,6 +127,7 @@ struct Listed {
     fingerprint: String,
     #[serde(rename = "final")]
     is_final: bool,
+    savepoint: bool,
     committed: bool,
 }
 
@@ -142,6 +143,7 @@ fn listed(job: &Job, log: &Log, seq: Seq, manifest: &Manifest) -> Listed {
         key_groups: manifest.key_groups.count(),
         fingerprint: manifest.fingerprint.clone(),
         is_final: manifest.is_final,
+        savepoint: manifest.savepoint,
         committed: log.committed.contains(&seq),
     }
 }
@@ -158,13 +160,14 @@ async fn list(job: &Job, json: bool) -> Result<String> {
     for (seq, manifest) in &log.manifests {
         let _ = writeln!(
             out,
-            "{:<6} {:<4} {:<11} {:<10} {:<25} {}",
+            "{:<6} {:<4} {:<11} {:<10} {:<25} {}{}",
             manifest.epoch,
             manifest.run,
             manifest.bytes(),
             if log.committed.contains(seq) { "yes" } else { "no" },
             time(manifest.at).to_string(),
-            job.prefix.snapshot_uri(*seq)
+            job.prefix.snapshot_uri(*seq),
+            if manifest.savepoint { " (savepoint)" } else { "" }
         );
     }
     Ok(out)

@@ -112,7 +112,10 @@ fn a_signal_to_all_processes_of_its_group_is_one_to_it() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
         assert!(said.contains("stopped after snapshot ") && !said.contains(" WARN "), "{said}");
         assert_eq!(workers(&place), 0);
-        assert_eq!(fs::read_dir(place.path("tmp")).unwrap().count(), 0);
+        // Where jobs are asked there is nobody any more.
+        let left = fs::read_dir(place.path("tmp")).unwrap().flatten();
+        let left: Vec<_> = left.filter(|it| fs::remove_dir(it.path()).is_err()).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+use millstream_testkit::free_ports;
 use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::operator::aggregate::Sum;
@@ -352,8 +353,7 @@ fn a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint() {
 fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
     let wanted = wanted();
     let place = place();
-    let port = two_ports();
-    let addresses = [port, port + 1].map(|port| format!("127.0.0.1:{port}"));
+    let addresses = free_ports::<2>().map(|port| format!("127.0.0.1:{port}"));
     let mut served = addresses
         .each_ref()
         .map(|it| Running::start(&place, &["serve", "--listen", it, "--threads", "1"]));
@@ -380,6 +380,32 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
         worker.interrupt();
         let ended = worker.end();
         assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
+    }
+}
+
+fn a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot() {
+    let wanted = wanted();
+    let place = place();
+    let addresses = free_ports::<2>().map(|port| format!("127.0.0.1:{port}"));
+    let serve = |it: &String| {
+        Running::start(&place, &["serve", "--listen", it, "--threads", "1", "--grace", "20s"])
+    };
+    let [mut leaves, stays] = addresses.each_ref().map(serve);
+    let at = addresses.join(",");
+    let mut run =
+        Running::start(&place, &[&["run", "job.yaml", "--at", &at][..], &SLOWER].concat());
+    leaves.wait_for("seen 10000 of");
+    leaves.signal("-TERM");
+    let left = leaves.end();
+    assert!(left.code == Some(0) && !left.err.contains(" WARN "), "{left:?}");
+    let replaces = serve(&addresses[0]);
+    run.wait_for("resumes from snapshot");
+    let ran = run.end();
+    assert!(!ran.err.contains("restarts"), "{}", ran.err);
+    assert_eq!(output(&place, &ran), wanted);
+    for worker in [stays, replaces] {
+        worker.interrupt();
+        assert_eq!(worker.end().code, Some(0));
     }
 }
 
@@ -477,25 +503,13 @@ fn ask(port: u16, path: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
-/// Two ports that follow each other and that nobody has.
-fn two_ports() -> u16 {
-    let bind = |port| TcpListener::bind(("127.0.0.1", port));
-    loop {
-        let first = bind(0).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && bind(port + 1).is_ok() {
-            return port;
-        }
-    }
-}
-
 fn probes_and_prometheus_are_answered_by_every_worker() {
     let place = place();
-    let port = two_ports();
+    let [port, after] = free_ports();
     let health = format!("127.0.0.1:{port}");
     let args = ["run", "job.yaml", "--workers", "2", "--threads", "1", "--health", &health];
     let asked = || {
-        for port in [port, port + 1] {
+        for port in [port, after] {
             assert_eq!(ask(port, "/livez"), (200, "ok\n".to_owned()));
             assert_eq!(ask(port, "/readyz").0, 200);
             assert_eq!(ask(port, "/").0, 404);
@@ -516,7 +530,7 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
     let ran = place.run_through("seen 20000 of it", &[&args[..], &SLOW].concat(), asked);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 
-    let _taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let _taken = TcpListener::bind(("127.0.0.1", after)).unwrap();
     let ran = place.run(&args);
     let said = format!("error: --health: worker 1 cannot use 127.0.0.1:{}: ", port + 1);
     assert!(ran.code == Some(2) && ran.err.starts_with(&said), "{ran:?}");
@@ -529,6 +543,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     a_job_is_scaled_while_it_runs,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
     tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them,
+    a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot,
     a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,
     half_of_all_records_may_be_of_one_key,
     records_of_eight_megabytes_pass_between_processes,

@@ -10,6 +10,7 @@ use millstream_protocol::session::AppendOutcome;
 use millstream_protocol::wish::Wish;
 
 use super::*;
+mod drains;
 mod edits;
 mod takeovers;
 

@@ -19,7 +19,7 @@ use crate::retain::{self, Retention};
 impl Snapshot {
     pub(super) fn retain(self, ctx: &mut Context) -> Progress {
         // Whoever waits for the next tasks does not wait for this.
-        if self.purpose == Purpose::Edit {
+        if matches!(self.purpose, Purpose::Edit | Purpose::Drain) {
             return Progress::Done;
         }
         if ctx.reign().sweep {

@@ -108,6 +108,9 @@ impl Running {
         if ctx.stop.is_some() {
             return Stopping::enter(ctx, Purpose::Suspend);
         }
+        if ctx.indexes().any(|worker| ctx.workers[worker.0 as usize].leaving) {
+            return Stopping::enter(ctx, Purpose::Drain);
+        }
         if takes_edit(ctx) {
             return Stopping::enter(ctx, Purpose::Edit);
         }

@@ -40,7 +40,7 @@ impl Stopping {
         match purpose {
             Purpose::Suspend => ctx.status.phase = Phase::Suspending,
             Purpose::Edit => ctx.take_next(),
-            Purpose::Final | Purpose::Periodic => {}
+            Purpose::Drain | Purpose::Final | Purpose::Periodic => {}
         }
         let step = Step::Taking(Snapshot::start(ctx, purpose));
         State::Stopping(Self { purpose, attempts: 1, step })
@@ -62,10 +62,17 @@ impl Stopping {
                 Progress::Done if purpose == Purpose::Edit && ctx.stop.is_none() => {
                     return begin_anew(ctx);
                 }
+                Progress::Done if purpose == Purpose::Drain && ctx.stop.is_none() => {
+                    return let_go(ctx);
+                }
                 Progress::Done => return ctx.end(outcome(purpose, true)),
                 // A job that has ended has nothing better to do than to try again.
                 Progress::Aborted if purpose == Purpose::Suspend && attempts >= ATTEMPTS_MAX => {
                     return ctx.end(outcome(purpose, false));
+                }
+                // Whoever leaves does so with or without a snapshot.
+                Progress::Aborted if purpose == Purpose::Drain && attempts >= ATTEMPTS_MAX => {
+                    return let_go(ctx);
                 }
                 Progress::Aborted if purpose == Purpose::Edit && attempts >= ATTEMPTS_MAX => {
                     let reason = ctx.status.snapshot_failure.as_deref().unwrap_or_default();
@@ -96,9 +103,19 @@ fn begin_anew(ctx: &mut Context) -> State {
     }
 }
 
+/// Workers that are about to end have no tasks any more, and end. The job goes on as soon as
+/// others are there in their place.
+fn let_go(ctx: &mut Context) -> State {
+    ctx.drop_tasks();
+    ctx.status.phase = Phase::Pending;
+    waiting::enter(ctx)
+}
+
 fn outcome(purpose: Purpose, snapshot: bool) -> Outcome {
     match purpose {
         Purpose::Final => Outcome::Finished { already: false },
-        Purpose::Suspend | Purpose::Edit | Purpose::Periodic => Outcome::Suspended { snapshot },
+        Purpose::Suspend | Purpose::Edit | Purpose::Drain | Purpose::Periodic => {
+            Outcome::Suspended { snapshot }
+        }
     }
 }

@@ -40,7 +40,7 @@ fn go_on(ctx: &mut Context, ask_at: Option<Timestamp>) -> State {
         .indexes()
         .filter(|index| {
             let worker = &ctx.workers[index.0 as usize];
-            worker.attached && worker.facts.is_none()
+            worker.attached && worker.facts.is_none() && !worker.leaving
         })
         .collect();
     // Attaching has sent the first Hello. A program may take long to build: asking again is

@@ -27,6 +27,7 @@ enum What {
     Event { host: usize, life: Option<(WorkerIndex, u64)>, event: Event },
     Emit { host: usize, worker: WorkerIndex, life: u64 },
     Return { host: usize, worker: WorkerIndex },
+    Die { host: usize, worker: WorkerIndex, life: u64 },
     Land { seq: Seq, text: String },
     Retire { retain: Retain },
     NewHost,
@@ -229,7 +230,8 @@ impl World {
             What::Command { host, .. }
             | What::Event { host, .. }
             | What::Emit { host, .. }
-            | What::Return { host, .. } => Some(*host),
+            | What::Return { host, .. }
+            | What::Die { host, .. } => Some(*host),
             What::Land { .. } | What::Retire { .. } | What::NewHost | What::Fault => None,
         };
         if let Some(host) = of
@@ -268,7 +270,10 @@ impl World {
                 self.at(1, What::Emit { host, worker, life });
                 self.feed(host, &Event::Attached(worker));
             }
-            What::Emit { .. } | What::Return { .. } => {}
+            What::Die { host, worker, life } if self.has_life(host, worker, life) => {
+                self.kill_worker(host, worker);
+            }
+            What::Emit { .. } | What::Return { .. } | What::Die { .. } => {}
             What::Land { seq, text } => {
                 let landed = self.outside.append(seq, &text).is_ok();
                 self.say(format!("late append to {seq}: landed {landed}"));

@@ -137,6 +137,7 @@ pub const READY: Condition = good(
         SUSPENDED,
         FINISHED,
         FAILED,
+        INVALID,
     ],
 );
 /// Whether the spec can be accepted.
@@ -185,7 +186,15 @@ pub const RECONCILING: Condition = bad(
 pub const STALLED: Condition = bad(
     "Stalled",
     "nothing goes on until somebody changes something",
-    &[AS_EXPECTED, UPGRADE_BLOCKED, STATE_TOO_OLD, WORKER_TOO_OLD, RESTORE_REFUSED, FAILED],
+    &[
+        AS_EXPECTED,
+        UPGRADE_BLOCKED,
+        STATE_TOO_OLD,
+        WORKER_TOO_OLD,
+        RESTORE_REFUSED,
+        FAILED,
+        INVALID,
+    ],
 );
 /// Whether what is downstream is too slow.
 pub const BACKPRESSURED: Condition =

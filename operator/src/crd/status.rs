@@ -2,7 +2,8 @@
 //!
 //! Received from: the job's coordinator and what is seen of its pods. Handed to: users, `kubectl
 //! wait`, Flux and Argo. Its conditions are named in [`super::condition`]. Invariant: nothing is
-//! read back from here but that a job once had a snapshot; the log in the store is the truth.
+//! decided on what is read back from here; the log in the store is the truth. Restarts are counted
+//! on from it, and what began a run that was taken over is shown on.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use millstream_protocol::time::GepDuration;

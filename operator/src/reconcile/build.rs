@@ -40,6 +40,8 @@ pub struct Wanted<'a> {
     /// How many workers there are to be now. It is not `workers` of the spec while a job rescales
     /// or is suspended.
     pub replicas: u32,
+    /// Whether the job has come to its end.
+    pub is_finished: bool,
     /// The operator.
     pub operator: &'a Operator,
 }
@@ -92,6 +94,9 @@ fn accepted(wanted: &Wanted) -> BTreeMap<String, String> {
     annotations.insert(names::ACCEPTED.to_owned(), wanted.accepted.to_annotation());
     if let Some(hash) = wanted.refused {
         annotations.insert(names::REFUSED.to_owned(), hash.to_owned());
+    }
+    if wanted.is_finished {
+        annotations.insert(names::FINISHED.to_owned(), "true".to_owned());
     }
     annotations
 }

@@ -109,7 +109,7 @@ pub fn validate(job: &StreamJob, operator: &Operator) -> Result<Valid, Error> {
 }
 
 /// The job as a local run reads it, which has the same rules for the same fields.
-fn as_in_a_file(owner: &Owner, spec: &JobSpec) -> millstream_protocol::job::StreamJob {
+pub(crate) fn as_in_a_file(owner: &Owner, spec: &JobSpec) -> millstream_protocol::job::StreamJob {
     millstream_protocol::job::StreamJob {
         api_version: API_VERSION.to_owned(),
         kind: KIND.to_owned(),

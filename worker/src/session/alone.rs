@@ -65,7 +65,7 @@ impl Session {
 
     async fn drop_alone(&mut self, why: &str) {
         let job = &self.worker.job;
-        tracing::warn!("{job}: the tasks here end while no coordinator is there: {why}");
+        tracing::info!("{job}: the tasks here end while no coordinator is there: {why}");
         self.drop_host().await;
     }
 

@@ -4,9 +4,9 @@
 //! done twice by that.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use millstream_testkit::free_ports;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -28,12 +28,6 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// An address that nobody has.
-fn address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
 pub(crate) fn coordinators_come_and_go_while_the_tasks_go_on() {
     let parts = parts();
     let seed = number("MILLSTREAM_CHAOS_SEED").unwrap_or_else(|| std::process::id().into());
@@ -42,8 +36,8 @@ pub(crate) fn coordinators_come_and_go_while_the_tasks_go_on() {
     let records = seconds * u64::from(PER_SECOND) * 2;
     let place = Place::with_records(&parts, "outlive", records as i64);
     let feed = place.feed_at(PER_SECOND);
-    let addresses = [address(), address()];
-    let mut served = addresses.each_ref().map(|address| place.serve(address));
+    let addresses = free_ports::<2>().map(|port| format!("127.0.0.1:{port}"));
+    let mut served: Vec<_> = addresses.iter().map(|address| place.serve(address)).collect();
     let restart = ["spec.restart.initialBackoff=100ms", "spec.restart.maxBackoff=1s"];
     let sets = restart.map(str::to_owned);
     let start = || place.start_with(&["--at", &addresses.join(",")], &sets);
@@ -61,8 +55,9 @@ pub(crate) fn coordinators_come_and_go_while_the_tasks_go_on() {
         if rng.random_range(0..WORKER_DIES) == 0 {
             let dies = rng.random_range(0..served.len());
             let _ = write!(lived, " worker {dies} dies");
-            served[dies].signal("KILL");
-            served[dies] = place.serve(&addresses[dies]);
+            // It is gone, and with it who listens there, before the next one comes.
+            served.remove(dies).kill();
+            served.insert(dies, place.serve(&addresses[dies]));
         }
         taken_over += usize::from(life.said().contains(TAKES_OVER));
         restarts += life.said().matches(RESTARTS).count();

@@ -23,7 +23,7 @@ impl World {
         let host = living[self.between(0, living.len() as i64 - 1) as usize];
         let count = self.hosts[host].workers.len() as i64;
         let worker = WorkerIndex(self.between(0, count - 1) as u32);
-        match self.between(0, 13) {
+        match self.between(0, 14) {
             0 | 1 => self.kill_worker(host, worker),
             2 => {
                 self.say(format!("host {host} crashes"));
@@ -46,6 +46,7 @@ impl World {
                     self.report(host, worker, &Report::TaskFailed { run, operator: None, failure });
                 }
             }
+            13 => self.leave(host, worker),
             7 => self.feed(host, &Event::Snapshot),
             9 | 10 => self.edit(host),
             11 | 12 => self.succeed(host),
@@ -86,6 +87,14 @@ impl World {
         }
     }
 
+    /// A worker is told to end, says so, and does a while later.
+    fn leave(&mut self, host: usize, worker: WorkerIndex) {
+        self.report(host, worker, &Report::Leaving);
+        let delay = self.between(100, 20_000);
+        let life = self.hosts[host].workers[worker.0 as usize].0;
+        self.at(delay, What::Die { host, worker, life });
+    }
+
     /// The user wants another number of workers, whose processes come up by and by.
     fn edit(&mut self, host: usize) {
         let workers = self.between(1, 4) as u32;
@@ -99,7 +108,7 @@ impl World {
         self.feed(host, &Event::Edit(Box::new(edit)));
     }
 
-    fn kill_worker(&mut self, host: usize, worker: WorkerIndex) {
+    pub(super) fn kill_worker(&mut self, host: usize, worker: WorkerIndex) {
         self.say(format!("host {host} worker {worker} dies"));
         self.lives += 1;
         let fresh = (self.lives, FakeWorker::new(worker, self.lives));

@@ -27,7 +27,7 @@ use super::outbox::Content;
 use super::stop::blocking;
 use super::token::Token;
 use super::transactor::Transactor;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::sink::Recovery;
 
 /// What is found of a task's tokens, by topic: it may have been given another.
@@ -87,10 +87,30 @@ impl KafkaCommitter {
                 continue;
             }
             let content = pending.content.clone();
-            self.transact(transactor, topic.clone(), content, pending.epoch).await?;
+            self.transact_first(transactor, topic.clone(), content, pending.epoch).await?;
             found.insert(topic.clone(), Some(self.token_of(pending.epoch)));
         }
         self.look(&mut found, transactor, &self.to.topic).await
+    }
+
+    /// A transaction before the run begins. A process of an earlier run that was held up may take
+    /// the id over in between, before it looks at the log and stops: that ends this attempt, and
+    /// not the job.
+    async fn transact_first(
+        &self,
+        transactor: &Arc<Transactor>,
+        topic: String,
+        content: Content,
+        epoch: Epoch,
+    ) -> Result<()> {
+        let Err(error) = self.transact(transactor, topic, content, epoch).await else {
+            return Ok(());
+        };
+        if error.kind() != Kind::Fenced {
+            return Err(error);
+        }
+        self.check_newest().await?;
+        Err(Error::unavailable(format!("{error}: a process of an earlier run did so")))
     }
 
     /// The token of a topic, read once.
@@ -132,7 +152,8 @@ impl KafkaCommitter {
             self.shared.set_token(token.epoch);
             return Ok(());
         }
-        self.transact(transactor, self.to.topic.clone(), Content::default(), epoch).await?;
+        let topic = self.to.topic.clone();
+        self.transact_first(transactor, topic, Content::default(), epoch).await?;
         self.shared.set_token(epoch);
         self.now.lock().await.written_at = Some(self.ctx.clock.now().0);
         Ok(())

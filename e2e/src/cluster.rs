@@ -1,0 +1,101 @@
+//! A cluster of three nodes for as long as this value lives: `e2e/cluster/serve.sh`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// A cluster that runs.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Closed, it takes the cluster away.
+    input: Option<ChildStdin>,
+    server: Child,
+    variables: BTreeMap<String, String>,
+}
+
+/// The folder of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs a command to its end; its output, or why it failed.
+///
+/// # Errors
+/// Where it cannot be started, or fails: with what it said.
+pub fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Cluster {
+    /// Starts one; half a minute.
+    ///
+    /// # Errors
+    /// Where it does not come up: why is on standard error.
+    pub fn start() -> Result<Self> {
+        let mut server = Command::new(repository().join("e2e/cluster/serve.sh"))
+            .env_remove("MILLSTREAM_CLUSTER")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start e2e/cluster/serve.sh")?;
+        let input = server.stdin.take();
+        let said = server.stdout.take().context("it says nothing")?;
+        let mut variables = BTreeMap::new();
+        for line in BufReader::new(said).lines() {
+            let line = line?;
+            if line == "READY" {
+                return Ok(Self { input, server, variables });
+            }
+            if let Some((name, value)) = line.split_once('=') {
+                variables.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        bail!("the cluster did not start")
+    }
+
+    /// A script in `e2e/cluster/`, for this cluster.
+    pub fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(repository().join("e2e/cluster").join(name));
+        command.envs(&self.variables).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl; what it prints.
+    ///
+    /// # Errors
+    /// Where it fails: with what it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        run(self.script("kubectl.sh").args(arguments))
+    }
+
+    /// Runs kubectl, and reads what it prints as JSON.
+    ///
+    /// # Errors
+    /// Where it fails, or prints something else.
+    pub fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let text = self.kubectl(&[arguments, &["--output=json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("{arguments:?} prints no JSON"))
+    }
+
+    /// Runs helm, in the repository's folder.
+    ///
+    /// # Errors
+    /// Where it fails: with what it said.
+    pub fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.script("enter.sh");
+        run(command.arg("helm").args(arguments).current_dir(repository()))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.server.wait();
+    }
+}

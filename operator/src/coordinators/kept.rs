@@ -1,0 +1,170 @@
+//! One job's coordinator: its driver as a task, the addresses that it calls, and what it was told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millstream_coordinator::config::Config;
+use millstream_coordinator::driver::{Clock, Driver, Handle, Request, WallClock};
+use millstream_coordinator::machine::Outcome;
+use millstream_coordinator::remote::{self, Roster};
+use millstream_coordinator::status::Status;
+use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::time::Timestamp;
+use millstream_transport::Transport;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::reconcile::accepted::Accepted;
+use crate::reconcile::decide::Seen;
+use crate::reconcile::pods::Worker;
+use crate::reconcile::validate::Owner;
+
+/// One that was fenced tries again after so long: whoever has fenced it may be an operator that is
+/// just being replaced by this one.
+pub(crate) const FENCED_PAUSE: Duration = Duration::from_secs(10);
+
+/// A job's coordinator.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) owner: Owner,
+    pub(super) restarts_before: i64,
+    pub(super) is_stopping: bool,
+    told: Vec<Accepted>,
+    handle: Handle,
+    clock: WallClock,
+    ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
+    roster: Roster,
+    addresses: BTreeMap<u32, Address>,
+    /// End with it.
+    _tasks: JoinSet<()>,
+}
+
+/// Where a worker is called.
+#[derive(Debug)]
+struct Address {
+    /// The pod that it is of.
+    uid: String,
+    say: watch::Sender<Option<String>>,
+}
+
+impl Kept {
+    /// Starts a coordinator. To be called within a runtime.
+    pub(super) fn start(
+        owner: Owner,
+        accepted: Accepted,
+        config: Config,
+        restarts_before: i64,
+        changed: mpsc::Sender<Owner>,
+    ) -> Self {
+        let (roster, session) = remote::session(Transport::default());
+        let clock = WallClock::new();
+        let (driver, handle) = Driver::new(config, session, clock);
+        let (end, ended) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let outcome = driver.run().await;
+            tracing::info!(?outcome, "a coordinator has ended");
+            end.send_replace(Some((outcome, clock.now())));
+        });
+        tasks.spawn(watch_changes(owner.clone(), handle.status.clone(), ended.clone(), changed));
+        Self {
+            owner,
+            restarts_before,
+            is_stopping: false,
+            told: vec![accepted],
+            handle,
+            clock,
+            ended,
+            roster,
+            addresses: BTreeMap::new(),
+            _tasks: tasks,
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        let ended = self.ended.borrow().clone();
+        Seen {
+            status: self.handle.status.borrow().clone(),
+            is_rested: ended
+                .as_ref()
+                .is_some_and(|(_, at)| self.clock.now().since(*at) >= FENCED_PAUSE),
+            outcome: ended.map(|(outcome, _)| outcome),
+            is_stopping: self.is_stopping,
+            told: self.told.clone(),
+        }
+    }
+
+    /// Whether the request was taken. Where it was not, the next look at the job repeats it.
+    pub(super) fn ask(&self, request: Request) -> bool {
+        self.handle.requests.try_send(request).is_ok()
+    }
+
+    /// Keeps what may come in force, and what is.
+    pub(super) fn tell(&mut self, accepted: Accepted) {
+        let in_force = self.handle.status.borrow().generation;
+        self.told.retain(|told| told.generation as u64 >= in_force);
+        self.told.push(accepted);
+    }
+
+    /// Another pod is another process, also at the same address.
+    pub(super) fn locate(&mut self, workers: &[Worker]) {
+        for worker in workers {
+            let address = self.addresses.entry(worker.ordinal).or_insert_with(|| {
+                let (say, found) = watch::channel(None);
+                self.roster.add(WorkerIndex(worker.ordinal), found, None);
+                Address { uid: worker.uid.clone(), say }
+            });
+            if address.uid != worker.uid {
+                address.uid.clone_from(&worker.uid);
+                address.say.send_replace(None);
+            }
+            address.say.send_if_modified(|now| {
+                let is_other = *now != worker.address;
+                now.clone_from(&worker.address);
+                is_other
+            });
+        }
+        for (ordinal, address) in &self.addresses {
+            if !workers.iter().any(|worker| worker.ordinal == *ordinal) {
+                address.say.send_replace(None);
+            }
+        }
+    }
+}
+
+/// Says when a coordinator shows something that cannot wait for the next look at its job.
+async fn watch_changes(
+    owner: Owner,
+    mut status: watch::Receiver<Status>,
+    mut ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
+    changed: mpsc::Sender<Owner>,
+) {
+    let mut shown = gist(&status.borrow_and_update());
+    // Its sender is gone when it has ended.
+    while status.changed().await.is_ok() {
+        let now = gist(&status.borrow_and_update());
+        if now != shown && changed.send(owner.clone()).await.is_err() {
+            return;
+        }
+        shown = now;
+    }
+    let _ = ended.wait_for(Option::is_some).await;
+    let _ = changed.send(owner).await;
+}
+
+/// A status without what changes all the time.
+fn gist(status: &Status) -> Status {
+    let mut gist = status.clone();
+    gist.totals = Default::default();
+    gist.restarts_in = None;
+    // That there is one is worth a look; the next ones are seen at the next.
+    if let Some(last) = &mut gist.last_snapshot {
+        last.uri.clear();
+        last.epoch = Default::default();
+        last.seq = Default::default();
+        last.completed_at = Default::default();
+        last.duration = Duration::ZERO;
+        (last.bytes, last.new_bytes) = (0, 0);
+    }
+    gist
+}

@@ -1,0 +1,144 @@
+//! The step that touches the API server: server-side apply of a job's objects and of its status.
+//!
+//! Invariants: what was applied as it is now is not applied again; a template that is in force
+//! stays as it is.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use millstream_protocol::job::{API_VERSION, KIND};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::build::Resources;
+use super::fetch::{Fetched, kinds};
+use super::pods::Worker;
+use super::step::Error;
+use super::validate::Owner;
+use crate::crd::{StreamJob, StreamJobStatus};
+use crate::names::{APPLIED, OPERATOR};
+
+/// Applies what has changed of a job's objects. Returns whether anything had.
+pub(super) async fn apply(
+    client: &Client,
+    owner: &Owner,
+    resources: Resources,
+    there: &Fetched,
+    has_new_template: bool,
+) -> Result<bool, Error> {
+    // Without `..`: a new kind does not compile until it is applied.
+    let Resources { stateful_set, service, pod_disruption_budget, network_policy } = resources;
+    let json = |object: Result<Value, serde_json::Error>| object.expect("an object is JSON");
+    let mut objects = [
+        stateful_set,
+        json(serde_json::to_value(service)),
+        json(serde_json::to_value(pod_disruption_budget)),
+        json(serde_json::to_value(network_policy)),
+    ];
+    mark(&mut objects, there.template.as_ref().filter(|_| !has_new_template));
+    let mut has_changed = false;
+    for ((kind, object), there) in kinds().into_iter().zip(objects).zip(&there.objects) {
+        if there.as_ref().is_some_and(|there| {
+            mark_of(there) == object["metadata"]["annotations"][APPLIED].as_str()
+        }) {
+            continue;
+        }
+        has_changed = true;
+        tracing::info!(namespace = owner.namespace, job = owner.name, kind = kind.kind, "applied");
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, &kind);
+        let params = PatchParams::apply(OPERATOR).force();
+        api.patch(&owner.name, &params, &Patch::Apply(&object)).await?;
+    }
+    Ok(has_changed)
+}
+
+/// Puts the hash of each object on it. A template that stays is not part of it: a later operator
+/// may make another one of the same spec.
+fn mark(objects: &mut [Value; 4], template: Option<&Value>) {
+    let made = objects[0]["spec"]["template"].take();
+    for object in &mut *objects {
+        let hash = format!("{:016x}", xxh3_64(object.to_string().as_bytes()));
+        let annotations = &mut object["metadata"]["annotations"];
+        if annotations.is_null() {
+            *annotations = json!({});
+        }
+        annotations[APPLIED] = hash.into();
+    }
+    objects[0]["spec"]["template"] = template.cloned().unwrap_or(made);
+}
+
+fn mark_of(there: &DynamicObject) -> Option<&str> {
+    there.metadata.annotations.as_ref()?.get(APPLIED).map(String::as_str)
+}
+
+/// Deletes these pods, and none that has taken the place of one of them.
+pub(super) async fn delete<'a>(
+    client: &Client,
+    owner: &Owner,
+    workers: impl Iterator<Item = &'a Worker>,
+) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &owner.namespace);
+    for worker in workers.filter(|worker| !worker.is_leaving) {
+        let preconditions = Preconditions { uid: Some(worker.uid.clone()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match api.delete(&worker.pod, &params).await {
+            // It is gone, or another one is there.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+            deleted => drop(deleted?),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a status where it is another one.
+pub(super) async fn write(
+    client: &Client,
+    job: &StreamJob,
+    owner: &Owner,
+    status: &StreamJobStatus,
+) -> Result<(), Error> {
+    if job.status.as_ref() == Some(status) {
+        return Ok(());
+    }
+    let api: Api<StreamJob> = Api::namespaced(client.clone(), &owner.namespace);
+    let patch = json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        // One of another job of the same name is not written.
+        "metadata": {"name": owner.name, "uid": owner.uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(OPERATOR).force();
+    match api.patch_status(&owner.name, &params, &Patch::Apply(&patch)).await {
+        // The job is gone, or another one is there.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        written => written.map(drop).map_err(Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(image: &str, replicas: u32) -> [Value; 4] {
+        let set = json!({"metadata": {}, "spec": {"replicas": replicas, "template": image}});
+        [set, json!({"metadata": {}}), json!({"metadata": {}}), json!({"metadata": {}})]
+    }
+
+    fn marked(image: &str, replicas: u32, template: Option<&Value>) -> (Value, Value) {
+        let mut objects = objects(image, replicas);
+        mark(&mut objects, template);
+        let [set, ..] = objects;
+        (set["metadata"]["annotations"][APPLIED].clone(), set["spec"]["template"].clone())
+    }
+
+    #[test]
+    fn a_template_that_stays_is_applied_as_it_is_and_never_again() {
+        let old = json!("old");
+        let first = marked("old", 2, None);
+        let upgraded = marked("new", 2, Some(&old));
+        assert_eq!(first, upgraded, "an upgrade of the operator changes nothing");
+        assert_ne!(first.0, marked("old", 3, Some(&old)).0);
+        assert_eq!(marked("new", 2, None).1, json!("new"));
+    }
+}

@@ -1,0 +1,244 @@
+//! The step from what there is to what is to be done.
+//!
+//! Received from: [`super::validate`], the job's `StatefulSet` and pods, and its coordinator.
+//! Handed to: [`super::build`], and to whoever keeps coordinators. Pure. Invariants: a job that
+//! runs keeps its accepted spec until its coordinator says that another one is in force; the
+//! template of the pods changes only while no task runs; pods go last.
+
+use millstream_coordinator::machine::Outcome;
+use millstream_coordinator::status::Status;
+
+use super::accepted::Accepted;
+use super::validate::Valid;
+
+/// What there is of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The spec as it was written last; none where it has mistakes.
+    pub valid: Option<&'a Valid>,
+    /// Its `StatefulSet`.
+    pub live: Option<&'a Live>,
+    /// Its coordinator in this process.
+    pub coordinator: Option<&'a Seen>,
+    /// Whether pods run by another template than the one in force.
+    pub is_outdated: bool,
+}
+
+/// What the `StatefulSet` of a job says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// The spec in force.
+    pub accepted: Accepted,
+    /// The hash of the spec that was refused last.
+    pub refused: Option<String>,
+    /// How many pods there are to be.
+    pub replicas: u32,
+    /// Whether the job has come to its end.
+    pub is_finished: bool,
+}
+
+/// What is seen of a coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// What it shows.
+    pub status: Status,
+    /// How it ended; none while it is at work.
+    pub outcome: Option<Outcome>,
+    /// Whether it has been told to stop.
+    pub is_stopping: bool,
+    /// What it was told to put in force, the last one last; the first is what it started with.
+    pub told: Vec<Accepted>,
+    /// Whether one that was fenced has waited long enough to try again.
+    pub is_rested: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The spec in force.
+    pub accepted: Accepted,
+    /// The hash of the spec that was refused last.
+    pub refused: Option<String>,
+    /// How many pods there are to be.
+    pub replicas: u32,
+    /// Whether the job has come to its end.
+    pub is_finished: bool,
+    /// Whether pods are to be made by a template made anew; else by the one that there is.
+    pub has_new_template: bool,
+    /// Whether pods with another template are to go.
+    pub replaces_pods: bool,
+    /// What is asked of the coordinator.
+    pub order: Order,
+}
+
+/// What is asked of a job's coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// There is to be none.
+    Rest,
+    /// It is to be as it is.
+    Keep,
+    /// A new one starts with the accepted spec, in place of one that has ended.
+    Start,
+    /// It stops the job after a snapshot.
+    Stop,
+    /// It puts this spec in force.
+    Edit(Box<Accepted>),
+}
+
+/// What is to be done; nothing for a job that never had a valid spec.
+pub fn decide(facts: &Facts) -> Option<Decision> {
+    let Some(live) = facts.live else { return facts.valid.map(|valid| first(valid, facts)) };
+    let mut decision = match facts.coordinator {
+        Some(seen) if seen.outcome.is_none() => at_work(live, seen, facts),
+        Some(seen) => after(live, seen, facts),
+        None if live.accepted.spec.suspend || live.is_finished => {
+            let next = wanted(live, facts);
+            let is_finished = live.is_finished && next.is_none();
+            begin(live, next, is_finished, facts)
+        }
+        // The job may run, on the pods that there are: its coordinator takes it over as it is.
+        None => begin(live, None, false, facts),
+    };
+    if let Some(valid) = facts.valid {
+        // Another one is written now.
+        decision.refused = decision.refused.filter(|refused| *refused == valid.hash);
+    }
+    Some(decision)
+}
+
+/// A spec may ask for pods by another template.
+pub fn needs_new_pods(old: &Accepted, new: &Accepted) -> bool {
+    old.spec.image != new.spec.image
+        || old.spec.pod_template != new.spec.pod_template
+        || old.spec.state.local_volume != new.spec.state.local_volume
+}
+
+/// Why a spec cannot be taken up at all by the pods that there are.
+pub fn impossible(old: &Accepted, new: &Accepted) -> Option<&'static str> {
+    (old.spec.state.local_volume != new.spec.state.local_volume).then_some(
+        "spec.state.localVolume: cannot change yet: put it back, or delete the job and create it \
+         again, which goes on from its last snapshot",
+    )
+}
+
+fn first(valid: &Valid, facts: &Facts) -> Decision {
+    let accepted = Accepted::of(valid);
+    let order = match facts.coordinator {
+        // Somebody has deleted the StatefulSet below it.
+        Some(seen) if seen.outcome.is_none() => Order::Keep,
+        Some(_) | None if valid.spec.suspend => Order::Rest,
+        Some(_) | None => Order::Start,
+    };
+    Decision {
+        replicas: pods(&accepted),
+        accepted,
+        refused: None,
+        is_finished: false,
+        has_new_template: true,
+        replaces_pods: false,
+        order,
+    }
+}
+
+fn pods(accepted: &Accepted) -> u32 {
+    if accepted.spec.suspend { 0 } else { accepted.spec.workers }
+}
+
+fn unchanged(live: &Live) -> Decision {
+    let Live { accepted, refused, replicas, is_finished } = live.clone();
+    Decision {
+        accepted,
+        refused,
+        replicas,
+        is_finished,
+        has_new_template: false,
+        replaces_pods: false,
+        order: Order::Keep,
+    }
+}
+
+/// The spec as it was written last, where it is another one than that in force and may be taken up.
+fn wanted(live: &Live, facts: &Facts) -> Option<Accepted> {
+    let next = Accepted::of(facts.valid?);
+    let is_same = next.hash == live.accepted.hash || next.spec == live.accepted.spec;
+    let is_refused = live.refused.as_ref() == Some(&next.hash);
+    let may_be = !is_same && !is_refused && impossible(&live.accepted, &next).is_none();
+    may_be.then_some(next)
+}
+
+/// Tasks may run.
+fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
+    let mut now = unchanged(live);
+    let in_force = seen.told.iter().find(|it| it.generation as u64 == seen.status.generation);
+    if let Some(in_force) = in_force.filter(|it| it.generation > live.accepted.generation) {
+        now.accepted = in_force.clone();
+        now.refused = None;
+    }
+    let refused = seen.status.refused.as_ref();
+    let told = |generation| seen.told.iter().find(|it| it.generation as u64 == generation);
+    if let Some(refused) = refused.and_then(|refused| told(refused.generation)) {
+        now.refused = Some(refused.hash.clone());
+    }
+    let last = seen.told.last().unwrap_or(&now.accepted);
+    let is_pending =
+        last.generation > now.accepted.generation && now.refused.as_ref() != Some(&last.hash);
+    let pending = if is_pending { last.spec.workers } else { 0 };
+    now.replicas = now.accepted.spec.workers.max(pending);
+    let base =
+        Live { accepted: now.accepted.clone(), refused: now.refused.clone(), ..live.clone() };
+    match wanted(&base, facts) {
+        _ if seen.is_stopping => now.replicas = live.replicas,
+        Some(next) if next.spec.suspend || needs_new_pods(&now.accepted, &next) => {
+            now.replicas = live.replicas;
+            now.order = Order::Stop;
+        }
+        next => {
+            // What was written and taken back is told, too: it ends what was being prepared.
+            let back = || facts.valid.map(Accepted::of).filter(|it| it.hash == base.accepted.hash);
+            let newest = last.generation.max(now.accepted.generation);
+            let next = next.or_else(back).filter(|next| next.generation > newest);
+            if let Some(next) = next {
+                now.replicas = now.replicas.max(next.spec.workers);
+                now.order = Order::Edit(Box::new(next));
+            }
+        }
+    }
+    now
+}
+
+/// The coordinator has ended: no task runs.
+fn after(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
+    let next = wanted(live, facts);
+    match &seen.outcome {
+        Some(Outcome::Finished { .. }) if next.is_none() => begin(live, None, true, facts),
+        Some(Outcome::Failed(_)) if next.is_none() => unchanged(live),
+        Some(Outcome::Fenced(_)) if !seen.is_rested => unchanged(live),
+        _ => begin(live, next, false, facts),
+    }
+}
+
+/// The job begins anew, or rests.
+fn begin(live: &Live, next: Option<Accepted>, is_finished: bool, facts: &Facts) -> Decision {
+    let has_new_template = next.as_ref().is_some_and(|next| needs_new_pods(&live.accepted, next));
+    let accepted = next.unwrap_or_else(|| live.accepted.clone());
+    let rests = accepted.spec.suspend || is_finished;
+    // Those of the old template are gone before anything starts.
+    let waits = has_new_template || facts.is_outdated;
+    Decision {
+        replicas: if rests { 0 } else { pods(&accepted) },
+        accepted,
+        refused: live.refused.clone(),
+        is_finished,
+        has_new_template,
+        replaces_pods: facts.is_outdated && !rests,
+        order: match (rests, waits) {
+            (true, _) => Order::Rest,
+            (false, true) => Order::Keep,
+            (false, false) => Order::Start,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

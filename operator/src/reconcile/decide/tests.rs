@@ -1,0 +1,228 @@
+//! Each decision, from facts that call for it.
+
+use millstream_coordinator::status::{Phase, Refusal};
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+
+use super::*;
+use crate::reconcile::validate::validate;
+use crate::testing;
+
+const STORE: &str = "snapshots: {store: 's3://b/p'}";
+
+/// A job's spec, validated, as generation so and so.
+fn valid(generation: i64, spec: &str) -> Valid {
+    let mut job = testing::job("averages", &format!("{STORE}\n{spec}"));
+    job.metadata.generation = Some(generation);
+    validate(&job, &testing::operator()).unwrap()
+}
+
+fn live(generation: i64, spec: &str) -> Live {
+    let accepted = Accepted::of(&valid(generation, spec));
+    let replicas = pods(&accepted);
+    Live { accepted, refused: None, replicas, is_finished: false }
+}
+
+/// A coordinator that runs the job by what it was told first.
+fn seen(told: Vec<Accepted>) -> Seen {
+    let first = &told[0];
+    let status = Status {
+        phase: Phase::Running,
+        generation: first.generation as u64,
+        workers: first.spec.workers,
+        ..Status::default()
+    };
+    Seen { status, outcome: None, is_stopping: false, told, is_rested: false }
+}
+
+fn facts<'a>(
+    valid: Option<&'a Valid>,
+    live: Option<&'a Live>,
+    coordinator: Option<&'a Seen>,
+) -> Facts<'a> {
+    Facts { valid, live, coordinator, is_outdated: false }
+}
+
+fn told(valid: &Valid) -> Order {
+    Order::Edit(Box::new(Accepted::of(valid)))
+}
+
+#[test]
+fn a_new_job_is_accepted_and_starts_and_one_with_mistakes_waits() {
+    assert_eq!(decide(&facts(None, None, None)), None);
+    let new = valid(1, "workers: 2");
+    let decision = decide(&facts(Some(&new), None, None)).unwrap();
+    assert_eq!((decision.replicas, decision.order), (2, Order::Start));
+    assert!(decision.has_new_template);
+    let still = valid(1, "workers: 2\nsuspend: true");
+    let decision = decide(&facts(Some(&still), None, None)).unwrap();
+    assert_eq!((decision.replicas, decision.order), (0, Order::Rest));
+}
+
+#[test]
+fn after_a_restart_of_the_operator_the_spec_in_force_is_taken_over_before_any_edit() {
+    let (live, edited) = (live(1, "workers: 2"), valid(2, "workers: 3\nimage: other:2"));
+    let decision = decide(&facts(Some(&edited), Some(&live), None)).unwrap();
+    assert_eq!(decision.order, Order::Start);
+    assert_eq!((decision.accepted, decision.replicas), (live.accepted.clone(), 2));
+    assert!(!decision.has_new_template && !decision.replaces_pods);
+}
+
+#[test]
+fn a_start_that_was_cut_off_between_template_and_pods_is_carried_through() {
+    let live = live(1, "workers: 2");
+    let outdated = Facts { is_outdated: true, ..facts(None, Some(&live), None) };
+    let decision = decide(&outdated).unwrap();
+    assert_eq!((decision.order, decision.replaces_pods), (Order::Keep, true));
+}
+
+#[test]
+fn pods_come_first_and_go_last() {
+    let (two, three) = (live(1, "workers: 2"), valid(2, "workers: 3"));
+    let mut seen = seen(vec![two.accepted.clone()]);
+    let decision = decide(&facts(Some(&three), Some(&two), Some(&seen))).unwrap();
+    assert_eq!(decision.order, told(&three));
+    assert_eq!((decision.replicas, decision.accepted.generation), (3, 1));
+    // Told once, and there is not a second time; the pods stay.
+    seen.told.push(Accepted::of(&three));
+    let live = Live { replicas: 3, ..two };
+    let decision = decide(&facts(Some(&three), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replicas), (&Order::Keep, 3));
+    // In force.
+    seen.status.generation = 2;
+    let decision = decide(&facts(Some(&three), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replicas), (&Order::Keep, 3));
+    assert_eq!(decision.accepted, Accepted::of(&three));
+    // Down again: three pods until one worker is in force.
+    let live = Live { accepted: decision.accepted, replicas: 3, ..live };
+    let one = valid(3, "workers: 1");
+    let decision = decide(&facts(Some(&one), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replicas), (&told(&one), 3));
+    seen.told.push(Accepted::of(&one));
+    seen.status.generation = 3;
+    let decision = decide(&facts(Some(&one), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replicas), (&Order::Keep, 1));
+}
+
+#[test]
+fn what_was_taken_back_is_told_too() {
+    let two = live(1, "workers: 2");
+    let mut seen = seen(vec![two.accepted.clone()]);
+    seen.told.push(Accepted::of(&valid(2, "workers: 3")));
+    let back = valid(3, "workers: 2");
+    let decision = decide(&facts(Some(&back), Some(&two), Some(&seen))).unwrap();
+    assert_eq!(decision.order, told(&back));
+}
+
+#[test]
+fn what_was_refused_is_kept_in_mind_until_something_else_is_written() {
+    let (two, wrong) = (live(1, "workers: 2"), valid(2, "workers: 3"));
+    let mut seen = seen(vec![two.accepted.clone(), Accepted::of(&wrong)]);
+    let failure = Failure::new(ErrorKind::Invalid, "no");
+    seen.status.refused = Some(Refusal { generation: 2, failure });
+    let decision = decide(&facts(Some(&wrong), Some(&two), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replicas), (&Order::Keep, 2));
+    assert_eq!(decision.refused.as_ref(), Some(&wrong.hash));
+    // Also by an operator that comes after.
+    let live = Live { refused: decision.refused, ..two };
+    seen.told.truncate(1);
+    seen.status.refused = None;
+    let decision = decide(&facts(Some(&wrong), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, &decision.refused), (&Order::Keep, &live.refused));
+    let other = valid(3, "workers: 1");
+    let decision = decide(&facts(Some(&other), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((decision.order, decision.refused), (told(&other), None));
+}
+
+#[test]
+fn an_invalid_edit_disturbs_nothing() {
+    let two = live(1, "workers: 2");
+    let seen = seen(vec![two.accepted.clone()]);
+    let decision = decide(&facts(None, Some(&two), Some(&seen))).unwrap();
+    assert_eq!(
+        (decision.order, decision.accepted, decision.replicas),
+        (Order::Keep, two.accepted, 2)
+    );
+}
+
+#[test]
+fn a_suspension_stops_the_job_before_its_pods_go() {
+    let (two, still) = (live(1, "workers: 2"), valid(2, "workers: 2\nsuspend: true"));
+    let mut seen = seen(vec![two.accepted.clone()]);
+    let decision = decide(&facts(Some(&still), Some(&two), Some(&seen))).unwrap();
+    assert_eq!((decision.order, decision.replicas), (Order::Stop, 2));
+    seen.is_stopping = true;
+    let decision = decide(&facts(Some(&still), Some(&two), Some(&seen))).unwrap();
+    assert_eq!((decision.order, decision.replicas), (Order::Keep, 2));
+    seen.outcome = Some(Outcome::Suspended { snapshot: true });
+    let decision = decide(&facts(Some(&still), Some(&two), Some(&seen))).unwrap();
+    assert_eq!((decision.order, decision.replicas), (Order::Rest, 0));
+    assert!(decision.accepted.spec.suspend);
+    // And resumes.
+    let live = Live { accepted: decision.accepted, replicas: 0, ..two };
+    let again = valid(3, "workers: 2");
+    let decision = decide(&facts(Some(&again), Some(&live), None)).unwrap();
+    assert_eq!((decision.order, decision.replicas), (Order::Start, 2));
+}
+
+#[test]
+fn new_pods_are_made_after_the_stop_and_the_job_starts_when_the_old_ones_are_gone() {
+    let (old, new) = (live(1, "image: a:1"), valid(2, "image: a:2"));
+    let mut seen = seen(vec![old.accepted.clone()]);
+    let decision = decide(&facts(Some(&new), Some(&old), Some(&seen))).unwrap();
+    assert_eq!(decision.order, Order::Stop);
+    assert!(!decision.has_new_template);
+    seen.outcome = Some(Outcome::Suspended { snapshot: true });
+    let decision = decide(&facts(Some(&new), Some(&old), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.has_new_template), (&Order::Keep, true));
+    assert_eq!(decision.accepted, Accepted::of(&new));
+    let live = Live { accepted: decision.accepted, ..old };
+    let here = Facts { is_outdated: true, ..facts(Some(&new), Some(&live), Some(&seen)) };
+    let decision = decide(&here).unwrap();
+    assert_eq!((&decision.order, decision.replaces_pods), (&Order::Keep, true));
+    assert!(!decision.has_new_template);
+    let decision = decide(&facts(Some(&new), Some(&live), Some(&seen))).unwrap();
+    assert_eq!((&decision.order, decision.replaces_pods), (&Order::Start, false));
+}
+
+#[test]
+fn a_finished_job_gives_its_pods_back_and_stays_so() {
+    let two = live(1, "workers: 2");
+    let as_is = valid(1, "workers: 2");
+    let mut seen = seen(vec![two.accepted.clone()]);
+    seen.outcome = Some(Outcome::Finished { already: false });
+    let decision = decide(&facts(Some(&as_is), Some(&two), Some(&seen))).unwrap();
+    assert_eq!((decision.replicas, decision.is_finished, decision.order), (0, true, Order::Rest));
+    let live = Live { is_finished: true, replicas: 0, ..two };
+    let decision = decide(&facts(Some(&as_is), Some(&live), None)).unwrap();
+    assert_eq!((decision.replicas, decision.is_finished, decision.order), (0, true, Order::Rest));
+}
+
+#[test]
+fn a_failed_job_waits_for_another_spec_and_a_fenced_coordinator_for_a_while() {
+    let two = live(1, "workers: 2");
+    let as_is = valid(1, "workers: 2");
+    let mut seen = seen(vec![two.accepted.clone()]);
+    let failure = Failure::new(ErrorKind::Invalid, "no");
+    seen.outcome = Some(Outcome::Failed(failure.clone()));
+    let decide_on = |valid: &Valid, seen: &Seen| {
+        decide(&facts(Some(valid), Some(&two), Some(seen))).unwrap().order
+    };
+    assert_eq!(decide_on(&as_is, &seen), Order::Keep);
+    assert_eq!(decide_on(&valid(2, "workers: 1"), &seen), Order::Start);
+    seen.outcome = Some(Outcome::Fenced(failure));
+    assert_eq!(decide_on(&as_is, &seen), Order::Keep);
+    seen.is_rested = true;
+    assert_eq!(decide_on(&as_is, &seen), Order::Start);
+}
+
+#[test]
+fn a_volume_cannot_change_yet_and_says_so() {
+    let two = live(1, "workers: 2");
+    let other = valid(2, "workers: 2\nstate: {localVolume: {size: 1Gi}}");
+    let seen = seen(vec![two.accepted.clone()]);
+    let decision = decide(&facts(Some(&other), Some(&two), Some(&seen))).unwrap();
+    assert_eq!(decision.order, Order::Keep);
+    let why = impossible(&two.accepted, &Accepted::of(&other)).unwrap();
+    assert!(why.starts_with("spec.state.localVolume: "), "{why}");
+    assert_eq!(impossible(&two.accepted, &two.accepted), None);
+}

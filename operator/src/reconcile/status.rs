@@ -1,0 +1,180 @@
+//! The step from what was decided and seen to `status`.
+//!
+//! Received from: [`super::decide`], the job's coordinator and its pods. Handed to: the API
+//! server, where it is another one than before. Pure. Invariant: nothing is decided on what the
+//! status was; from it go on what this process cannot know: restarts before it started, the last
+//! snapshot, and when a condition changed.
+
+mod conditions;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp as Instant;
+use millstream_coordinator::machine::Outcome;
+use millstream_coordinator::status::{Phase as Doing, SnapshotStatus};
+use millstream_protocol::time::{GepDuration, Timestamp};
+
+use super::decide::{Decision, Order, Seen};
+use super::pods::Worker;
+use crate::crd::condition;
+use crate::crd::status::{LastSnapshot, Phase, Restored};
+use crate::crd::{StreamJob, StreamJobStatus};
+use crate::names;
+
+/// A later snapshot is written when the one that is shown is older than it by so much: each write
+/// goes to all who watch. A little less than the half minute after which a job is looked at.
+const SNAPSHOT_EVERY_MS: i64 = 25_000;
+
+/// What a status is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The job, with the status that it has.
+    pub job: &'a StreamJob,
+    /// What is wrong with its spec.
+    pub mistakes: Option<&'a str>,
+    /// Why the spec cannot be taken up, though it has no mistake.
+    pub blocked: Option<&'a str>,
+    /// What was decided.
+    pub decision: Option<&'a Decision>,
+    /// Its coordinator.
+    pub coordinator: Option<&'a Seen>,
+    /// Restarts before this coordinator began.
+    pub restarts_before: i64,
+    /// Its pods.
+    pub workers: &'a [Worker],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The status of a job.
+pub fn status(sight: &Sight) -> StreamJobStatus {
+    let before = sight.job.status.clone().unwrap_or_default();
+    let phase = phase(sight);
+    let shown = sight.coordinator.map(|seen| &seen.status);
+    let workers = sight.workers.iter().filter(|it| !it.is_leaving).count() as i32;
+    let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers) as i32;
+    let ready = ready_workers(sight, phase);
+    let run = shown.and_then(|it| it.run).map(|run| run.0 as i64).or(before.run);
+    let restored = shown.and_then(|it| it.restored.as_ref()).map(|it| Restored {
+        from: it.from.clone(),
+        epoch: it.epoch.0 as i64,
+        at: time(it.at),
+    });
+    let restarts = shown.map_or(0, |it| it.restarts as i64);
+    let conditions = conditions::conditions(sight, phase);
+    StreamJobStatus {
+        observed_generation: sight.job.metadata.generation,
+        phase: Some(phase),
+        run,
+        workers: Some(workers),
+        ready_workers: Some(ready),
+        ready: Some(format!("{ready}/{of}")),
+        selector: Some(selector(sight.job)),
+        restarts: Some(sight.restarts_before + restarts),
+        last_snapshot: last_snapshot(sight, before.last_snapshot),
+        // One that was taken over began with what it began with.
+        restored: restored.or_else(|| before.restored.filter(|_| run == before.run)),
+        conditions,
+        // Nothing is known of these yet.
+        restore_candidate: None,
+        last_restart: None,
+        throughput: None,
+        lag: None,
+    }
+}
+
+/// The status of a job that is left alone: what it was, and that it is.
+pub fn paused(sight: &Sight) -> StreamJobStatus {
+    let mut status = sight.job.status.clone().unwrap_or_default();
+    if status.conditions.is_empty() {
+        return self::status(sight);
+    }
+    let now = conditions::conditions(sight, status.phase.unwrap_or(Phase::Pending));
+    let name = condition::RECONCILIATION_PAUSED.name;
+    status.conditions.retain(|it| it.type_ != name);
+    status.conditions.extend(now.into_iter().filter(|it| it.type_ == name));
+    status
+}
+
+/// The labels that find the pods, as a selector is written.
+fn selector(job: &StreamJob) -> String {
+    let labels = names::selector(job.metadata.name.as_deref().unwrap_or_default());
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(",")
+}
+
+/// Pods that say that they are ready, while the job runs.
+fn ready_workers(sight: &Sight, phase: Phase) -> i32 {
+    let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers);
+    let is_at_work = matches!(phase, Phase::Running | Phase::Rescaling | Phase::Suspending);
+    let ready = |it: &&Worker| it.is_ready && !it.is_leaving && it.ordinal < of;
+    if is_at_work { sight.workers.iter().filter(ready).count() as i32 } else { 0 }
+}
+
+fn phase(sight: &Sight) -> Phase {
+    if sight.job.metadata.deletion_timestamp.is_some() {
+        return Phase::Deleting;
+    }
+    let Some(decision) = sight.decision else { return Phase::Pending };
+    if decision.is_finished {
+        return Phase::Finished;
+    }
+    if decision.order == Order::Rest && decision.accepted.spec.suspend {
+        return Phase::Suspended;
+    }
+    let Some(seen) = sight.coordinator else { return Phase::Pending };
+    match &seen.outcome {
+        Some(Outcome::Failed(_)) => return Phase::Failed,
+        Some(Outcome::Fenced(_)) => return Phase::Restarting,
+        Some(Outcome::Finished { .. }) => return Phase::Finished,
+        // It goes on with other pods.
+        Some(Outcome::Suspended { .. }) => return Phase::Upgrading,
+        None => {}
+    }
+    match seen.status.phase {
+        Doing::Pending => Phase::Pending,
+        Doing::Starting => Phase::Starting,
+        Doing::Restoring => Phase::Restoring,
+        Doing::Running => Phase::Running,
+        Doing::Rescaling => Phase::Rescaling,
+        Doing::Suspending | Doing::Suspended if sight.job.spec.job.suspend => Phase::Suspending,
+        // Or it is stopped to go on with other pods.
+        Doing::Upgrading | Doing::Suspending | Doing::Suspended => Phase::Upgrading,
+        Doing::Restarting => Phase::Restarting,
+        Doing::Finished => Phase::Finished,
+        Doing::Failed => Phase::Failed,
+    }
+}
+
+fn last_snapshot(sight: &Sight, before: Option<LastSnapshot>) -> Option<LastSnapshot> {
+    let Some(seen) = sight.coordinator else { return before };
+    let Some(last) = &seen.status.last_snapshot else { return before };
+    let is_over = seen.outcome.is_some() || seen.status.snapshot_failure.is_some();
+    let is_early = |shown: &LastSnapshot| {
+        let age = last.completed_at.0 - shown.completed_at.0.as_millisecond();
+        shown.epoch <= last.epoch.0 as i64 && age < SNAPSHOT_EVERY_MS
+    };
+    match before {
+        Some(shown) if !is_over && is_early(&shown) => Some(shown),
+        _ => Some(shown(last)),
+    }
+}
+
+fn shown(snapshot: &SnapshotStatus) -> LastSnapshot {
+    let SnapshotStatus { epoch, seq: _, uri, completed_at, duration, bytes, new_bytes } = snapshot;
+    LastSnapshot {
+        epoch: epoch.0 as i64,
+        uri: uri.clone(),
+        completed_at: time(*completed_at),
+        duration: Some(GepDuration(*duration)),
+        bytes: Some(*bytes as i64),
+        new_bytes: Some(*new_bytes as i64),
+    }
+}
+
+/// A time as the API server keeps it: whole seconds.
+fn time(at: Timestamp) -> Time {
+    Time(Instant::from_second(at.0.div_euclid(1000)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! Each phase and each condition, true and false.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
+use millstream_coordinator::status::{FailureStatus, Refusal, Restored as Begun, Status};
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Epoch, Run, Seq};
+
+use super::*;
+use crate::reconcile::accepted::Accepted;
+use crate::reconcile::pods::Trouble;
+use crate::reconcile::validate::validate;
+use crate::testing;
+
+const NOW: Timestamp = Timestamp(1_700_000_100_000);
+
+/// A job of two workers, of which everything is as it should be.
+struct Case {
+    job: StreamJob,
+    mistakes: Option<&'static str>,
+    blocked: Option<&'static str>,
+    decision: Option<Decision>,
+    seen: Option<Seen>,
+    workers: Vec<Worker>,
+}
+
+fn case() -> Case {
+    let job = testing::job("averages", "workers: 2\nsnapshots: {store: 's3://b/p'}");
+    let accepted = Accepted::of(&validate(&job, &testing::operator()).unwrap());
+    let status = Status {
+        phase: Doing::Running,
+        generation: 3,
+        workers: 2,
+        run: Some(Run(7)),
+        restarts: 1,
+        last_snapshot: Some(snapshot(340, NOW.0 - 5_000)),
+        ..Status::default()
+    };
+    let seen = Seen {
+        status,
+        outcome: None,
+        is_stopping: false,
+        told: vec![accepted.clone()],
+        is_rested: false,
+    };
+    let decision = Decision {
+        accepted,
+        refused: None,
+        replicas: 2,
+        is_finished: false,
+        has_new_template: false,
+        replaces_pods: false,
+        order: Order::Keep,
+    };
+    let (decision, seen) = (Some(decision), Some(seen));
+    let workers = vec![worker(0), worker(1)];
+    Case { job, mistakes: None, blocked: None, decision, seen, workers }
+}
+
+fn worker(ordinal: u32) -> Worker {
+    Worker {
+        pod: format!("averages-{ordinal}"),
+        uid: format!("u{ordinal}"),
+        ordinal,
+        address: Some("10.0.0.1:7070".to_owned()),
+        is_ready: true,
+        is_leaving: false,
+        revision: None,
+        trouble: None,
+    }
+}
+
+fn snapshot(epoch: u64, at: i64) -> SnapshotStatus {
+    SnapshotStatus {
+        epoch: Epoch(epoch),
+        seq: Seq(epoch),
+        uri: format!("s3://b/{epoch}"),
+        completed_at: Timestamp(at),
+        duration: std::time::Duration::from_millis(420),
+        bytes: 2,
+        new_bytes: 1,
+    }
+}
+
+fn failed(message: &str) -> Failure {
+    Failure::new(ErrorKind::Invalid, message)
+}
+
+impl Case {
+    fn status(&self) -> StreamJobStatus {
+        status(&Sight {
+            job: &self.job,
+            mistakes: self.mistakes,
+            blocked: self.blocked,
+            decision: self.decision.as_ref(),
+            coordinator: self.seen.as_ref(),
+            restarts_before: 2,
+            workers: &self.workers,
+            now: NOW,
+        })
+    }
+
+    fn shown(mut self, change: impl FnOnce(&mut Status)) -> Self {
+        change(&mut self.seen.as_mut().unwrap().status);
+        self
+    }
+
+    fn ended(mut self, outcome: Outcome) -> Self {
+        self.seen.as_mut().unwrap().outcome = Some(outcome);
+        self
+    }
+
+    fn decided(mut self, change: impl FnOnce(&mut Decision)) -> Self {
+        change(self.decision.as_mut().unwrap());
+        self
+    }
+
+    fn says(&self, name: &str) -> (String, String) {
+        let Written { status, reason, .. } = self.condition(name);
+        (status, reason)
+    }
+
+    fn condition(&self, name: &str) -> Written {
+        let all = self.status().conditions;
+        all.into_iter().find(|it| it.type_ == name).unwrap()
+    }
+}
+
+/// That a condition says so, with a reason that its page has.
+#[track_caller]
+fn expect(case: &Case, name: &str, status: &str, reason: &str) {
+    assert_eq!(case.says(name), (status.to_owned(), reason.to_owned()), "{name}");
+    let listed = condition::ALL.iter().find(|it| it.name == name).unwrap();
+    let is_listed = listed.reasons.contains(&reason) || reason == condition::NOT_KNOWN;
+    assert!(is_listed, "{name} has no reason {reason}");
+}
+
+#[test]
+fn a_job_that_runs_is_shown_with_its_columns() {
+    let status = case().status();
+    assert_eq!(status.phase, Some(Phase::Running));
+    assert_eq!((status.run, status.restarts, status.workers), (Some(7), Some(3), Some(2)));
+    assert_eq!(status.ready.as_deref(), Some("2/2"));
+    let selector = "millstream.dev/job=averages,millstream.dev/role=worker";
+    assert_eq!(status.selector.as_deref(), Some(selector));
+    assert_eq!(status.last_snapshot.unwrap().epoch, 340);
+    assert_eq!(status.conditions.len(), condition::ALL.len());
+}
+
+#[test]
+fn ready_is_true_while_the_tasks_run_and_names_the_generation_in_force() {
+    expect(&case(), "Ready", "True", "AsExpected");
+    assert_eq!(
+        case().decided(|it| it.accepted.generation = 2).condition("Ready").observed_generation,
+        Some(2)
+    );
+    expect(&case().shown(|it| it.phase = Doing::Pending), "Ready", "False", "Starting");
+    let mut pull = case().shown(|it| it.phase = Doing::Pending);
+    let reason = condition::IMAGE_PULL_FAILED;
+    pull.workers[1].trouble = Some(Trouble { reason, message: "averages-1: no image".into() });
+    expect(&pull, "Ready", "False", "ImagePullFailed");
+    assert_eq!(pull.condition("Ready").message, "averages-1: no image");
+    let restarting = |kind| {
+        case().shown(|it| {
+            it.phase = Doing::Restarting;
+            it.last_failure = Some(FailureStatus { failure: Failure::new(kind, "why"), at: NOW });
+        })
+    };
+    expect(&restarting(ErrorKind::User), "Ready", "False", "UserCodeFailed");
+    expect(&restarting(ErrorKind::Unavailable), "Ready", "False", "WorkerLost");
+    expect(&case().ended(Outcome::Failed(failed("no"))), "Ready", "False", "Failed");
+    let mut still = case().decided(|it| {
+        it.order = Order::Rest;
+        it.accepted.spec.suspend = true;
+    });
+    still.seen = None;
+    expect(&still, "Ready", "False", "Suspended");
+    assert_eq!(still.status().phase, Some(Phase::Suspended));
+}
+
+#[test]
+fn an_invalid_spec_is_shown_and_the_job_runs_on() {
+    expect(&case(), "SpecValid", "True", "AsExpected");
+    let wrong = Case { mistakes: Some("spec.workers: is 0"), ..case() };
+    expect(&wrong, "SpecValid", "False", "Invalid");
+    expect(&wrong, "Stalled", "True", "Invalid");
+    expect(&wrong, "Ready", "True", "AsExpected");
+    assert_eq!(wrong.condition("SpecValid").message, "spec.workers: is 0");
+    let new = Case { decision: None, seen: None, workers: vec![], ..wrong };
+    expect(&new, "Ready", "False", "Invalid");
+    assert_eq!(new.status().phase, Some(Phase::Pending));
+}
+
+#[test]
+fn snapshots_are_healthy_while_they_are_young_and_succeed() {
+    expect(&case(), "SnapshotsHealthy", "True", "AsExpected");
+    let failing = case().shown(|it| it.snapshot_failure = Some("no bucket".into()));
+    expect(&failing, "SnapshotsHealthy", "False", "SnapshotFailed");
+    let old = case().shown(|it| it.last_snapshot = Some(snapshot(1, NOW.0 - 31_000)));
+    expect(&old, "SnapshotsHealthy", "False", "SnapshotOld");
+    let none = case().shown(|it| it.last_snapshot = None);
+    expect(&none, "SnapshotsHealthy", "Unknown", "NotKnownYet");
+}
+
+#[test]
+fn what_a_run_began_with_is_shown() {
+    expect(&case(), "StateRestored", "True", "Fresh");
+    let from = |it: &mut Status| {
+        let from = "s3://b/1".to_owned();
+        it.restored = Some(Begun { from, epoch: Epoch(1), at: NOW });
+    };
+    expect(&case().shown(from), "StateRestored", "True", "FromSnapshot");
+    let mut taken = case().shown(|it| it.taken_over = true);
+    expect(&taken, "StateRestored", "Unknown", "NotKnownYet");
+    // What was said of the same run is said on.
+    taken.job.status = Some(case().shown(from).status());
+    assert_eq!(taken.status().restored.unwrap().from, "s3://b/1");
+    expect(&taken, "StateRestored", "True", "FromSnapshot");
+}
+
+#[test]
+fn a_job_is_complete_when_it_has_finished() {
+    expect(&case(), "Complete", "Unknown", "NotKnownYet");
+    expect(&case().ended(Outcome::Finished { already: false }), "Complete", "True", "Finished");
+    expect(&case().decided(|it| it.is_finished = true), "Complete", "True", "Finished");
+    expect(&case().ended(Outcome::Failed(failed("no"))), "Complete", "False", "Failed");
+}
+
+#[test]
+fn a_job_reconciles_until_it_is_what_the_spec_says() {
+    expect(&case(), "Reconciling", "False", "AsExpected");
+    let doing = |doing| case().shown(|it| it.phase = doing);
+    expect(&doing(Doing::Starting), "Reconciling", "True", "Deploying");
+    expect(&doing(Doing::Rescaling), "Reconciling", "True", "Rescaling");
+    expect(&doing(Doing::Upgrading), "Reconciling", "True", "Upgrading");
+    expect(&doing(Doing::Restarting), "Reconciling", "True", "Restarting");
+    let mut suspending = doing(Doing::Suspending);
+    expect(&suspending, "Reconciling", "True", "Upgrading");
+    suspending.job.spec.job.suspend = true;
+    expect(&suspending, "Reconciling", "True", "Suspending");
+    let mut edited = case();
+    edited.job.metadata.generation = Some(4);
+    edited.job.spec.job.workers = 3;
+    expect(&edited, "Reconciling", "True", "Rescaling");
+    // What is refused is not on its way.
+    expect(
+        &edited.decided(|it| it.refused = Some("h".into())),
+        "Reconciling",
+        "False",
+        "AsExpected",
+    );
+}
+
+#[test]
+fn a_job_that_waits_for_somebody_is_stalled() {
+    expect(&case(), "Stalled", "False", "AsExpected");
+    expect(&case().ended(Outcome::Failed(failed("no"))), "Stalled", "True", "Failed");
+    let refused = case().decided(|it| it.refused = Some("h".into()));
+    expect(&refused, "Stalled", "True", "UpgradeBlocked");
+    let refused = refused.shown(|it| {
+        it.refused = Some(Refusal { generation: 4, failure: failed("another program") });
+    });
+    assert_eq!(refused.condition("Stalled").message, "another program");
+    expect(&Case { blocked: Some("no"), ..case() }, "Stalled", "True", "UpgradeBlocked");
+}
+
+#[test]
+fn a_pause_is_shown_and_nothing_else_changes() {
+    expect(&case(), "ReconciliationPaused", "False", "AsExpected");
+    let mut case = case();
+    let before = case.status();
+    case.job.status = Some(before.clone());
+    case.job.metadata.annotations = Some([(names::PAUSE.into(), "true".into())].into());
+    let case = case.shown(|it| it.phase = Doing::Restarting);
+    expect(&case, "ReconciliationPaused", "True", "Paused");
+}
+
+#[test]
+fn what_nobody_measures_yet_is_unknown() {
+    for name in ["SourceCaughtUp", "WatermarkAdvancing", "Backpressured"] {
+        expect(&case(), name, "Unknown", "NotKnownYet");
+    }
+}
+
+#[test]
+fn a_condition_keeps_the_time_at_which_it_changed() {
+    let mut case = case();
+    let mut before = case.status();
+    let early = time(Timestamp(1_600_000_000_000));
+    for condition in &mut before.conditions {
+        condition.last_transition_time = early.clone();
+    }
+    case.job.status = Some(before);
+    assert_eq!(case.condition("Ready").last_transition_time, early);
+    let other = case.shown(|it| it.phase = Doing::Restarting);
+    assert_eq!(other.condition("Ready").last_transition_time, time(NOW));
+}
+
+#[test]
+fn a_later_snapshot_is_written_every_half_minute_or_at_once_when_the_next_one_fails() {
+    let mut case = case();
+    case.job.status = Some(case.status());
+    let shown = |case: &Case| case.status().last_snapshot.unwrap().epoch;
+    let case = case.shown(|it| it.last_snapshot = Some(snapshot(341, NOW.0 + 5_000)));
+    assert_eq!(shown(&case), 340);
+    let failing = case.shown(|it| it.snapshot_failure = Some("no bucket".into()));
+    assert_eq!(shown(&failing), 341);
+    let late = failing.shown(|it| {
+        it.snapshot_failure = None;
+        it.last_snapshot = Some(snapshot(342, NOW.0 + 24_000));
+    });
+    assert_eq!(shown(&late), 342);
+}
+
+#[test]
+fn workers_are_ready_by_what_their_pods_say_while_the_job_runs() {
+    let mut case = case();
+    case.workers[1].is_ready = false;
+    assert_eq!(case.status().ready.as_deref(), Some("1/2"));
+    let case = case.shown(|it| it.phase = Doing::Restarting);
+    assert_eq!(case.status().ready.as_deref(), Some("0/2"));
+}

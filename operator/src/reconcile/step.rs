@@ -1,0 +1,243 @@
+//! Reconcile: one look at a job, step by step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use millstream_coordinator::config::Config;
+use millstream_coordinator::driver::{Clock, WallClock};
+use millstream_coordinator::machine::Outcome;
+use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::job::OnDelete;
+use uuid::Uuid;
+
+use super::accepted::{self, Accepted};
+use super::build::{Wanted, build};
+use super::decide::{Decision, Facts, Order, decide, impossible};
+use super::operator::Operator;
+use super::status::{self, Sight, status};
+use super::validate::{self, Owner, Valid, as_in_a_file, validate};
+use super::{apply, fetch};
+use crate::coordinators::Coordinators;
+use crate::crd::StreamJob;
+use crate::names;
+
+/// A job is looked at so often, whatever happens: what a coordinator counts is written then.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Before a look at a job that failed is repeated.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// What all looks at jobs need.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) operator: Operator,
+    pub(crate) coordinators: Coordinators,
+    pub(crate) clock: WallClock,
+}
+
+/// Why a look at a job came to nothing. It is repeated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server.
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// The accepted spec.
+    #[error(transparent)]
+    Accepted(#[from] accepted::Error),
+    /// The job.
+    #[error(transparent)]
+    Job(#[from] validate::Error),
+    /// An object of the job's name is there, and is not the job's.
+    #[error(
+        "there is a {kind} {name} that is not this job's: delete it, or name the job otherwise"
+    )]
+    Taken {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// What is to be done about it.
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Api(_) => ErrorKind::Unavailable,
+            Self::Accepted(error) => error.kind(),
+            Self::Job(error) => error.kind(),
+            Self::Taken { .. } => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// After a failure: the one place that says when a look at a job is repeated.
+pub(crate) fn on_error(
+    job: Arc<DeserializeGuard<StreamJob>>,
+    error: &Error,
+    _: Arc<Context>,
+) -> Action {
+    let named = job.0.as_ref().ok().and_then(|job| validate::owner(job).ok());
+    let (namespace, name) = named.map(|it| (it.namespace, it.name)).unwrap_or_default();
+    tracing::warn!(namespace, job = name, kind = %error.kind(), "cannot look after a job: {error}");
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Bug | ErrorKind::User => Action::requeue(RETRY_PAUSE),
+        // Somebody must change something, and not all of that is watched.
+        ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Fenced => Action::requeue(LOOK_EVERY),
+    }
+}
+
+/// One look at a job: what there is, what is to be, what is done about it, what is said of it.
+pub(crate) async fn reconcile(
+    job: Arc<DeserializeGuard<StreamJob>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let job = match &job.0 {
+        Ok(job) => job,
+        Err(unreadable) => {
+            let name = unreadable.metadata.name.as_deref().unwrap_or_default();
+            tracing::warn!(job = name, "a job cannot be read: {unreadable}");
+            return Ok(Action::await_change());
+        }
+    };
+    let owner = validate::owner(job)?;
+    if job.metadata.deletion_timestamp.is_some() {
+        context.coordinators.remove(&owner);
+        return Ok(Action::await_change());
+    }
+    let there = fetch::fetch(&context.client, &owner).await?;
+    context.coordinators.locate(&owner, &there.workers);
+    let before = job.status.as_ref().and_then(|it| it.restarts).unwrap_or(0);
+    let (seen, restarts_before) = context.coordinators.seen(&owner).unzip();
+    let restarts_before = restarts_before.unwrap_or(before);
+    let mut sight = Sight {
+        job,
+        mistakes: None,
+        blocked: None,
+        decision: None,
+        coordinator: seen.as_ref(),
+        restarts_before,
+        workers: &there.workers,
+        now: context.clock.now(),
+    };
+    if is_paused(job) {
+        let status = status::paused(&sight);
+        apply::write(&context.client, job, &owner, &status).await?;
+        return Ok(Action::requeue(LOOK_EVERY));
+    }
+    let valid = valid(job, &context.operator)?;
+    let facts = Facts {
+        valid: valid.as_ref().ok(),
+        live: there.live.as_ref(),
+        coordinator: seen.as_ref(),
+        is_outdated: there.live.is_some() && there.is_outdated(),
+    };
+    let decision = decide(&facts);
+    sight.mistakes = valid.as_ref().err().map(String::as_str);
+    let next = valid.as_ref().ok().map(Accepted::of);
+    sight.blocked =
+        there.live.as_ref().zip(next).and_then(|(live, next)| impossible(&live.accepted, &next));
+    sight.decision = decision.as_ref();
+    if let Some(decision) = &decision {
+        let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
+        act(&context, &owner, decision, &there, restarts).await?;
+    }
+    apply::write(&context.client, job, &owner, &status(&sight)).await?;
+    let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
+    Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
+}
+
+fn is_paused(job: &StreamJob) -> bool {
+    let annotations = job.metadata.annotations.as_ref();
+    annotations.and_then(|it| it.get(names::PAUSE)).is_some_and(|it| it == "true")
+}
+
+/// Does what was decided.
+async fn act(
+    context: &Context,
+    owner: &Owner,
+    decision: &Decision,
+    there: &fetch::Fetched,
+    restarts: i64,
+) -> Result<(), Error> {
+    let Context { client, operator, coordinators, .. } = context;
+    let resources = build(&Wanted {
+        owner,
+        accepted: &decision.accepted,
+        refused: decision.refused.as_deref(),
+        replicas: decision.replicas,
+        is_finished: decision.is_finished,
+        operator,
+    });
+    apply::apply(client, owner, resources, there, decision.has_new_template).await?;
+    if decision.replaces_pods {
+        apply::delete(client, owner, there.outdated()).await?;
+    }
+    match &decision.order {
+        Order::Keep => {}
+        Order::Rest => coordinators.remove(owner),
+        Order::Stop => coordinators.stop(owner),
+        Order::Edit(next) => {
+            if let Some(config) = config(owner, next) {
+                coordinators.edit(owner, next, config);
+            }
+        }
+        Order::Start => {
+            if let Some(config) = config(owner, &decision.accepted) {
+                coordinators.start(owner, &decision.accepted, config, restarts);
+                coordinators.locate(owner, &there.workers);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A job that can be accepted; or what is wrong with it, in words.
+fn valid(job: &StreamJob, operator: &Operator) -> Result<Result<Valid, String>, Error> {
+    let valid = match validate(job, operator) {
+        Ok(valid) => valid,
+        Err(error @ validate::Error::Invalid { .. }) => return Ok(Err(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match served(&valid) {
+        Ok(()) => Ok(valid),
+        Err(mistake) => Err(mistake),
+    })
+}
+
+/// What this version does not do is refused, rather than ignored.
+fn served(valid: &Valid) -> Result<(), String> {
+    let spec = &valid.spec;
+    if spec.snapshots.on_delete == OnDelete::Delete {
+        return Err("spec.snapshots.onDelete: Delete is not served yet: leave it out, and delete \
+                    the snapshots by `snapshots delete`"
+            .to_owned());
+    }
+    if spec.restore.snapshot_name.is_some() {
+        return Err("spec.restore.snapshotName: is not served yet: write uri".to_owned());
+    }
+    if spec.restore.max_age.is_some() {
+        return Err("spec.restore.maxAge: is not served yet: leave it out".to_owned());
+    }
+    let job = as_in_a_file(&valid.owner, spec);
+    Config::new(&job, None, 0)
+        .map(drop)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// What a coordinator is given. A spec that was accepted makes one.
+fn config(owner: &Owner, accepted: &Accepted) -> Option<Config> {
+    let job = as_in_a_file(owner, &accepted.spec);
+    // Makes nonces unique from start to start.
+    let seed = Uuid::new_v4().as_u64_pair().0;
+    match Config::new(&job, None, seed) {
+        Ok(config) => Some(Config { generation: accepted.generation as u64, ..config }),
+        Err(problems) => {
+            let Owner { namespace, name, .. } = owner;
+            tracing::error!(namespace, job = name, ?problems, "the accepted spec has mistakes");
+            None
+        }
+    }
+}

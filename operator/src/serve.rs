@@ -1,0 +1,155 @@
+//! The process: a client of the API server, and a controller for each set of namespaces.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use millstream_coordinator::driver::WallClock;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::coordinators::{coordinators, reference};
+use crate::crd::StreamJob;
+use crate::health;
+use crate::names::{JOB, ROLE, WORKER};
+use crate::options::Options;
+use crate::reconcile::step::{Context, on_error, reconcile};
+use crate::reconcile::validate::Owner;
+
+/// How long the API server may take to take a call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is dead; a watch is ended by the API server
+/// before that,
+const READ_TIMEOUT: Duration = Duration::from_secs(45);
+/// after so many seconds.
+const WATCH_SECS: u32 = 30;
+/// How often it is looked for coordinators whose job is gone.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Jobs that are looked at at the same time: each look is a handful of calls.
+const LOOKS_MAX: u16 = 16;
+
+/// A job as it is watched: one that cannot be read does not stop the watch.
+type Watched = DeserializeGuard<StreamJob>;
+
+/// Looks after jobs until it is told to end.
+///
+/// # Errors
+/// Where the address for probes cannot be used, or no API server is known.
+pub fn serve(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(run(options))
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    if options.lease.is_some() {
+        tracing::warn!("there is no leader election yet: run one operator in a cluster");
+    }
+    let listener = listen(options.health).await?;
+    let client = client().await?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(health::serve(listener));
+    let namespaces: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
+        [] => vec![None],
+        listed => listed.iter().cloned().map(Some).collect(),
+    };
+    for namespace in namespaces {
+        tasks.spawn(control(client.clone(), options.clone(), namespace));
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
+    }
+    tracing::info!("ends; jobs run on");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("--health: cannot use {address}"))
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await.context("no API server is known")?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.write_timeout = Some(READ_TIMEOUT);
+    Client::try_from(config).context("cannot make a client of the API server")
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Looks after the jobs of a namespace, or of all.
+async fn control(client: Client, options: Options, namespace: Option<String>) {
+    let namespace = namespace.as_deref();
+    let (coordinators, changes) = coordinators();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        operator: options.operator(),
+        coordinators,
+        clock: WallClock::new(),
+    });
+    let watch = watcher::Config::default().timeout(WATCH_SECS);
+    let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
+    let controller = Controller::new(api::<Watched>(&client, namespace), watch)
+        .with_config(controller::Config::default().concurrency(LOOKS_MAX))
+        .owns(api::<StatefulSet>(&client, namespace), workers.clone())
+        .watches(api::<Pod>(&client, namespace), workers, |pod: Pod| job_of(&pod))
+        .reconcile_on(references(changes));
+    let jobs = controller.store();
+    let sweeping = async {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let _ = jobs.wait_until_ready().await;
+        loop {
+            sweep.tick().await;
+            context.coordinators.sweep(|job| {
+                let job = ObjectRef::new(&job.name).within(job.namespace.as_deref()?);
+                jobs.get(&job).and_then(|job| job.uid())
+            });
+        }
+    };
+    let looking = controller.run(reconcile, on_error, context.clone()).for_each(async |looked| {
+        if let Err(error) = looked {
+            tracing::debug!("{error}");
+        }
+    });
+    tokio::select! {
+        () = looking => {}
+        () = sweeping => {}
+    }
+}
+
+/// The job of a pod, by its label.
+fn job_of(pod: &Pod) -> Option<ObjectRef<Watched>> {
+    let namespace = pod.namespace()?;
+    let name = pod.labels().get(JOB)?;
+    Some(ObjectRef::new(name).within(&namespace))
+}
+
+fn references(changes: mpsc::Receiver<Owner>) -> impl futures::Stream<Item = ObjectRef<Watched>> {
+    futures::stream::unfold(changes, async |mut changes| {
+        let owner = changes.recv().await?;
+        Some((reference(&owner), changes))
+    })
+}
