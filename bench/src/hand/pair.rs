@@ -187,7 +187,11 @@ fn echo() -> anyhow::Result<()> {
     let runtime = runtime()?;
     let listening = runtime.block_on(listen(true))?;
     announce(&listening.address)?;
-    // Ends with the process that started this one.
+    until_ended()
+}
+
+/// Waits for the process that started this one to end it, or to end itself.
+pub(crate) fn until_ended() -> anyhow::Result<()> {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
 }

@@ -44,7 +44,8 @@ pub(super) fn second(first: &str, records: u64) -> anyhow::Result<()> {
     let half = half(1, records, send, listening.taken)?;
     runtime.block_on(pair::all_taken(answers))?;
     println!("{}", serde_json::to_string(&half)?);
-    Ok(())
+    // The first one may not have been told yet that all is taken: it ends this process when it has.
+    pair::until_ended()
 }
 
 fn half(
