@@ -8,13 +8,14 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use millstream_bench::costs::line::{LINES, Line};
 use millstream_bench::costs::runner::Costs;
-use millstream_bench::costs::{self, Case, Size, recovery};
+use millstream_bench::costs::{self, Case, Size};
+use millstream_bench::hand::pair::Peer;
+use millstream_bench::processes;
 use millstream_bench::registry::{Contender, How, Options, contenders};
 use millstream_bench::runner::{self, Row, Settings, Snapshots};
 use millstream_bench::table;
 use millstream_bench::verdict::Verdict;
 use millstream_bench_stream::Workload;
-use millstream_worker::programs;
 use serde_json::json;
 
 /// Runs per contender and workload, unless said.
@@ -62,6 +63,9 @@ enum Command {
         /// How much of it.
         size: Size,
     },
+    /// The other one of two processes, for the one that starts it.
+    #[command(subcommand, hide = true)]
+    Peer(Peer),
 }
 
 #[derive(Args)]
@@ -90,8 +94,8 @@ struct Run {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    if std::env::var_os(recovery::ROLE).is_some() {
-        return Ok(millstream_worker::main(programs![recovery::large_state]));
+    if std::env::var_os(processes::ROLE).is_some() {
+        return Ok(processes::worker());
     }
     // As the product does first.
     millstream_worker::embed::keep_memory();
@@ -109,6 +113,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Case { case, size } => {
             println!("{}", serde_json::to_string(&case.run(size)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Peer(peer) => {
+            peer.run()?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -83,6 +83,7 @@ pub const GENERATOR: &str = "generator";
 const HAND_WRITTEN: &[Workload] = &[
     Workload::Chain,
     Workload::Shuffle,
+    Workload::ShuffleGrpc,
     Workload::Sum,
     Workload::SumLarge,
     Workload::SumRocks,

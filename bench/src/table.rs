@@ -129,7 +129,7 @@ fn line(row: &Row, names: &[&str], others: &[&str]) -> Vec<String> {
 /// A bound, with whom it is a ratio to where that is not the reference.
 fn bound(bound: Bound) -> String {
     let to = match bound.to {
-        To::Reference => return format!("{:.1}", bound.ratio),
+        To::Reference => return format!("{:?}", bound.ratio),
         To::Renoir => RENOIR,
         To::Generator => GENERATOR,
     };

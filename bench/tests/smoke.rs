@@ -51,6 +51,19 @@ fn ours_agrees_with_the_hand_loop_with_and_without_snapshots() {
 }
 
 #[test]
+fn ours_in_two_processes_agrees_with_the_hand_loop_in_two_and_in_one() {
+    let child = |contender: &str, workload: Workload| -> Outcome {
+        serde_json::from_str(&run(&["child", contender, workload.name(), "200000"])).unwrap()
+    };
+    let one = child("hand", Workload::Shuffle);
+    for contender in ["hand", "ours"] {
+        let two = child(contender, Workload::ShuffleGrpc);
+        assert_eq!((two.records_out, &two.checksum), (one.records_out, &one.checksum));
+        assert!(two.seconds > 0.0, "{contender}");
+    }
+}
+
+#[test]
 fn a_quick_run_of_one_row_and_one_line_prints_both_tables_and_writes_both() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("all.json");

@@ -131,7 +131,7 @@ impl Engine {
             &resolved,
             &BuildSpec {
                 key_groups,
-                linger_ms: crate::time::millis(job.settings.linger),
+                linger_ms: crate::time::millis(graph.linger.unwrap_or(job.settings.linger)),
                 threads: &spec.threads,
                 worker: spec.worker,
                 doorbells: &doorbells,

@@ -11,7 +11,8 @@ use anyhow::bail;
 
 use super::deltas::Deltas;
 use super::jobs::{Firing, Running};
-use super::{Figures, channels, deltas, jobs, recovery};
+use super::latency::Latency;
+use super::{Figures, channels, deltas, jobs, latency, recovery, round_trip};
 
 /// How much of it: all, a part that shows that it works, or what a test can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,13 +73,19 @@ pub enum Case {
     Tasks64,
     /// 64 source and 64 keyed tasks, all channels full.
     Full64,
-    /// A job in two processes, of which one dies; then in one, then in two again.
+    /// A job in two processes, of which one dies.
     Recovery,
+    /// A job in one process that goes on in two, and in one again.
+    Rescale,
+    /// Records at a fixed rate from one process to another.
+    Latency,
+    /// Messages to another process and back, over gRPC alone.
+    RoundTrip,
 }
 
 impl Case {
     /// Every case.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Sum100k,
         Self::Sum100kBare,
         Self::Sum1m,
@@ -95,6 +102,9 @@ impl Case {
         Self::Tasks64,
         Self::Full64,
         Self::Recovery,
+        Self::Rescale,
+        Self::Latency,
+        Self::RoundTrip,
     ];
 
     /// Its name on the command line.
@@ -116,6 +126,9 @@ impl Case {
             Self::Tasks64 => "tasks-64",
             Self::Full64 => "full-64",
             Self::Recovery => "recovery",
+            Self::Rescale => "rescale",
+            Self::Latency => "latency",
+            Self::RoundTrip => "round-trip",
         }
     }
 
@@ -151,13 +164,25 @@ impl Case {
             Self::Tasks16 => channels::rate(16, tasks_records(size)),
             Self::Tasks64 => channels::rate(64, tasks_records(size)),
             Self::Full64 => channels::full(64, size.of(80_000_000, 40_000_000, 400_000)),
-            Self::Recovery => recovery::run(size.of(100_000, 100_000, 3000)),
+            Self::Recovery => recovery::recovery(large_keys(size)),
+            Self::Rescale => recovery::rescale(large_keys(size)),
+            Self::Latency => latency::run(&Latency {
+                rate: size.of(100_000, 100_000, 10_000),
+                seconds: size.of(10.0, 3.0, 0.3),
+                warm_seconds: size.of(2.0, 1.0, 0.1),
+            }),
+            Self::RoundTrip => round_trip::run(size.of(50_000, 10_000, 200)),
         }
     }
 }
 
 fn interval(size: Size) -> Duration {
     size.of(Duration::from_secs(1), Duration::from_secs(1), Duration::from_millis(100))
+}
+
+/// A kilobyte each.
+fn large_keys(size: Size) -> u64 {
+    size.of(100_000, 100_000, 3000)
 }
 
 fn tasks_records(size: Size) -> u64 {

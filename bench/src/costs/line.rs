@@ -280,11 +280,30 @@ pub const LINES: &[Line] = &[
     },
     Line {
         name: "rescale",
-        title: "stop to output of all, 1 process to 2, 100 MB of state",
+        title: "without output of all, 1 process to 2, 100 MB of state",
         unit: "s",
-        value: of(Case::Recovery, "more_s"),
+        value: of(Case::Rescale, "more_s"),
         gate: Some(at_most(10.0, 2.0)),
-        beside: &[("2 to 1", of(Case::Recovery, "fewer_s"))],
+        beside: &[
+            ("of any", of(Case::Rescale, "more_first_s")),
+            ("says stood", of(Case::Rescale, "more_stood_s")),
+            ("took", of(Case::Rescale, "more_took_s")),
+            ("2 to 1", of(Case::Rescale, "fewer_s")),
+        ],
+    },
+    Line {
+        name: "latency",
+        title: "latency p99, 100 k records/s, 2 processes, linger 0",
+        unit: "ms",
+        value: of(Case::Latency, "p99_ms"),
+        gate: Some(at_most(10.0, 2.0)),
+        beside: &[
+            ("p50", of(Case::Latency, "p50_ms")),
+            ("p99.9", of(Case::Latency, "p999_ms")),
+            ("gRPC there and back p50", of(Case::RoundTrip, "p50_ms")),
+            ("p99", of(Case::RoundTrip, "p99_ms")),
+            ("load before", of(Case::Latency, "load_before")),
+        ],
     },
 ];
 

@@ -9,12 +9,16 @@
 pub mod case;
 mod channels;
 mod deltas;
+mod histogram;
 mod jobs;
+pub(crate) mod latency;
 pub mod line;
 mod meter;
-pub mod recovery;
+pub(crate) mod recovery;
+mod round_trip;
 pub mod runner;
 pub mod table;
+mod witness;
 
 use std::collections::BTreeMap;
 

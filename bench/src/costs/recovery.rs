@@ -1,50 +1,43 @@
 //! How long a job in processes is without output: when a worker dies, and when their number
-//! changes.
+//! changes while it runs.
 //!
-//! Called by [`super::case`]. This program is the workers' as well: with [`ROLE`] set it has the
-//! program below. Invariant: the time runs until every worker has put out a record again, and only
-//! where the state that was restored is as large as it is said to be.
+//! Called by [`super::case`], run by [`crate::processes`]; [`super::witness`] is the job's sink.
+//! Invariant: the time runs until every worker has put out a record again, and only where the state
+//! that was restored is as large as it is said to be.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use millstream_bench_stream::Stopwatch;
-use millstream_worker::connector::discard::Discard;
+use anyhow::{Context, ensure};
+use millstream_bench_stream::clock::monotonic_ns;
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::{Job, Result};
 
 use super::Figures;
-use crate::runner::THIS_PROGRAM;
-
-/// Set where this program is to be a worker's.
-pub const ROLE: &str = "MILLSTREAM_BENCH_WORKER";
+use super::witness::{Output, Witness, outputs};
+use crate::processes::{JOB, JobRun, Spec};
 
 /// What is kept of a key: how many records it had, and a kilobyte.
 type Kept = (u64, [[u8; 32]; 32]);
 /// Bytes of that, at the least.
 const KEPT_BYTES: u64 = 1024;
 
-/// What every worker says at its first record.
-const OUTPUT: &str = "out: the first record";
 /// What a worker says that has seen its part of the keys.
 const FULL: &str = "all keys are there";
 
-/// A kilobyte for each key; says when it puts out something, and when all keys are there.
-pub fn large_state(job: &mut Job) -> Result<()> {
+/// A kilobyte for each key; says when all keys are there.
+pub(crate) fn large_state(job: &mut Job) -> Result<()> {
     let (keys, rate): (u64, f64) = (job.args().parse("keys")?, job.args().parse("rate")?);
+    let folder = job.args().get("folder")?.into();
     let records = Generator::new(|n| n).splits(2).records_per_second(rate);
     // Of each deployment, on each worker.
-    let (first, all): (&'static Once, &'static Once) = (leak(), leak());
+    let all: &'static Once = Box::leak(Box::new(Once::new()));
     let left: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(keys / 3)));
     let keyed = job.source("records", records).key_by(move |n| n % keys);
     let sums = keyed.scan("sums", Kept::default(), move |kept: &mut Kept, n| {
-        first.call_once(|| eprintln!("{OUTPUT}"));
         if kept.0 == 0 && left.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.call_once(|| eprintln!("{FULL}"));
         }
@@ -52,7 +45,7 @@ pub fn large_state(job: &mut Job) -> Result<()> {
         fill(&mut kept.1, n);
         kept.0
     });
-    sums.sink("out", Discard::new());
+    sums.sink("out", Witness::new(folder));
     Ok(())
 }
 
@@ -67,144 +60,140 @@ fn fill(rows: &mut [[u8; 32]; 32], n: u64) {
     }
 }
 
-fn leak() -> &'static Once {
-    Box::leak(Box::new(Once::new()))
+fn prepare(folder: &Path, keys: u64) -> anyhow::Result<()> {
+    let args = [
+        ("keys", keys.to_string()),
+        ("rate", "200000".to_owned()),
+        ("folder", folder.display().to_string()),
+    ];
+    Spec { program: "large-state", args: &args, interval: "500ms" }.write(folder)
 }
 
-/// How often it is looked for a snapshot.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// A job under way.
-struct Running<'a> {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    folder: &'a Path,
-}
-
-/// With a kilobyte of state for so many keys.
-pub(super) fn run(keys: u64) -> anyhow::Result<Figures> {
+/// Kills one of two workers, with a kilobyte of state for so many keys.
+pub(super) fn recovery(keys: u64) -> anyhow::Result<Figures> {
     let folder = tempfile::tempdir()?;
-    let job = format!(
-        "apiVersion: millstream.dev/v1alpha1\n\
-         kind: StreamJob\n\
-         metadata: {{name: recovery}}\n\
-         spec:\n  \
-           program: {{name: large-state, args: {{keys: '{keys}', rate: '200000'}}}}\n  \
-           snapshots: {{store: 'file://store', interval: 500ms}}\n  \
-           restart: {{initialBackoff: 100ms}}\n"
-    );
-    fs::write(folder.path().join("job.yaml"), job)?;
-    let mut running = Running::start(folder.path(), 2)?;
+    prepare(folder.path(), keys)?;
+    let mut job = JobRun::start(folder.path(), 2)?;
     // Of the keys, each of the two has half; a third of all is said by both.
-    running.wait_for(FULL, 2)?;
-    running.snapshot(keys)?;
-    let watch = Stopwatch::start();
-    running.kill_worker(1)?;
-    running.wait_for(OUTPUT, 2)?;
-    let recovery = watch.seconds();
-
-    running.snapshot(keys)?;
-    let watch = Stopwatch::start();
-    running.stop()?;
-    let mut running = Running::start(folder.path(), 1)?;
-    running.wait_for(OUTPUT, 1)?;
-    let fewer = watch.seconds();
-
-    running.snapshot(keys)?;
-    let watch = Stopwatch::start();
-    running.stop()?;
-    let mut running = Running::start(folder.path(), 2)?;
-    running.wait_for(OUTPUT, 2)?;
-    let more = watch.seconds();
-    running.stop()?;
+    job.wait_for(FULL, 2)?;
+    snapshot(&mut job, folder.path(), keys)?;
+    let killed = monotonic_ns();
+    job.kill_worker(1)?;
+    let all = begin_after(&mut job, folder.path(), killed, 2)?.all_ns;
+    job.stop()?;
     Ok(Figures::from([
-        ("recovery_s".to_owned(), recovery),
-        ("fewer_s".to_owned(), fewer),
-        ("more_s".to_owned(), more),
+        ("recovery_s".to_owned(), seconds(killed, all)),
         ("state_mb".to_owned(), (keys * KEPT_BYTES) as f64 / 1e6),
     ]))
 }
 
-impl<'a> Running<'a> {
-    fn start(folder: &'a Path, workers: u32) -> anyhow::Result<Self> {
-        let mut command = Command::new(THIS_PROGRAM);
-        command.args(["run", "job.yaml", "--threads", "1", "--workers", &workers.to_string()]);
-        command.current_dir(folder).env(ROLE, "1").env("MILLSTREAM_LOG", "info");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("start the job")?;
-        let stderr = child.stderr.take().context("its standard error")?;
-        Ok(Self { child, lines: BufReader::new(stderr).lines(), folder })
-    }
-
-    /// Returns when so many lines have held this text.
-    fn wait_for(&mut self, text: &str, times: usize) -> anyhow::Result<()> {
-        let mut said = String::new();
-        let mut left = times;
-        while left > 0 {
-            let Some(line) = self.lines.next() else { bail!("the job ended: {said}") };
-            let line = line?;
-            // Processes that speak at the same moment may do so in one line.
-            left = left.saturating_sub(line.matches(text).count());
-            said += &line;
-            said.push('\n');
-        }
-        Ok(())
-    }
-
-    /// Waits until a snapshot that was begun from here on is there, of all keys.
-    fn snapshot(&mut self, keys: u64) -> anyhow::Result<()> {
-        // Twice: the first may have been begun before.
-        for _ in 0..2 {
-            let entries = self.entries()?;
-            while self.entries()? == entries {
-                ensure!(self.child.try_wait()?.is_none(), "the job ended");
-                std::thread::park_timeout(LOOK_EVERY);
-            }
-        }
-        let bytes = size_of_files(&self.folder.join("store/default/recovery/parts"))?;
-        ensure!(bytes >= keys * KEPT_BYTES, "the state has {bytes} bytes only");
-        Ok(())
-    }
-
-    /// The name of the newest entry of the log.
-    fn entries(&self) -> anyhow::Result<Option<std::ffi::OsString>> {
-        let log = fs::read_dir(self.folder.join("store/default/recovery/log"))?;
-        Ok(log.flatten().map(|entry| entry.file_name()).max())
-    }
-
-    fn kill_worker(&self, worker: u32) -> anyhow::Result<()> {
-        let parent = format!("PPid:\t{}", self.child.id());
-        let name = format!("/millstream-worker-{worker}-");
-        for process in fs::read_dir("/proc")?.flatten() {
-            let path = process.path();
-            let read = |file| fs::read_to_string(path.join(file)).unwrap_or_default();
-            if read("status").lines().any(|line| line == parent) && read("cmdline").contains(&name)
-            {
-                return signal("-KILL", &process.file_name().to_string_lossy());
-            }
-        }
-        bail!("worker {worker} is not there")
-    }
-
-    fn stop(mut self) -> anyhow::Result<()> {
-        signal("-TERM", &self.child.id().to_string())?;
-        let said: Vec<_> = self.lines.by_ref().map_while(std::result::Result::ok).collect();
-        ensure!(self.child.wait()?.success(), "it does not stop well: {}", said.join("\n"));
-        Ok(())
-    }
+/// Lets a job with so much state go on with two workers instead of one, and with one again.
+pub(super) fn rescale(keys: u64) -> anyhow::Result<Figures> {
+    let folder = tempfile::tempdir()?;
+    prepare(folder.path(), keys)?;
+    let mut job = JobRun::start(folder.path(), 1)?;
+    job.wait_for(FULL, 1)?;
+    let more = scaled(&mut job, folder.path(), keys, 2)?;
+    let fewer = scaled(&mut job, folder.path(), keys, 1)?;
+    job.stop()?;
+    Ok(Figures::from([
+        ("more_s".to_owned(), more.silent_s),
+        ("more_first_s".to_owned(), more.first_s),
+        ("more_asked_s".to_owned(), more.asked_s),
+        ("more_stood_s".to_owned(), more.stood_s),
+        ("more_took_s".to_owned(), more.took_s),
+        ("fewer_s".to_owned(), fewer.silent_s),
+        ("fewer_stood_s".to_owned(), fewer.stood_s),
+        ("state_mb".to_owned(), (keys * KEPT_BYTES) as f64 / 1e6),
+    ]))
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // Both fail for one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What one change of the number of workers took.
+struct Scaled {
+    /// From the last output before to the first of every worker behind,
+    silent_s: f64,
+    /// and to the first of any.
+    first_s: f64,
+    /// From the command to the last output before.
+    asked_s: f64,
+    /// What the command says: how long the job stood still, and how long all of it took.
+    stood_s: f64,
+    took_s: f64,
 }
 
-fn signal(signal: &str, process: &str) -> anyhow::Result<()> {
-    ensure!(Command::new("kill").args([signal, process]).status()?.success(), "cannot signal");
+fn scaled(job: &mut JobRun<'_>, folder: &Path, keys: u64, workers: u32) -> anyhow::Result<Scaled> {
+    snapshot(job, folder, keys)?;
+    let asked = monotonic_ns();
+    let said = job.scale(workers)?;
+    let behind = begin_after(job, folder, asked, workers as usize)?;
+    let before = outputs(folder)?.into_iter().filter(|output| output.first_ns < asked);
+    let last = before.map(|output| output.last_ns).max().context("there was no output before")?;
+    let (took_s, stood_s) = told(&said).with_context(|| format!("it says {said:?}"))?;
+    Ok(Scaled {
+        silent_s: seconds(last, behind.all_ns),
+        first_s: seconds(last, behind.any_ns),
+        asked_s: seconds(asked, last),
+        stood_s,
+        took_s,
+    })
+}
+
+/// The two durations of the command's answer: what it took, and what of it the job stood still.
+fn told(said: &str) -> Option<(f64, f64)> {
+    let behind = |text: &str| {
+        let (_, rest) = said.split_once(text)?;
+        let word = rest.split([',', ' ', '\n']).next()?;
+        match word.strip_suffix("ms") {
+            Some(millis) => Some(millis.parse::<f64>().ok()? / 1e3),
+            None => word.strip_suffix('s')?.parse().ok(),
+        }
+    };
+    Some((behind("it took ")?, behind("stood still for ")?))
+}
+
+fn seconds(from_ns: u64, to_ns: u64) -> f64 {
+    to_ns.saturating_sub(from_ns) as f64 / 1e9
+}
+
+/// When sinks that were opened later began to put out records.
+struct Begun {
+    any_ns: u64,
+    all_ns: u64,
+}
+
+/// Waits until so many sinks have begun behind that time.
+fn begin_after(
+    job: &mut JobRun<'_>,
+    folder: &Path,
+    then_ns: u64,
+    sinks: usize,
+) -> anyhow::Result<Begun> {
+    job.wait_until(|| {
+        let behind = |output: &Output| output.first_ns > then_ns;
+        let outputs = outputs(folder)?.into_iter().filter(behind);
+        let first: Vec<u64> = outputs.map(|output| output.first_ns).collect();
+        let (any, all) = (first.iter().min(), first.iter().max());
+        let begun = any.zip(all).filter(|_| first.len() >= sinks);
+        Ok(begun.map(|(any, all)| Begun { any_ns: *any, all_ns: *all }))
+    })
+}
+
+/// Waits until a snapshot that was begun from here on is there, of all keys.
+fn snapshot(job: &mut JobRun<'_>, folder: &Path, keys: u64) -> anyhow::Result<()> {
+    // Twice: the first may have been begun before.
+    for _ in 0..2 {
+        let before = newest(folder)?;
+        job.wait_until(|| Ok((newest(folder)? != before).then_some(())))?;
+    }
+    let bytes = size_of_files(&folder.join("store/default").join(JOB).join("parts"))?;
+    ensure!(bytes >= keys * KEPT_BYTES, "the state has {bytes} bytes only");
     Ok(())
+}
+
+/// The name of the newest entry of the log.
+fn newest(folder: &Path) -> anyhow::Result<Option<OsString>> {
+    let log = fs::read_dir(folder.join("store/default").join(JOB).join("log"))?;
+    Ok(log.flatten().map(|entry| entry.file_name()).max())
 }
 
 fn size_of_files(folder: &Path) -> anyhow::Result<u64> {
@@ -215,4 +204,17 @@ fn size_of_files(folder: &Path) -> anyhow::Result<u64> {
         bytes += if meta.is_dir() { size_of_files(&entry.path())? } else { meta.len() };
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_command_says_is_read() {
+        let said = "runs on 2 workers: it took 1.3s, and stood still for 870ms\n";
+        let (took, stood) = told(said).unwrap();
+        assert!((took - 1.3).abs() < 1e-9 && (stood - 0.87).abs() < 1e-9);
+        assert!(told("runs on 2 workers: it took 1.3s\n").is_none());
+    }
 }

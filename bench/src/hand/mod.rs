@@ -9,7 +9,9 @@ mod chain;
 mod exchange;
 mod hop;
 mod kafka;
+pub mod pair;
 mod shuffle;
+pub mod shuffle_grpc;
 mod sum;
 mod sum_rocks;
 mod tumbling;
@@ -26,6 +28,7 @@ pub fn run(workload: Workload, records: u64) -> anyhow::Result<Option<Outcome>> 
     let output = match workload {
         Workload::Chain => chain::run(records, keys),
         Workload::Shuffle => shuffle::run(records, keys),
+        Workload::ShuffleGrpc => return shuffle_grpc::run(records).map(Some),
         Workload::Sum | Workload::SumLarge => sum::run(records, keys),
         Workload::Tumbling => tumbling::run(records, keys),
         Workload::Hop => hop::run(records, keys),

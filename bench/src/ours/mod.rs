@@ -9,5 +9,6 @@ mod kafka;
 mod nexmark;
 pub(crate) mod programs;
 pub(crate) mod run;
+pub(crate) mod shuffle_grpc;
 
 pub use run::run;

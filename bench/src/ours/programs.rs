@@ -59,8 +59,8 @@ pub(super) fn build(job: &mut Job, workload: Workload, records: u64, ends: &Ends
         Workload::Q5 => nexmark::q5(job, Events::of(records), ends),
         Workload::Q7 => nexmark::q7(job, Events::of(records), ends),
         Workload::Q8 => nexmark::q8(job, Events::of(records), ends),
-        // A program of its own, see `kafka`.
-        Workload::Kafka => {}
+        // Programs of their own, see `kafka` and `shuffle_grpc`.
+        Workload::Kafka | Workload::ShuffleGrpc => {}
     }
 }
 

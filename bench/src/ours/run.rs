@@ -34,8 +34,10 @@ static ENDS: Mutex<Option<Ends>> = Mutex::new(None);
 
 /// Runs a workload over so many records.
 pub fn run(workload: Workload, records: u64, options: &Options) -> anyhow::Result<Outcome> {
-    if workload == Workload::Kafka {
-        return super::kafka::run(records);
+    match workload {
+        Workload::Kafka => return super::kafka::run(records),
+        Workload::ShuffleGrpc => return super::shuffle_grpc::run(records),
+        _ => {}
     }
     let watch = Stopwatch::start();
     let ends = Ends::new(watch);

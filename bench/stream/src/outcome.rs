@@ -34,7 +34,7 @@ pub struct Outcome {
     pub records_in: u64,
     /// Records that came out.
     pub records_out: u64,
-    /// [`Tally::checksum`] in hex: JSON numbers lose bits.
+    /// [`Tally::checksum_hex`]: JSON numbers lose bits.
     pub checksum: String,
     /// [`Tally::value_sum`].
     pub value_sum: i64,
@@ -98,7 +98,7 @@ impl Stopwatch {
             workload,
             records_in,
             records_out: output.records,
-            checksum: format!("{:016x}", output.checksum),
+            checksum: output.checksum_hex(),
             value_sum: output.value_sum,
             agreement: Agreement::Exact,
             seconds: self.seconds(),

@@ -3,8 +3,10 @@
 //! Fed by every contender's last operator, merged over its threads, and compared by the runner.
 //! Invariant: the order of the records does not matter, their pairing of key, time and value does.
 
+use serde::{Deserialize, Serialize};
+
 /// The count and checksums of a set of output records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many records came out.
     pub records: u64,
@@ -32,6 +34,11 @@ impl Tally {
         self.records += u64::from(keep);
         self.checksum = self.checksum.wrapping_add((x ^ (x >> 29)) & mask);
         self.value_sum = self.value_sum.wrapping_add(value & mask as i64);
+    }
+
+    /// The checksum as contenders print it.
+    pub fn checksum_hex(&self) -> String {
+        format!("{:016x}", self.checksum)
     }
 
     /// Adds what another thread has counted.

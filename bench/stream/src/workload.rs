@@ -19,6 +19,9 @@ pub enum Workload {
     Chain,
     /// Every record goes to the task that owns its key.
     Shuffle,
+    /// The same between two processes, of a thread each: half of the records go from one to the
+    /// other.
+    ShuffleGrpc,
     /// A running sum per key, put out for every record (key, its time, the sum so far).
     Sum,
     /// The same over 10 M keys.
@@ -50,9 +53,10 @@ pub const HOP_SLIDE_MS: i64 = 1000;
 
 impl Workload {
     /// Every workload, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Chain,
         Self::Shuffle,
+        Self::ShuffleGrpc,
         Self::Sum,
         Self::SumLarge,
         Self::SumRocks,
@@ -69,6 +73,7 @@ impl Workload {
         match self {
             Self::Chain => "chain",
             Self::Shuffle => "shuffle",
+            Self::ShuffleGrpc => "shuffle-grpc",
             Self::Sum => "sum",
             Self::SumLarge => "sum-large",
             Self::SumRocks => "sum-rocksdb",
@@ -86,6 +91,7 @@ impl Workload {
         match self {
             Self::Chain => "map, filter, map, drop",
             Self::Shuffle => "keyed shuffle",
+            Self::ShuffleGrpc => "keyed shuffle, two processes over gRPC",
             Self::Sum => "keyed running sum, 100 k keys",
             Self::SumLarge => "keyed running sum, 10 M keys",
             Self::SumRocks => "keyed running sum, 1 M keys, RocksDB",
@@ -117,13 +123,14 @@ impl Workload {
             Self::SumLarge | Self::SumRocks => 80_000_000,
             Self::Tumbling => 150_000_000,
             Self::Q5 | Self::Q7 | Self::Q8 => 20_000_000,
+            Self::ShuffleGrpc => 40_000_000,
             Self::Kafka => 1_000_000,
         }
     }
 
     /// Whether ours takes a snapshot every second meanwhile: wherever there is state.
     pub fn snapshots(self) -> bool {
-        !matches!(self, Self::Chain | Self::Shuffle)
+        !matches!(self, Self::Chain | Self::Shuffle | Self::ShuffleGrpc)
     }
 
     /// The least ratio that is accepted, and the one that is aimed at.
@@ -137,6 +144,7 @@ impl Workload {
             Self::Shuffle | Self::Sum | Self::SumLarge | Self::Tumbling | Self::Hop => {
                 reference(0.6, 1.0)
             }
+            Self::ShuffleGrpc => reference(0.15, 0.35),
             Self::SumRocks => reference(0.4, 0.8),
             Self::Kafka => reference(0.5, 0.9),
             Self::Q5 | Self::Q7 | Self::Q8 => Gate {
@@ -185,8 +193,8 @@ impl fmt::Display for Workload {
 /// A name that no workload has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "workload '{0}' is unknown: use chain, shuffle, sum, sum-large, sum-rocksdb, tumbling, hop, \
-     q5, q7, q8 or kafka"
+    "workload '{0}' is unknown: use chain, shuffle, shuffle-grpc, sum, sum-large, sum-rocksdb, \
+     tumbling, hop, q5, q7, q8 or kafka"
 )]
 pub struct Unknown(String);
 

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::Location;
+use std::time::Duration;
 
 use millstream_protocol::key_group::KeyGroups;
 use millstream_protocol::plan::{EdgeKind, Role};
@@ -81,6 +82,8 @@ pub(crate) struct Graph {
     pub(crate) holding: Vec<NodeIndex>,
     /// How far sources may be apart, as the program says.
     pub(crate) max_drift: MaxDrift,
+    /// How long a record may wait for its batch to fill, where the program says so.
+    pub(crate) linger: Option<Duration>,
 }
 
 impl Graph {

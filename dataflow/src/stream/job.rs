@@ -23,7 +23,7 @@ pub struct JobSettings {
     pub args: Args,
     /// The number of key groups.
     pub key_groups: KeyGroups,
-    /// How long a record may wait for its batch to fill.
+    /// How long a record may wait for its batch to fill, unless [`Job::linger`] says otherwise.
     pub linger: Duration,
     /// Where the program's secrets come from.
     pub environment: Environment,
@@ -125,6 +125,21 @@ impl Job {
         let at = Location::caller();
         self.graph.borrow_mut().max_drift =
             drift.map_or(MaxDrift::Off, |max_ms| MaxDrift::Of(max_ms, at));
+    }
+
+    /// How long a record may wait for its batch to fill, on its way to another task. Whole
+    /// milliseconds count. Without this it is 5 ms; with zero, what a task has put out in one turn
+    /// goes on in the next. A task that has nothing more to take in sends what it has anyway: this
+    /// is for input that comes in a little at a time, without a pause.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use millstream_dataflow::Job;
+    /// # let job = Job::new(Default::default());
+    /// job.linger(Duration::ZERO);
+    /// ```
+    pub fn linger(&self, linger: Duration) {
+        self.graph.borrow_mut().linger = Some(linger);
     }
 
     /// Adds a source. Its id names its positions for the life of the job.

@@ -44,7 +44,9 @@ fn run(workload: Workload, records: u64) -> Option<Outcome> {
     let ctx = StreamContext::new(config);
     let sink = Sink::default();
     let agreement = match workload {
-        Workload::Chain | Workload::SumRocks | Workload::Kafka => return None,
+        Workload::Chain | Workload::ShuffleGrpc | Workload::SumRocks | Workload::Kafka => {
+            return None;
+        }
         Workload::Shuffle => {
             let sink = sink.clone();
             keyed(&ctx, workload, records).for_each(move |(_, r)| sink.add(r.key, r.at, r.value));
