@@ -42,6 +42,8 @@ SOAK_CASES ?= 1000
 # many seconds.
 SOAK_FAILURES := MILLSTREAM_FAILURES_LIVES=30 MILLSTREAM_FAILURES_SEEDS=3 MILLSTREAM_OUTAGE_SECONDS=60 \
   MILLSTREAM_CHAOS_SECONDS=600 MILLSTREAM_CHAOS_SEEDS=3
+# And the coordinator is simulated for so many seeds.
+SOAK_SEEDS ?= 100000
 
 .PHONY: help
 help: ## List the targets
@@ -177,7 +179,7 @@ bench: libraries tools ## Measure against hand-written loops and peers; prints t
 
 .PHONY: soak
 soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (1000)
-	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) $(SOAK_FAILURES) \
+	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) COORDINATOR_SEEDS=$(SOAK_SEEDS) $(SOAK_FAILURES) \
 	  cargo test --profile soak --workspace --all-features --locked
 
 .PHONY: fmt

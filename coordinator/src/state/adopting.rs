@@ -66,15 +66,22 @@ impl Adopting {
     }
 
     pub(super) fn on(mut self, ctx: &mut Context, event: &Event) -> State {
-        if let Event::Report(worker, Report::Adopted { run, term, epoch, ended }) = event
-            && (*run, *term) == (ctx.reign().run, ctx.reign().term)
-        {
-            self.missing.remove(worker);
-            if *ended {
+        match event {
+            Event::Report(worker, Report::Adopted { run, term, epoch, ended })
+                if (*run, *term) == (ctx.reign().run, ctx.reign().term) =>
+            {
+                self.missing.remove(worker);
+                if *ended {
+                    self.ended.insert(*worker);
+                }
+                let reign = ctx.reign();
+                reign.epoch = reign.epoch.max(*epoch);
+            }
+            // It has said where it stands, and went on: it says this once.
+            Event::Report(worker, Report::Finished { run }) if *run == ctx.reign().run => {
                 self.ended.insert(*worker);
             }
-            let reign = ctx.reign();
-            reign.epoch = reign.epoch.max(*epoch);
+            _ => {}
         }
         match self.missing.first() {
             None => self.go_on(ctx),

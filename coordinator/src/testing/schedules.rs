@@ -1,6 +1,10 @@
 //! Schedules of the model: none, and thousands of, faults.
 
+use std::env;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, available_parallelism};
 
 use super::simulation::World;
 
@@ -11,7 +15,7 @@ fn simulate(seed: u64) -> World {
     if let Err(panic) = result {
         let reason = panic.downcast::<String>().map_or_else(|_| String::new(), |text| *text);
         let trace = world.trace.join("\n");
-        panic!("{trace}\n{reason}\nreplay it by building with COORDINATOR_SEED={seed}");
+        panic!("{trace}\n{reason}\nreplay it with COORDINATOR_SEEDS=={seed}");
     }
     world
 }
@@ -38,24 +42,47 @@ fn undisturbed_there_is_one_run_without_a_restart() {
     }
 }
 
+/// The seeds to simulate: those of the environment, `20000` of them, from `1000..2000`, or just `=17`.
+fn seeds() -> Range<u64> {
+    let given = env::var("COORDINATOR_SEEDS").unwrap_or_else(|_| "300".to_owned());
+    let number = |text: &str| -> u64 {
+        text.parse().unwrap_or_else(|error| panic!("COORDINATOR_SEEDS is {given:?}: {error}"))
+    };
+    match (given.strip_prefix('='), given.split_once("..")) {
+        (Some(seed), _) => number(seed)..number(seed) + 1,
+        (None, Some((first, end))) => number(first)..number(end),
+        (None, None) => 0..number(&given),
+    }
+}
+
 /// Each seed is a schedule of crashes, pauses, rivals, takeovers, edits, stalled and lost writes,
 /// lost, late and doubled messages. In each, the log is one line, nothing unpublished is visible,
 /// nothing named is deleted, and in the end each record is visible once.
 #[test]
 fn whatever_breaks_each_record_is_visible_once() {
-    if let Some(seed) = option_env!("COORDINATOR_SEED") {
-        simulate(seed.parse().expect("COORDINATOR_SEED is a number"));
-        return;
-    }
-    let count = option_env!("COORDINATOR_SEEDS").unwrap_or("300");
-    let count = count.parse().expect("COORDINATOR_SEEDS is a number");
-    let (mut taken_over, mut rescaled) = (0, 0);
-    for seed in 0..count {
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    let next = AtomicU64::new(seeds.start);
+    let (taken_over, rescaled) = (AtomicU64::new(0), AtomicU64::new(0));
+    let simulate_on = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= seeds.end {
+            return;
+        }
         let world = simulate(seed);
         let claims = world.outside.entries().filter_map(|(_, entry)| entry.as_claim().cloned());
-        taken_over += u64::from(claims.into_iter().any(|claim| claim.term.0 > 1));
-        rescaled += u64::from(world.rescaled);
+        let over = claims.into_iter().any(|claim| claim.term.0 > 1);
+        taken_over.fetch_add(over.into(), Ordering::Relaxed);
+        rescaled.fetch_add(world.rescaled.into(), Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, usize::from) {
+            scope.spawn(simulate_on);
+        }
+    });
+    let (taken_over, rescaled) = (taken_over.into_inner(), rescaled.into_inner());
+    if count >= 100 {
+        assert!(taken_over > count / 10, "{taken_over} of {count} had a run that was taken over");
+        assert!(rescaled > count / 20, "{rescaled} of {count} were rescaled while they ran");
     }
-    assert!(taken_over > count / 10, "{taken_over} of {count} had a run that was taken over");
-    assert!(rescaled > count / 20, "{rescaled} of {count} were rescaled while they ran");
 }

@@ -20,6 +20,8 @@ use crate::machine::{Action, Event, Machine, Outcome};
 
 /// A job that is left alone must end within this time, in milliseconds: twice the longest time-out.
 const CALM_MAX: i64 = 2 * 3_600_000;
+/// So many steps within one millisecond are a machine that wakes up again and again for nothing.
+const STEPS_MAX: u32 = 100_000;
 
 #[derive(Debug)]
 enum What {
@@ -315,7 +317,10 @@ impl World {
         if self.chance.on {
             self.at(500, What::Fault);
         }
+        let mut steps = 0;
         while let Some(((at, _), what)) = self.queue.pop_first() {
+            steps = if at > self.now { 0 } else { steps + 1 };
+            assert!(steps < STEPS_MAX, "time stands still: {what:?}");
             self.now = at;
             if self.chance.on && at > faults_end {
                 self.say("--- faults stop");

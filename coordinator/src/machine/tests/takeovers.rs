@@ -125,6 +125,26 @@ fn tasks_that_had_ended_need_no_second_word() {
     assert_eq!(rig.machine.status().run, Some(Run(1)));
 }
 
+/// One worker has said where it stands, and ends before another one has.
+#[test]
+fn tasks_that_end_while_others_are_asked_are_known_to_have_ended() {
+    let mut rig = Rig::running(2).succeed(2);
+    rig.attach();
+    let (first, adopt) = rig.until(|command| matches!(command, Command::Adopt { .. }));
+    rig.carry_out(first, adopt);
+    for worker in [0, 1] {
+        let finished = Report::Finished { run: Run(1) };
+        while rig.workers[worker].emit() != [finished.clone()] {}
+        if worker == first.0 as usize {
+            rig.feed(Event::Report(first, finished));
+        }
+    }
+    rig.settle();
+    rig.wake();
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
+}
+
 #[test]
 fn the_job_is_rescaled_after_it_was_taken_over() {
     let mut rig = Rig::running(2).succeed(2);
