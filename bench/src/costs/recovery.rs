@@ -97,28 +97,28 @@ pub(super) fn rescale(keys: u64) -> anyhow::Result<Figures> {
     let fewer = scaled(&mut job, folder.path(), keys, 1)?;
     job.stop()?;
     Ok(Figures::from([
-        ("more_s".to_owned(), more.silent_s),
-        ("more_first_s".to_owned(), more.first_s),
-        ("more_asked_s".to_owned(), more.asked_s),
-        ("more_stood_s".to_owned(), more.stood_s),
-        ("more_took_s".to_owned(), more.took_s),
-        ("fewer_s".to_owned(), fewer.silent_s),
-        ("fewer_stood_s".to_owned(), fewer.stood_s),
+        ("more_s".to_owned(), more.silent),
+        ("more_first_s".to_owned(), more.first),
+        ("more_asked_s".to_owned(), more.asked),
+        ("more_stood_s".to_owned(), more.stood),
+        ("more_took_s".to_owned(), more.took),
+        ("fewer_s".to_owned(), fewer.silent),
+        ("fewer_stood_s".to_owned(), fewer.stood),
         ("state_mb".to_owned(), (keys * KEPT_BYTES) as f64 / 1e6),
     ]))
 }
 
-/// What one change of the number of workers took.
+/// What one change of the number of workers took, in seconds.
 struct Scaled {
     /// From the last output before to the first of every worker behind,
-    silent_s: f64,
+    silent: f64,
     /// and to the first of any.
-    first_s: f64,
+    first: f64,
     /// From the command to the last output before.
-    asked_s: f64,
+    asked: f64,
     /// What the command says: how long the job stood still, and how long all of it took.
-    stood_s: f64,
-    took_s: f64,
+    stood: f64,
+    took: f64,
 }
 
 fn scaled(job: &mut JobRun<'_>, folder: &Path, keys: u64, workers: u32) -> anyhow::Result<Scaled> {
@@ -128,13 +128,13 @@ fn scaled(job: &mut JobRun<'_>, folder: &Path, keys: u64, workers: u32) -> anyho
     let behind = begin_after(job, folder, asked, workers as usize)?;
     let before = outputs(folder)?.into_iter().filter(|output| output.first_ns < asked);
     let last = before.map(|output| output.last_ns).max().context("there was no output before")?;
-    let (took_s, stood_s) = told(&said).with_context(|| format!("it says {said:?}"))?;
+    let (took, stood) = told(&said).with_context(|| format!("it says {said:?}"))?;
     Ok(Scaled {
-        silent_s: seconds(last, behind.all_ns),
-        first_s: seconds(last, behind.any_ns),
-        asked_s: seconds(asked, last),
-        stood_s,
-        took_s,
+        silent: seconds(last, behind.all_ns),
+        first: seconds(last, behind.any_ns),
+        asked: seconds(asked, last),
+        stood,
+        took,
     })
 }
 
