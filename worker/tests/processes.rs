@@ -506,9 +506,11 @@ fn ask(port: u16, path: &str) -> (u16, String) {
 fn probes_and_prometheus_are_answered_by_every_worker() {
     let place = place();
     let [port, after] = free_ports();
+    let health_port = port;
     let health = format!("127.0.0.1:{port}");
     let args = ["run", "job.yaml", "--workers", "2", "--threads", "1", "--health", &health];
     let asked = || {
+        let mut splits = vec![];
         for port in [port, after] {
             assert_eq!(ask(port, "/livez"), (200, "ok\n".to_owned()));
             assert_eq!(ask(port, "/readyz").0, 200);
@@ -525,7 +527,24 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
             assert!(busy[0] > 0.0 && busy[0] < 60.0, "{text}");
             assert!(values("millstream_snapshot_parts_total")[0] > 0.0, "{text}");
             assert!(values("millstream_snapshot_bytes_total")[0] > 0.0, "{text}");
+            assert!(values("millstream_snapshot_capture_seconds_total")[0] > 0.0, "{text}");
+            assert!(values("millstream_commits_total")[0] > 0.0, "{text}");
+            let waited = values("millstream_task_barrier_wait_seconds_total{operator=\"sums\"");
+            assert!(waited[0] > 0.0 && waited[0] < busy[0] + 10.0, "{text}");
+            assert!(values("millstream_task_state_entries{operator=\"sums\"")[0] > 0.0, "{text}");
+            let batches = values("millstream_task_batches_in_total{operator=\"sums\"");
+            assert!(batches[0] > 0.0 && batches[0] <= taken[0], "{text}");
+            let other = u16::from(port == health_port);
+            for what in ["sent_frames_total", "sent_bytes_total", "received_bytes_total"] {
+                let name = format!("millstream_exchange_{what}{{worker=\"{other}\"}}");
+                assert!(values(&name)[0] > 0.0, "{name}: {text}");
+            }
+            let room = values("millstream_exchange_room_bytes{")[0];
+            assert!(room > 0.0 && room <= f64::from(64 << 20), "{text}");
+            splits.extend(values("millstream_split_watermark_seconds{"));
         }
+        // There is one, and what was seen of it is in seconds.
+        assert!(splits.len() == 1 && splits[0] >= 20.0 && splits[0] <= 40.0, "{splits:?}");
     };
     let ran = place.run_through("seen 20000 of it", &[&args[..], &SLOW].concat(), asked);
     assert_eq!(ran.code, Some(0), "{ran:?}");
