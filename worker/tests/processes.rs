@@ -20,7 +20,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_testkit::free_ports;
 use millstream_worker::connector::files::{FileSink, Files};
@@ -273,6 +273,24 @@ fn a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost() {
         assert!(ran.err.contains("restarts"), "{}", ran.err);
         assert_eq!(output(&place, &ran), wanted, "{how}");
         assert_eq!(workers(&place), [] as [u32; 0]);
+    }
+}
+
+/// By its peers, which miss it first, or by the coordinator where it has none.
+fn a_worker_that_hangs_is_found_in_time() {
+    let wanted = wanted();
+    for (count, within) in [("3", 5), ("1", 12)] {
+        let place = place();
+        let args = ["run", "job.yaml", "--workers", count, "--threads", "1"];
+        let mut running = Running::start(&place, &[&args[..], &SLOW].concat());
+        running.wait_for("seen 10000 of it");
+        let began = Instant::now();
+        signal("-STOP", workers(&place)[0]);
+        running.wait_for("restarts");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(within), "{count} workers: found after {took:?}");
+        println!("of {count} workers, one that hangs is found after {took:.1?}");
+        assert_eq!(output(&place, &running.end()), wanted);
     }
 }
 
@@ -558,6 +576,7 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
 const TESTS: &[(&str, fn())] = suite::tests![
     workers_in_processes_of_their_own_put_out_what_threads_do,
     a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
+    a_worker_that_hangs_is_found_in_time,
     a_job_goes_on_with_other_numbers_of_workers,
     a_job_is_scaled_while_it_runs,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
