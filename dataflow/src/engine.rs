@@ -172,7 +172,7 @@ impl Engine {
         };
         for (index, (tasks, doorbell)) in built.threads.into_iter().zip(doorbells).enumerate() {
             let (commands, received) = sync_channel(COMMANDS);
-            let tasks = tasks.into_iter().map(|(task, info)| Running { task, info }).collect();
+            let tasks = tasks.into_iter().map(|(task, info)| Running::new(task, info)).collect();
             let run = Loop {
                 tasks,
                 commands: received,

@@ -28,7 +28,7 @@ pub mod window;
 pub use batch::{BATCH_RECORDS, Batch};
 pub use data::{Data, Key};
 pub use error::{Context, Error, Kind, Result};
-pub use exchange::remote::{Incoming, Links, Outgoing};
+pub use exchange::remote::{Incoming, LinkCounts, Links, Outgoing};
 pub use stream::{
     Args, Environment, Job, JobSettings, KeyedStream, MigratingStream, Secret, SourceStream, Stream,
 };

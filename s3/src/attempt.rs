@@ -4,6 +4,7 @@
 //! [`Failed`]. Invariant: the only place that repeats a request to a store; the SDK's own retries
 //! are off.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -65,6 +66,16 @@ impl Failed {
     }
 }
 
+/// Requests of this process: all, and those that had no answer, or a refusal.
+static SENT: AtomicU64 = AtomicU64::new(0);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+/// How many requests this process has sent to S3, each attempt for itself, and how many of them
+/// had no answer or a refusal: that an object is not there is one, too.
+pub fn requests() -> (u64, u64) {
+    (SENT.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
+}
+
 /// Tries a request until it succeeds.
 pub async fn repeat<T, F>(
     limits: Limits,
@@ -78,11 +89,13 @@ where
         let mut pause = PAUSE_FIRST;
         loop {
             attempts += 1;
+            SENT.fetch_add(1, Ordering::Relaxed);
             let tried = timeout(limits.attempt, request()).await;
             let fault = match tried.unwrap_or_else(|_| Err(Fault::late(limits.attempt))) {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
+            FAILED.fetch_add(1, Ordering::Relaxed);
             if !fault.passes() {
                 return Err(fault);
             }

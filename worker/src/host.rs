@@ -83,6 +83,8 @@ pub(crate) enum Seen {
 /// All shares of a snapshot on this worker.
 pub(crate) struct Capture {
     epoch: Epoch,
+    /// When its barrier came.
+    begun_ns: u64,
     shares: Vec<Share>,
 }
 
@@ -164,6 +166,7 @@ impl Host {
         }
         let tasks = engine.tasks().to_vec();
         *worker.metrics.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
+        worker.metrics.set_links(Some(engine.links().clone()));
         Ok(Self {
             run: deploy.run,
             engine,
@@ -209,7 +212,8 @@ impl Host {
         if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
             return;
         }
-        self.capture = Some(Capture { epoch, shares: Vec::new() });
+        let begun_ns = self.clock.monotonic_ns();
+        self.capture = Some(Capture { epoch, begun_ns, shares: Vec::new() });
         self.engine.barrier(Barrier { epoch, stopping });
     }
 
@@ -249,6 +253,8 @@ impl Host {
                     if capture.shares.len() == self.engine.shares()
                         && let Some(capture) = self.capture.take()
                     {
+                        let took = self.clock.monotonic_ns().saturating_sub(capture.begun_ns);
+                        self.metrics.captured(Duration::from_nanos(took));
                         return Seen::Captured(capture);
                     }
                 }
@@ -266,6 +272,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.metrics.set_runs(false);
         *self.metrics.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.metrics.set_links(None);
     }
 }
 

@@ -5,11 +5,11 @@
 //! starts again with each run of the job, the tasks' counters, Prometheus takes for a restart.
 
 use std::fmt::Write as _;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream_dataflow::{Counters, TaskInfo, Timestamp};
+use millstream_dataflow::{Counters, LinkCounts, Links, TaskInfo, Timestamp};
 
 use crate::host::Shown;
 
@@ -20,6 +20,12 @@ pub(crate) struct Metrics {
     pub(crate) shown: Shown,
     /// Those tasks were started.
     runs: AtomicBool,
+    /// Where these send to.
+    links: Mutex<Option<Links>>,
+    captures: AtomicU64,
+    capture_ns: AtomicU64,
+    commits: AtomicU64,
+    commit_ns: AtomicU64,
     uploads: AtomicU64,
     upload_bytes: AtomicU64,
     upload_ns: AtomicU64,
@@ -33,8 +39,9 @@ pub(crate) struct Metrics {
 /// A metric of each task: name, kind, help, value.
 type OfTask = (&'static str, &'static str, &'static str, fn(&Counters) -> Option<f64>);
 
-const OF_TASKS: [OfTask; 9] = [
+const OF_TASKS: [OfTask; 12] = [
     ("records_in_total", COUNTER, "Records taken in.", |it| count(&it.records_in)),
+    ("batches_in_total", COUNTER, "The batches they came in.", |it| count(&it.batches_in)),
     ("records_out_total", COUNTER, "Records put out.", |it| count(&it.records_out)),
     ("late_records_total", COUNTER, "Records too late for their window.", |it| count(&it.late)),
     (
@@ -53,17 +60,30 @@ const OF_TASKS: [OfTask; 9] = [
         "Time in which a source left what was too far ahead alone.",
         |it| seconds(&it.ahead_ns),
     ),
+    (
+        "barrier_wait_seconds_total",
+        COUNTER,
+        "Time between the word of a barrier and its passing.",
+        |it| seconds(&it.aligning_ns),
+    ),
+    ("state_entries", GAUGE, "Entries of keyed state at the last barrier.", |it| {
+        count(&it.state_entries)
+    }),
     ("longest_step_seconds", GAUGE, "The longest time without a pause.", |it| {
         seconds(&it.longest_step_ns)
     }),
     ("watermark_seconds", GAUGE, "The watermark, as a Unix time.", |it| {
-        let time = Timestamp(it.watermark.load(Ordering::Relaxed));
-        (time > Timestamp::MIN && time < Timestamp::MAX).then(|| time.0 as f64 / 1e3)
+        unix(Timestamp(it.watermark.load(Ordering::Relaxed)))
     }),
 ];
 
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
+
+/// A time that is one, in seconds.
+fn unix(time: Timestamp) -> Option<f64> {
+    (time > Timestamp::MIN && time < Timestamp::MAX).then(|| time.0 as f64 / 1e3)
+}
 
 fn load(counter: &AtomicU64) -> f64 {
     counter.load(Ordering::Relaxed) as f64
@@ -103,6 +123,23 @@ impl Metrics {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// The channels between these tasks and those of other workers.
+    pub(crate) fn set_links(&self, links: Option<Links>) {
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+    }
+
+    /// All tasks here have written down their state, so long after their barrier came.
+    pub(crate) fn captured(&self, took: Duration) {
+        add(&self.captures, 1);
+        add(&self.capture_ns, nanoseconds(took));
+    }
+
+    /// What sinks here held back for a snapshot is visible.
+    pub(crate) fn committed(&self, took: Duration) {
+        add(&self.commits, 1);
+        add(&self.commit_ns, nanoseconds(took));
+    }
+
     /// A part of a snapshot is in the store.
     pub(crate) fn uploaded(&self, bytes: u64, took: Duration) {
         add(&self.uploads, 1);
@@ -130,6 +167,12 @@ impl Metrics {
         head(&mut text, "build_info", GAUGE, "Which version runs; always 1.");
         let _ = writeln!(text, "millstream_build_info{{version=\"{version}\"}} 1");
         let own = [
+            ("snapshot_captures_total", "Snapshots written down.", load(&self.captures)),
+            (
+                "snapshot_capture_seconds_total",
+                "Time from their barriers to that.",
+                load(&self.capture_ns) / 1e9,
+            ),
             ("snapshot_parts_total", "Parts of snapshots stored.", load(&self.uploads)),
             ("snapshot_bytes_total", "Bytes of these.", load(&self.upload_bytes)),
             ("snapshot_upload_seconds_total", "Time that took.", load(&self.upload_ns) / 1e9),
@@ -138,6 +181,8 @@ impl Metrics {
                 "Parts that could not be stored.",
                 load(&self.failed_uploads),
             ),
+            ("commits_total", "Snapshots whose output was made visible.", load(&self.commits)),
+            ("commit_seconds_total", "Time that took.", load(&self.commit_ns) / 1e9),
             ("restores_total", "Snapshots read back.", load(&self.restores)),
             ("restore_read_seconds_total", "Time that took.", load(&self.restore_ns) / 1e9),
             (
@@ -155,8 +200,13 @@ impl Metrics {
             head(&mut text, name, COUNTER, help);
             let _ = writeln!(text, "millstream_{name} {value}");
         }
+        of_s3(&mut text);
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        of_links(&mut text, &links.map(|it| it.counts()).unwrap_or_default());
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        of_tasks(&mut text, shown.as_deref().unwrap_or_default());
+        let tasks = shown.as_deref().unwrap_or_default();
+        of_tasks(&mut text, tasks);
+        of_splits(&mut text, tasks);
         text
     }
 }
@@ -181,6 +231,66 @@ fn of_tasks(text: &mut String, tasks: &[TaskInfo]) {
     }
 }
 
+/// The watermark of each split, below its source's task.
+fn of_splits(text: &mut String, tasks: &[TaskInfo]) {
+    head(text, "split_watermark_seconds", GAUGE, "The watermark of a split, as a Unix time.");
+    for task in tasks {
+        for (split, time) in task.counters.splits() {
+            let Some(time) = unix(time) else { continue };
+            let (operator, task, split) = (&task.operator, task.task, escaped(&split));
+            let labels = format!("operator=\"{operator}\",task=\"{task}\",split=\"{split}\"");
+            let _ = writeln!(text, "millstream_split_watermark_seconds{{{labels}}} {time}");
+        }
+    }
+}
+
+/// A split may be a file, whose name has any character.
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// A metric of the channels between two workers: name, kind, help, value.
+type OfLink = (&'static str, &'static str, &'static str, fn(&LinkCounts) -> u64);
+
+const OF_LINKS: [OfLink; 6] = [
+    ("sent_frames_total", COUNTER, "Batches and marks sent there.", |it| it.frames_sent),
+    ("sent_bytes_total", COUNTER, "Bytes of these.", |it| it.bytes_sent),
+    ("waiting_bytes", GAUGE, "Bytes of these that wait for the connection.", |it| it.bytes_waiting),
+    ("received_frames_total", COUNTER, "Batches and marks come from there.", |it| {
+        it.frames_received
+    }),
+    ("received_bytes_total", COUNTER, "Bytes of the batches.", |it| it.bytes_received),
+    ("room_bytes", GAUGE, "Bytes that may come before tasks here take some.", |it| {
+        it.bytes_of_room
+    }),
+];
+
+fn of_links(text: &mut String, links: &[LinkCounts]) {
+    for (name, kind, help, value) in OF_LINKS {
+        let name = format!("exchange_{name}");
+        head(text, &name, kind, help);
+        for link in links {
+            let _ =
+                writeln!(text, "millstream_{name}{{worker=\"{}\"}} {}", link.worker, value(link));
+        }
+    }
+}
+
+#[cfg(feature = "s3")]
+fn of_s3(text: &mut String) {
+    let (sent, failed) = millstream_s3::requests();
+    for (name, help, value) in [
+        ("s3_requests_total", "Requests sent to S3, each attempt for itself.", sent),
+        ("s3_request_failures_total", "Those refused or without an answer.", failed),
+    ] {
+        head(text, name, COUNTER, help);
+        let _ = writeln!(text, "millstream_{name} {value}");
+    }
+}
+
+#[cfg(not(feature = "s3"))]
+fn of_s3(_: &mut String) {}
+
 #[cfg(test)]
 mod tests {
     use millstream_protocol::id::TaskIndex;
@@ -193,6 +303,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.uploaded(1000, Duration::from_millis(250));
         metrics.restored(7, 3, Duration::from_secs(2));
+        assert!(!metrics.text().contains("{operator"), "there are no tasks");
         let counters = Counters::default();
         counters.records_in.store(12, Ordering::Relaxed);
         counters.busy_ns.store(1_500_000_000, Ordering::Relaxed);
@@ -217,5 +328,28 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in:\n{text}");
         }
         assert!(!text.contains("watermark_seconds{"), "there is none yet");
+    }
+
+    #[test]
+    fn a_split_may_have_any_name() {
+        assert_eq!(escaped("a \"b\"\\c\nd"), "a \\\"b\\\"\\\\c\\nd");
+    }
+
+    #[test]
+    fn another_worker_has_a_line_for_each_way() {
+        let link = LinkCounts {
+            worker: millstream_protocol::id::WorkerIndex(2),
+            frames_sent: 1,
+            bytes_sent: 20,
+            bytes_waiting: 3,
+            frames_received: 4,
+            bytes_received: 50,
+            bytes_of_room: 6,
+        };
+        let mut text = String::new();
+        of_links(&mut text, &[link]);
+        let lines = text.lines().filter_map(|line| line.split_once("{worker=\"2\"} "));
+        let values: Vec<_> = lines.map(|(_, value)| value).collect();
+        assert_eq!(values, ["1", "20", "3", "4", "50", "6"]);
     }
 }

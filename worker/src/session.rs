@@ -6,6 +6,7 @@
 //! sink runs beside the loop, so that a command is never kept waiting by one before it.
 
 mod alone;
+mod commit;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -319,12 +320,9 @@ impl Session {
         let Some(host) = self.host.as_mut().filter(|host| host.run == run) else { return };
         let commits = host.engine.committer();
         host.at_sinks.retain(|commit| !commit.is_finished());
-        host.at_sinks.push(self.beside.spawn(async move {
-            match commits.commit(epoch).await {
-                Ok(()) => Report::Committed { run, epoch },
-                Err(error) => failed(run, error),
-            }
-        }));
+        let metrics = self.worker.metrics.clone();
+        let commit = commit::commit(commits, metrics, run, epoch);
+        host.at_sinks.push(self.beside.spawn(commit));
     }
 
     fn seen(&mut self, seen: Seen) -> Vec<Report> {

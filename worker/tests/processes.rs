@@ -20,7 +20,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_testkit::free_ports;
 use millstream_worker::connector::files::{FileSink, Files};
@@ -276,6 +276,24 @@ fn a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost() {
     }
 }
 
+/// By its peers, which miss it first, or by the coordinator where it has none.
+fn a_worker_that_hangs_is_found_in_time() {
+    let wanted = wanted();
+    for (count, within) in [("3", 5), ("1", 12)] {
+        let place = place();
+        let args = ["run", "job.yaml", "--workers", count, "--threads", "1"];
+        let mut running = Running::start(&place, &[&args[..], &SLOW].concat());
+        running.wait_for("seen 10000 of it");
+        let began = Instant::now();
+        signal("-STOP", workers(&place)[0]);
+        running.wait_for("restarts");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(within), "{count} workers: found after {took:?}");
+        println!("of {count} workers, one that hangs is found after {took:.1?}");
+        assert_eq!(output(&place, &running.end()), wanted);
+    }
+}
+
 fn a_job_goes_on_with_other_numbers_of_workers() {
     let wanted = wanted();
     let place = place();
@@ -506,9 +524,11 @@ fn ask(port: u16, path: &str) -> (u16, String) {
 fn probes_and_prometheus_are_answered_by_every_worker() {
     let place = place();
     let [port, after] = free_ports();
+    let health_port = port;
     let health = format!("127.0.0.1:{port}");
     let args = ["run", "job.yaml", "--workers", "2", "--threads", "1", "--health", &health];
     let asked = || {
+        let mut splits = vec![];
         for port in [port, after] {
             assert_eq!(ask(port, "/livez"), (200, "ok\n".to_owned()));
             assert_eq!(ask(port, "/readyz").0, 200);
@@ -525,7 +545,24 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
             assert!(busy[0] > 0.0 && busy[0] < 60.0, "{text}");
             assert!(values("millstream_snapshot_parts_total")[0] > 0.0, "{text}");
             assert!(values("millstream_snapshot_bytes_total")[0] > 0.0, "{text}");
+            assert!(values("millstream_snapshot_capture_seconds_total")[0] > 0.0, "{text}");
+            assert!(values("millstream_commits_total")[0] > 0.0, "{text}");
+            let waited = values("millstream_task_barrier_wait_seconds_total{operator=\"sums\"");
+            assert!(waited[0] > 0.0 && waited[0] < busy[0] + 10.0, "{text}");
+            assert!(values("millstream_task_state_entries{operator=\"sums\"")[0] > 0.0, "{text}");
+            let batches = values("millstream_task_batches_in_total{operator=\"sums\"");
+            assert!(batches[0] > 0.0 && batches[0] <= taken[0], "{text}");
+            let other = u16::from(port == health_port);
+            for what in ["sent_frames_total", "sent_bytes_total", "received_bytes_total"] {
+                let name = format!("millstream_exchange_{what}{{worker=\"{other}\"}}");
+                assert!(values(&name)[0] > 0.0, "{name}: {text}");
+            }
+            let room = values("millstream_exchange_room_bytes{")[0];
+            assert!(room > 0.0 && room <= f64::from(64 << 20), "{text}");
+            splits.extend(values("millstream_split_watermark_seconds{"));
         }
+        // There is one, and what was seen of it is in seconds.
+        assert!(splits.len() == 1 && splits[0] >= 20.0 && splits[0] <= 40.0, "{splits:?}");
     };
     let ran = place.run_through("seen 20000 of it", &[&args[..], &SLOW].concat(), asked);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -539,6 +576,7 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
 const TESTS: &[(&str, fn())] = suite::tests![
     workers_in_processes_of_their_own_put_out_what_threads_do,
     a_worker_that_is_killed_or_hangs_is_replaced_and_nothing_is_lost,
+    a_worker_that_hangs_is_found_in_time,
     a_job_goes_on_with_other_numbers_of_workers,
     a_job_is_scaled_while_it_runs,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,

@@ -31,6 +31,13 @@ fn the_program_in_the_readme_is_the_one_that_runs() {
 fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
     let job = root().join("examples/quickstart/job.yaml");
     assert_eq!(block("yaml"), fs::read_to_string(&job).unwrap());
+    // By its own settings, by other threads, and by processes.
+    for args in [&[][..], &["--threads", "3"], &["--workers", "3"]] {
+        run_and_count(&job, args);
+    }
+}
+
+fn run_and_count(job: &Path, args: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
     let rows = "Flight Date,Origin State,Cost Total $\n\
@@ -38,7 +45,8 @@ fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
     fs::write(folder.path().join("data/birdstrikes.csv"), rows).unwrap();
     let run = Command::new(env!("CARGO_BIN_EXE_millstream-worker"))
         .arg("run")
-        .arg(&job)
+        .arg(job)
+        .args(args)
         .current_dir(folder.path())
         .output()
         .unwrap();
@@ -52,7 +60,7 @@ fn the_job_in_the_readme_is_the_one_that_runs_and_counts_right() {
     }
     lines.sort();
     let values: Vec<_> = lines.iter().map(|line| line.rsplit(':').next().unwrap()).collect();
-    assert_eq!(values, ["[1,7]}", "[2,120]}", "[1,3]}"]);
+    assert_eq!(values, ["[1,7]}", "[2,120]}", "[1,3]}"], "with {args:?}");
 }
 
 /// A job's value at a path; none where it is not there.

@@ -1,10 +1,10 @@
 //! What every contender of the benchmark shares, so that all of them do the same work.
 //!
 //! [`record`] makes the synthetic stream, [`workload`] says what is asked of it, [`tally`] counts
-//! and checksums what comes out, [`cpu`] and [`clock`] read what the kernel counts, and [`outcome`] is the one
-//! line of JSON that a contender prints. Ours, the hand-written loops and the peers in
-//! `bench/peers` receive from here; the runner of `millstream-bench` reads the lines. Invariant:
-//! nothing in here knows any engine.
+//! and checksums what comes out, [`cpu`] and [`clock`] read what the kernel counts, and
+//! [`outcome`] is the one line of JSON that a contender prints. Ours, the hand-written loops and
+//! the peers in `bench/peers` receive from here; the runner of `millstream-bench` reads the lines.
+//! Invariant: nothing in here knows any engine.
 
 #![deny(missing_docs)]
 

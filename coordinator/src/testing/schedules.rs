@@ -1,6 +1,5 @@
 //! Schedules of the model: none, and thousands of, faults.
 
-use std::env;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ fn simulate(seed: u64) -> World {
     if let Err(panic) = result {
         let reason = panic.downcast::<String>().map_or_else(|_| String::new(), |text| *text);
         let trace = world.trace.join("\n");
-        panic!("{trace}\n{reason}\nreplay it with COORDINATOR_SEEDS=={seed}");
+        panic!("{trace}\n{reason}\nreplay it by building with COORDINATOR_SEEDS=={seed}");
     }
     world
 }
@@ -42,16 +41,17 @@ fn undisturbed_there_is_one_run_without_a_restart() {
     }
 }
 
-/// The seeds to simulate: those of the environment, `20000` of them, from `1000..2000`, or just `=17`.
+/// The seeds to simulate: what the environment of the build says, `20000` of them, `1000..2000`, or
+/// just `=17`.
 fn seeds() -> Range<u64> {
-    let given = env::var("COORDINATOR_SEEDS").unwrap_or_else(|_| "300".to_owned());
+    let given = option_env!("COORDINATOR_SEEDS").unwrap_or("300");
     let number = |text: &str| -> u64 {
         text.parse().unwrap_or_else(|error| panic!("COORDINATOR_SEEDS is {given:?}: {error}"))
     };
     match (given.strip_prefix('='), given.split_once("..")) {
         (Some(seed), _) => number(seed)..number(seed) + 1,
         (None, Some((first, end))) => number(first)..number(end),
-        (None, None) => 0..number(&given),
+        (None, None) => 0..number(given),
     }
 }
 

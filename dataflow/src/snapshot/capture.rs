@@ -4,6 +4,7 @@
 //! reach the encoder in order.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use millstream_protocol::id::{Epoch, TaskIndex};
 use millstream_protocol::key_group::KeyGroupRange;
@@ -101,6 +102,8 @@ impl Captures {
     /// all the data path waits for.
     pub(crate) fn begin(&mut self, step: &mut Step, mut states: Vec<&mut dyn State>, cut: Cut) {
         let full = self.must_be_full(&states);
+        let entries: usize = states.iter().map(|state| state.len()).sum();
+        self.info.counters.state_entries.store(entries as u64, Ordering::Relaxed);
         for state in &mut states {
             state.begin(cut.epoch, full);
         }

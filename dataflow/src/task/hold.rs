@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn splits<const N: usize>(watermarks: [i64; N]) -> [Split; N] {
-        watermarks.map(|watermark| Split::new(Timestamp(watermark)))
+        watermarks.map(|watermark| Split::new(Timestamp(watermark), Arc::default()))
     }
 
     #[test]

@@ -113,7 +113,8 @@ impl<S: Source> SourceTask<S> {
     fn name_splits(&mut self) {
         for id in &self.emit.splits[self.splits.len()..] {
             let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
-            self.splits.push(Split::new(restored));
+            let told = self.parts.info.counters.add_split(id);
+            self.splits.push(Split::new(restored, told));
         }
     }
 
@@ -196,10 +197,13 @@ impl<S: Source> SourceTask<S> {
             if let Some(due) = split.rest(idle_ms, step.now) {
                 step.wake_by(due);
             }
+            if !split.is_live() {
+                split.tell_quiet();
+            }
         }
         let bound_ms = watermarks.bound_ms;
         let live = self.splits.iter().filter(|split| split.is_live());
-        let smallest = live.map(|split| split.clock.watermark(bound_ms)).min();
+        let smallest = live.map(|split| split.watermark(bound_ms)).min();
         if let Some(hold) = &mut self.hold {
             let stands = smallest.map_or(Timestamp::MAX, |time| time.max(self.watermark));
             hold.stand(stands, &mut self.splits, bound_ms);

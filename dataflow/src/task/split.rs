@@ -2,6 +2,9 @@
 //!
 //! Kept by [`super::source`], judged by [`super::hold`].
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use super::lull::Lull;
 use crate::source::Word;
 use crate::time::{SplitClock, Timestamp};
@@ -22,10 +25,12 @@ pub(super) struct Split {
     /// The first watermark of it was seen.
     pub(super) begun: bool,
     past: Past,
+    /// Where its watermark is told.
+    told: Arc<AtomicI64>,
 }
 
 impl Split {
-    pub(super) fn new(restored: Timestamp) -> Self {
+    pub(super) fn new(restored: Timestamp, told: Arc<AtomicI64>) -> Self {
         Self {
             clock: SplitClock::new(restored),
             lull: None,
@@ -34,7 +39,20 @@ impl Split {
             held: false,
             begun: false,
             past: Past::default(),
+            told,
         }
+    }
+
+    /// Its watermark; tells it.
+    pub(super) fn watermark(&self, bound_ms: i64) -> Timestamp {
+        let time = self.clock.watermark(bound_ms);
+        self.told.store(time.0, Ordering::Relaxed);
+        time
+    }
+
+    /// Tells that it holds nothing back.
+    pub(super) fn tell_quiet(&self) {
+        self.told.store(Timestamp::MAX.0, Ordering::Relaxed);
     }
 
     /// Whether it holds the watermark back.
@@ -110,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_not_idle_and_its_lull_begins_when_it_is_read_again() {
-        let mut split = Split::new(Timestamp(5));
+        let mut split = Split::new(Timestamp(5), Arc::default());
         split.hear(Word::Empty, Timestamp(100));
         split.held = true;
         assert_eq!(split.rest(50, Timestamp(500)), None);

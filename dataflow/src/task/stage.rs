@@ -148,9 +148,14 @@ impl<P: Operator> Stage<P> {
     where
         P: TwoInputs,
     {
-        count(&self.info.counters.records_in, batch.len() as u64);
+        self.count_in(batch.len());
         let watermark = self.watermark;
         self.run(step, watermark, |operator, ctx| operator.on_right(ctx, batch))
+    }
+
+    fn count_in(&self, records: usize) {
+        count(&self.info.counters.records_in, records as u64);
+        count(&self.info.counters.batches_in, 1);
     }
 
     fn restore_here(&mut self, restore: &Restore) -> Result<()> {
@@ -174,7 +179,7 @@ impl<P: Operator> Stage<P> {
 
 impl<P: Operator> Node<P::In> for Stage<P> {
     fn batch(&mut self, step: &mut Step, batch: Batch<P::In>) -> Result<()> {
-        count(&self.info.counters.records_in, batch.len() as u64);
+        self.count_in(batch.len());
         let watermark = self.watermark;
         self.run(step, watermark, |operator, ctx| operator.on_batch(ctx, batch))
     }

@@ -41,6 +41,26 @@ pub(crate) enum Report {
 pub(crate) struct Running {
     pub(crate) task: Box<dyn Task>,
     pub(crate) info: TaskInfo,
+    /// Since when a barrier is on its way, in nanoseconds.
+    aligning: Option<u64>,
+}
+
+impl Running {
+    pub(crate) fn new(task: Box<dyn Task>, info: TaskInfo) -> Self {
+        Self { task, info, aligning: None }
+    }
+
+    /// Notes how long a barrier that was on its way took to pass.
+    fn note_barrier(&mut self, is_due: bool, now_ns: u64) {
+        match self.aligning {
+            None if is_due => self.aligning = Some(now_ns),
+            Some(since) if !is_due => {
+                super::count(&self.info.counters.aligning_ns, now_ns.saturating_sub(since));
+                self.aligning = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// An engine thread.
@@ -88,7 +108,7 @@ impl Loop {
         report: &dyn Fn(Report),
     ) -> Result<()> {
         for running in &mut self.tasks {
-            let Running { task, info } = running;
+            let Running { task, info, .. } = &mut *running;
             guarded(step, info, |_| task.restore(restore))?;
         }
         report(Report::Ready);
@@ -132,7 +152,7 @@ impl Loop {
                     flow = Flow::Told;
                     for running in &mut self.tasks {
                         step.begin(self.clock.now());
-                        let Running { task, info } = running;
+                        let Running { task, info, .. } = &mut *running;
                         guarded(step, info, |step| task.on_event(step, event))?;
                         step.meter.lap();
                     }
@@ -150,13 +170,15 @@ impl Loop {
         for running in &mut self.tasks {
             let before = self.clock.monotonic_ns();
             step.begin(self.clock.now());
-            let Running { task, info } = running;
+            let Running { task, info, .. } = &mut *running;
             let turn = guarded(step, info, |step| task.step(step))?;
             step.meter.lap();
             round.moved |= turn.moved;
             round.wake_at = round.wake_at.min(turn.wake_at);
             round.wanted |= step.snapshot_wanted;
-            note_time(info, turn, self.clock.monotonic_ns().saturating_sub(before));
+            let now = self.clock.monotonic_ns();
+            note_time(info, turn, now.saturating_sub(before));
+            running.note_barrier(step.barrier_due, now);
         }
         Ok(round)
     }

@@ -30,8 +30,8 @@ fn with_snapshots<T: Clone>(
 }
 
 /// The suite that every operator of two inputs passes: the output, sorted, is the same on one
-/// thread and on many, with and without snapshots, with and without restores at each of them, and
-/// when restored at another parallelism. The scripts must leave nothing to chance: no record behind
+/// thread and on many, with and without snapshots, with and without restores at each of them, when
+/// restored at another parallelism, and with the tasks spread over several workers. The scripts must leave nothing to chance: no record behind
 /// its own script's watermark.
 ///
 /// # Panics
@@ -61,6 +61,12 @@ where
             assert_eq!(still, plain, "snapshots at {threads:?} threads");
             assert_eq!(run(harness, left, right), plain, "restores at {threads:?} threads");
         }
+    }
+    for workers in [&[&[1, 1][..]][..], &[&[2, 1], &[3], &[1, 1, 1]]] {
+        let left = with_snapshots(left, 3, SNAPSHOTS_MAX);
+        let right = with_snapshots(right, 2, SNAPSHOTS_MAX);
+        let out = run(Harness::new().workers(workers), left, right);
+        assert_eq!(out, plain, "restores at {workers:?} threads of workers");
     }
     plain
 }

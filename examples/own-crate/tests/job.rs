@@ -55,9 +55,10 @@ fn alarms() -> Vec<String> {
 
 #[test]
 fn the_job_runs_to_its_end_and_its_output_is_complete() {
-    for threads in ["1", "3"] {
-        let place = place(&format!("job-{threads}"));
-        let output = run(&place, &["run", "job.yaml", "--threads", threads]);
+    for (nth, args) in ["--threads 1", "--threads 3", "--workers 3"].iter().enumerate() {
+        let place = place(&format!("job-{nth}"));
+        let args: Vec<_> = ["run", "job.yaml"].into_iter().chain(args.split(' ')).collect();
+        let output = run(&place, &args);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         let last = "metering finished: 1440 records in, 33 out (alarms 9, spreads 24), 0 late";

@@ -84,6 +84,12 @@ impl Inlet {
         Ok(())
     }
 
+    /// Frames and bytes of data that have come since the beginning, and bytes that may still come.
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        let State { sequence, taken, granted, .. } = *self.lock();
+        (sequence, taken, granted.saturating_sub(taken))
+    }
+
     /// Exchanges what has come for an empty queue.
     pub(super) fn swap(&self, empty: &mut VecDeque<Arrived>) {
         debug_assert!(empty.is_empty());

@@ -20,6 +20,10 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct Waiting {
     frames: VecDeque<Vec<u8>>,
+    /// Bytes of these.
+    bytes: u64,
+    /// Frames and bytes that were put in line since the beginning.
+    all: (u64, u64),
     closed: bool,
 }
 
@@ -34,6 +38,10 @@ impl Lane {
         if waiting.closed {
             return;
         }
+        let bytes = frame.len() as u64;
+        waiting.bytes += bytes;
+        waiting.all.0 += 1;
+        waiting.all.1 += bytes;
         waiting.frames.push_back(frame);
         if waiting.frames.len() == 1 {
             drop(waiting);
@@ -47,6 +55,12 @@ impl Lane {
         waiting.frames.clear();
         drop(waiting);
         self.arrived.notify_one();
+    }
+
+    /// Frames and bytes that were put in line since the beginning, and bytes that wait there.
+    pub(super) fn counts(&self) -> ((u64, u64), u64) {
+        let waiting = self.lock();
+        (waiting.all, waiting.bytes)
     }
 
     /// The next frames, as one message; none when the lane is closed.
@@ -64,6 +78,7 @@ impl Lane {
                         message.extend_from_slice(next);
                         waiting.frames.pop_front();
                     }
+                    waiting.bytes -= message.len() as u64;
                     return Some(message);
                 }
             }

@@ -58,12 +58,56 @@ impl Links {
         Some(Incoming { run: self.run, inlets, grants })
     }
 
+    /// What has gone to and come from each of them.
+    pub fn counts(&self) -> Vec<LinkCounts> {
+        let counts = |worker: WorkerIndex| {
+            let peer = &self.peers[&worker];
+            let ((frames_sent, bytes_sent), bytes_waiting) = peer.lane.counts();
+            let mut counts = LinkCounts {
+                worker,
+                frames_sent,
+                bytes_sent,
+                bytes_waiting,
+                frames_received: 0,
+                bytes_received: 0,
+                bytes_of_room: 0,
+            };
+            for inlet in peer.inlets.values() {
+                let (frames, bytes, room) = inlet.counts();
+                counts.frames_received += frames;
+                counts.bytes_received += bytes;
+                counts.bytes_of_room += room;
+            }
+            counts
+        };
+        self.peers().into_iter().map(counts).collect()
+    }
+
     pub(crate) fn close(&self) {
         for peer in self.peers.values() {
             peer.lane.close();
             peer.grants.close();
         }
     }
+}
+
+/// What has gone to another process and come from there, since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkCounts {
+    /// The other process.
+    pub worker: WorkerIndex,
+    /// Frames, each a batch of records or a mark, that tasks have sent there.
+    pub frames_sent: u64,
+    /// Bytes of these.
+    pub bytes_sent: u64,
+    /// Bytes of these that wait for the connection.
+    pub bytes_waiting: u64,
+    /// Frames that have come from there.
+    pub frames_received: u64,
+    /// Bytes of those with records.
+    pub bytes_received: u64,
+    /// Bytes that may still come before tasks here take some: over all channels.
+    pub bytes_of_room: u64,
 }
 
 /// What goes to one process.

@@ -17,6 +17,6 @@ mod sender;
 
 pub(crate) use codec::{Codec, codec};
 pub(crate) use links::LinksBuilder;
-pub use links::{Incoming, Links, Outgoing};
+pub use links::{Incoming, LinkCounts, Links, Outgoing};
 pub(crate) use receiver::RemoteReceiver;
 pub(crate) use sender::RemoteSender;

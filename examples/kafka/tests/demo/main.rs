@@ -33,10 +33,11 @@ struct Place {
 }
 
 impl Place {
-    /// Starts the job; its output goes to this topic, its snapshots below this prefix.
-    fn start(&self, turnover: &Topic, prefix: &str, orders: &Topic) -> Life {
+    /// Starts the job, with further arguments; its output goes to this topic, its snapshots below
+    /// this prefix.
+    fn start(&self, turnover: &Topic, prefix: &str, orders: &Topic, args: &[&str]) -> Life {
         let mut command = Command::new(env!("CARGO_BIN_EXE_turnover"));
-        command.args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/job.yaml")]);
+        command.args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/job.yaml")]).args(args);
         for set in [
             format!("program.args.brokers={}", self.kafka.address()),
             format!("program.args.orders={}", orders.name),
@@ -58,7 +59,8 @@ fn main() {
     let place = Place { kafka: Kafka::start(), s3: S3::start() };
     println!("Kafka at {}, S3 at {}", place.kafka.address(), place.s3.endpoint());
     let topic = |name| Topic::create(&place.kafka, name);
-    let (orders, killed, undisturbed) = (topic("orders"), topic("turnover"), topic("undisturbed"));
+    let (orders, killed) = (topic("orders"), topic("turnover"));
+    let (undisturbed, workers) = (topic("undisturbed"), topic("workers"));
 
     let all = PER_PARTITION * i64::from(PARTITIONS);
     say(&format!("{all} orders of {SHOPS} shops come in, {PER_SECOND} a second"));
@@ -67,24 +69,27 @@ fn main() {
     kill_and_finish(&place, &orders, &killed, feed::results());
     feed.end();
 
-    say("The same orders in a run that is never killed");
-    let end = place.start(&undisturbed, "undisturbed", &orders).end();
-    show(&end.said);
-    assert_eq!(end.code, Some(0), "{}", end.said);
-
-    say("Comparing what a reader of committed records sees of both");
-    let (actual, expected) = (killed.read_committed(), undisturbed.read_committed());
-    for (name, lines) in [(&killed.name, &actual), (&undisturbed.name, &expected)] {
-        println!("{name}: {} records, checksum {:016x}", lines.len(), checksum(lines));
+    say("The same orders in a run that is never killed, and in one of three workers");
+    for (turnover, args) in [(&undisturbed, ["--threads", "3"]), (&workers, ["--workers", "3"])] {
+        let end = place.start(turnover, &turnover.name, &orders, &args).end();
+        show(&end.said);
+        assert_eq!(end.code, Some(0), "{}", end.said);
     }
-    assert!(actual == expected, "the outputs differ: {}", difference(&actual, &expected));
-    println!("equal: {} records, checksum {:016x}", actual.len(), checksum(&actual));
+
+    say("Comparing what a reader of committed records sees of all of them");
+    let expected = undisturbed.read_committed();
+    for topic in [&killed, &undisturbed, &workers] {
+        let actual = topic.read_committed();
+        println!("{}: {} records, checksum {:016x}", topic.name, actual.len(), checksum(&actual));
+        assert!(actual == expected, "the outputs differ: {}", difference(&actual, &expected));
+    }
+    println!("equal: {} records, checksum {:016x}", expected.len(), checksum(&expected));
 }
 
 /// Kills the job again and again while orders come in, then lets it end.
 fn kill_and_finish(place: &Place, orders: &Topic, turnover: &Topic, results: usize) {
     let mut seen = turnover.watch();
-    let mut life = place.start(turnover, "turnover", orders);
+    let mut life = place.start(turnover, "turnover", orders, &[]);
     for (kill, then) in (1..).zip(THEN) {
         assert!(life.wait_for(RUNNING), "{}", life.said());
         while seen.visible() < results * kill / (KILLS + 1) {
@@ -94,7 +99,7 @@ fn kill_and_finish(place: &Place, orders: &Topic, turnover: &Topic, results: usi
         let end = life.kill();
         show(&end.said);
         say(&format!("kill -9 ({} of {results} results are visible); again", seen.visible()));
-        life = place.start(turnover, "turnover", orders);
+        life = place.start(turnover, "turnover", orders, &[]);
     }
     let end = life.end();
     show(&end.said);
