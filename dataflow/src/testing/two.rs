@@ -31,8 +31,8 @@ fn with_snapshots<T: Clone>(
 
 /// The suite that every operator of two inputs passes: the output, sorted, is the same on one
 /// thread and on many, with and without snapshots, with and without restores at each of them, when
-/// restored at another parallelism, and with the tasks spread over several workers. The scripts must leave nothing to chance: no record behind
-/// its own script's watermark.
+/// restored at another parallelism, and with the tasks spread over several workers. The scripts
+/// must leave nothing to chance: no record behind its own script's watermark.
 ///
 /// # Panics
 /// Where an output differs from that of the undisturbed run on one thread, or the run fails.
