@@ -1,4 +1,5 @@
-//! The process: a client of the API server, and a controller for each set of namespaces.
+//! The process: a client of the API server, and a controller for each set of namespaces, while this
+//! process has the lease.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +19,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::coordinators::{coordinators, reference};
 use crate::crd::StreamJob;
 use crate::health;
+use crate::lease::Candidate;
 use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
@@ -48,19 +51,50 @@ type Watched = DeserializeGuard<StreamJob>;
 /// Where the address for probes cannot be used, or no API server is known.
 pub fn serve(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(options))
+    let runtime = runtime.context("cannot start the runtime")?;
+    let served = runtime.block_on(run(options));
+    // What does not end by itself ends with the process.
+    runtime.shutdown_background();
+    served
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    if options.lease.is_some() {
-        tracing::warn!("there is no leader election yet: run one operator in a cluster");
-    }
     let listener = listen(options.health).await?;
     let client = client().await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut probes = JoinSet::new();
+    probes.spawn(health::serve(listener));
+    let end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    if let Some(lease) = &options.lease {
+        let work = || work(&client, &options);
+        let (namespace, identity) = (&options.namespace, identity(&options));
+        Candidate::new(client.clone(), namespace, lease, identity).run(work, end).await?;
+    } else {
+        let mut tasks = work(&client, &options);
+        tokio::select! {
+            () = end => {}
+            _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
+        }
+    }
+    tracing::info!("ends; jobs run on");
+    Ok(())
+}
+
+/// Who this process is, to others that want the lease: the pod's next process is another one.
+fn identity(options: &Options) -> String {
+    let pod = options.pod_name.as_deref().unwrap_or("operator");
+    format!("{pod}_{}", Uuid::new_v4())
+}
+
+/// All that looks after jobs. It ends when it is dropped.
+fn work(client: &Client, options: &Options) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(health::serve(listener));
     let namespaces: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
         [] => vec![None],
         listed => listed.iter().cloned().map(Some).collect(),
@@ -68,13 +102,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     for namespace in namespaces {
         tasks.spawn(control(client.clone(), options.clone(), namespace));
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
-    }
-    tracing::info!("ends; jobs run on");
-    Ok(())
+    tasks
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
