@@ -70,6 +70,14 @@ leads() {
   case $last in *' leads '*) fail "$2 leads, too" ;; esac
 }
 
+# shows NAME LINE: among its metrics.
+shows() {
+  curl --silent --fail --max-time 5 "http://127.0.0.1:$((port + 10 + ${1#operator-}))/metrics" \
+    >"$scratch/metrics" || fail "$1 shows no metrics"
+  grep -q "^millstream_operator_$2\$" "$scratch/metrics" ||
+    fail "$1 does not show '$2': $(cat "$scratch/metrics")"
+}
+
 touch "$scratch/operator-1.log" "$scratch/operator-2.log"
 start operator-1
 says operator-1 ' leads ' 10 0
@@ -84,6 +92,12 @@ spec: {snapshots: {store: "s3://bucket/prefix"}}
 EOF
 kubectl wait --for=create --timeout=10s statefulset/counts >/dev/null || fail "no StatefulSet"
 kubectl wait --for=condition=SpecValid --timeout=10s sj/counts >/dev/null || fail "no status"
+shows operator-1 'leader 1'
+shows operator-1 'jobs{phase="Pending"} 1'
+shows operator-1 'coordinators 1'
+shows operator-1 'api_requests_total{method="PUT"} [1-9].*'
+shows operator-2 'leader 0'
+shows operator-2 'coordinators 0'
 
 echo "check-operator: one ends"
 since=$(lines operator-2)
@@ -97,6 +111,8 @@ echo "check-operator: the API server is away"
 since=$(lines operator-2)
 kill -STOP "$server"
 says operator-2 'has lost the lease' 12 "$since"
+shows operator-2 'leader 0'
+shows operator-2 'coordinators 0'
 since=$(lines operator-2)
 kill -CONT "$server"
 first=''

@@ -8,7 +8,7 @@
 mod kept;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::runtime::reflector::ObjectRef;
 use millstream_coordinator::config::Config;
@@ -17,8 +17,9 @@ use millstream_coordinator::edit::Edit;
 use millstream_coordinator::machine::StopMode;
 use tokio::sync::mpsc;
 
-use self::kept::Kept;
+use self::kept::{Kept, Told};
 use crate::crd::StreamJob;
+use crate::metrics::Metrics;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::pods::Worker;
@@ -32,12 +33,13 @@ type Key = (String, String);
 pub(crate) struct Coordinators {
     kept: Mutex<HashMap<Key, Kept>>,
     changed: mpsc::Sender<Owner>,
+    metrics: Arc<Metrics>,
 }
 
 /// Coordinators, and the jobs whose coordinator shows something new.
-pub(crate) fn coordinators() -> (Coordinators, mpsc::Receiver<Owner>) {
+pub(crate) fn coordinators(metrics: Arc<Metrics>) -> (Coordinators, mpsc::Receiver<Owner>) {
     let (changed, changes) = mpsc::channel(CHANGES_MAX);
-    (Coordinators { kept: Mutex::default(), changed }, changes)
+    (Coordinators { kept: Mutex::default(), changed, metrics }, changes)
 }
 
 /// Changes that may wait to be looked at; behind that those who watch coordinators wait.
@@ -71,8 +73,8 @@ impl Coordinators {
         config: Config,
         restarts_before: i64,
     ) {
-        let changed = self.changed.clone();
-        let next = Kept::start(owner.clone(), accepted.clone(), config, restarts_before, changed);
+        let told = Told { changed: self.changed.clone(), present: self.metrics.coordinator() };
+        let next = Kept::start(owner.clone(), accepted.clone(), config, restarts_before, told);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert(key(owner), next);
     }

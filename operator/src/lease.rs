@@ -11,6 +11,7 @@
 mod election;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::election::Election;
+use crate::metrics::Metrics;
 
 /// Between two looks at the lease, by who leads and by who waits. As elsewhere in Kubernetes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -39,6 +41,7 @@ pub(crate) struct Candidate {
     name: String,
     election: Election,
     identity: String,
+    metrics: Arc<Metrics>,
     clock: WallClock,
     /// When it looks at the lease.
     next: Timestamp,
@@ -46,11 +49,25 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     /// One that wants the lease of this name. Its identity is that of no other process.
-    pub(crate) fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let election = Election::new(namespace, name, identity.clone());
         let clock = WallClock::new();
         let leases = Api::namespaced(client, namespace);
-        Self { leases, name: name.to_owned(), election, identity, clock, next: clock.now() }
+        Self {
+            leases,
+            name: name.to_owned(),
+            election,
+            identity,
+            metrics,
+            clock,
+            next: clock.now(),
+        }
     }
 
     /// Works while the lease is held, until the end; then lets go of it.
@@ -75,9 +92,11 @@ impl Candidate {
             if is_leader && tasks.is_none() {
                 tracing::info!(identity = self.identity, "leads");
                 tasks = Some(work());
+                self.metrics.set_leads(true);
             } else if !is_leader && let Some(tasks) = tasks.take() {
                 tracing::warn!(identity = self.identity, "has lost the lease; jobs run on");
                 stop(tasks).await?;
+                self.metrics.set_leads(false);
             }
         }
         if let Some(tasks) = tasks.take() {

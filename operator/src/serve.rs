@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt;
+use hyper::Request;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
+use kube::client::{Body, ClientBuilder};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -19,12 +21,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tower::util::MapRequestLayer;
 use uuid::Uuid;
 
 use crate::coordinators::{coordinators, reference};
 use crate::crd::StreamJob;
 use crate::health;
 use crate::lease::Candidate;
+use crate::metrics::Metrics;
 use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
@@ -60,11 +64,12 @@ pub fn serve(options: Options) -> anyhow::Result<()> {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let listener = listen(options.health).await?;
-    let client = client().await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = client(metrics.clone()).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut probes = JoinSet::new();
-    probes.spawn(health::serve(listener));
+    probes.spawn(health::serve(listener, metrics.clone()));
     let end = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -72,11 +77,13 @@ async fn run(options: Options) -> anyhow::Result<()> {
         }
     };
     if let Some(lease) = &options.lease {
-        let work = || work(&client, &options);
+        let work = || work(&client, &options, &metrics);
         let (namespace, identity) = (&options.namespace, identity(&options));
-        Candidate::new(client.clone(), namespace, lease, identity).run(work, end).await?;
+        let (client, metrics) = (client.clone(), metrics.clone());
+        Candidate::new(client, namespace, lease, identity, metrics).run(work, end).await?;
     } else {
-        let mut tasks = work(&client, &options);
+        let mut tasks = work(&client, &options, &metrics);
+        metrics.set_leads(true);
         tokio::select! {
             () = end => {}
             _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
@@ -93,14 +100,14 @@ fn identity(options: &Options) -> String {
 }
 
 /// All that looks after jobs. It ends when it is dropped.
-fn work(client: &Client, options: &Options) -> JoinSet<()> {
+fn work(client: &Client, options: &Options, metrics: &Arc<Metrics>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let namespaces: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
         [] => vec![None],
         listed => listed.iter().cloned().map(Some).collect(),
     };
     for namespace in namespaces {
-        tasks.spawn(control(client.clone(), options.clone(), namespace));
+        tasks.spawn(control(client.clone(), options.clone(), namespace, metrics.clone()));
     }
     tasks
 }
@@ -110,12 +117,19 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("--health: cannot use {address}"))
 }
 
-async fn client() -> anyhow::Result<Client> {
+/// A client all of whose requests are counted.
+async fn client(metrics: Arc<Metrics>) -> anyhow::Result<Client> {
     let mut config = kube::Config::infer().await.context("no API server is known")?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(READ_TIMEOUT);
-    Client::try_from(config).context("cannot make a client of the API server")
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.context("cannot make a client of the API server")?;
+    let count = MapRequestLayer::new(move |request: Request<Body>| {
+        metrics.requested(request.method().as_str());
+        request
+    });
+    Ok(builder.with_layer(&count).build())
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -129,14 +143,20 @@ where
 }
 
 /// Looks after the jobs of a namespace, or of all.
-async fn control(client: Client, options: Options, namespace: Option<String>) {
+async fn control(
+    client: Client,
+    options: Options,
+    namespace: Option<String>,
+    metrics: Arc<Metrics>,
+) {
     let namespace = namespace.as_deref();
-    let (coordinators, changes) = coordinators();
+    let (coordinators, changes) = coordinators(metrics.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         operator: options.operator(),
         coordinators,
         clock: WallClock::new(),
+        metrics,
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
@@ -154,6 +174,9 @@ async fn control(client: Client, options: Options, namespace: Option<String>) {
             context.coordinators.sweep(|job| {
                 let job = ObjectRef::new(&job.name).within(job.namespace.as_deref()?);
                 jobs.get(&job).and_then(|job| job.uid())
+            });
+            context.metrics.keep(namespace, |namespace, name| {
+                jobs.get(&ObjectRef::new(name).within(namespace)).is_some()
             });
         }
     };

@@ -14,6 +14,7 @@ use millstream_transport::Transport;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::metrics::Present;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::pods::Worker;
@@ -39,6 +40,15 @@ pub(super) struct Kept {
     _tasks: JoinSet<()>,
 }
 
+/// Who is told of a coordinator.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Whenever it shows something new.
+    pub(super) changed: mpsc::Sender<Owner>,
+    /// While it is at work.
+    pub(super) present: Present,
+}
+
 /// Where a worker is called.
 #[derive(Debug)]
 struct Address {
@@ -54,8 +64,9 @@ impl Kept {
         accepted: Accepted,
         config: Config,
         restarts_before: i64,
-        changed: mpsc::Sender<Owner>,
+        told: Told,
     ) -> Self {
+        let Told { changed, present } = told;
         let (roster, session) = remote::session(Transport::default());
         let clock = WallClock::new();
         let (driver, handle) = Driver::new(config, session, clock);
@@ -63,6 +74,7 @@ impl Kept {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let outcome = driver.run().await;
+            drop(present);
             tracing::info!(?outcome, "a coordinator has ended");
             end.send_replace(Some((outcome, clock.now())));
         });

@@ -21,7 +21,8 @@ use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
 use super::{apply, fetch};
 use crate::coordinators::Coordinators;
-use crate::crd::StreamJob;
+use crate::crd::{StreamJob, StreamJobStatus};
+use crate::metrics::Metrics;
 use crate::names;
 
 /// A job is looked at so often, whatever happens: what a coordinator counts is written then.
@@ -35,6 +36,7 @@ pub(crate) struct Context {
     pub(crate) operator: Operator,
     pub(crate) coordinators: Coordinators,
     pub(crate) clock: WallClock,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Why a look at a job came to nothing. It is repeated.
@@ -89,11 +91,20 @@ pub(crate) fn on_error(
     }
 }
 
-/// One look at a job: what there is, what is to be, what is done about it, what is said of it.
+/// One look at a job, which is counted.
 pub(crate) async fn reconcile(
     job: Arc<DeserializeGuard<StreamJob>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let begun = context.clock.now();
+    let looked = look(&job, &context).await;
+    let failure = looked.as_ref().err().map(Error::kind);
+    context.metrics.looked(context.clock.now().since(begun), failure);
+    looked
+}
+
+/// What there is, what is to be, what is done about it, what is said of it.
+async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Action, Error> {
     let job = match &job.0 {
         Ok(job) => job,
         Err(unreadable) => {
@@ -124,7 +135,7 @@ pub(crate) async fn reconcile(
     };
     if is_paused(job) {
         let status = status::paused(&sight);
-        apply::write(&context.client, job, &owner, &status).await?;
+        say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
     let valid = valid(job, &context.operator)?;
@@ -142,11 +153,25 @@ pub(crate) async fn reconcile(
     sight.decision = decision.as_ref();
     if let Some(decision) = &decision {
         let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
-        act(&context, &owner, decision, &there, restarts).await?;
+        act(context, &owner, decision, &there, restarts).await?;
     }
-    apply::write(&context.client, job, &owner, &status(&sight)).await?;
+    say(context, job, &owner, &status(&sight)).await?;
     let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
     Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
+}
+
+/// Writes a status, and counts what it says.
+async fn say(
+    context: &Context,
+    job: &StreamJob,
+    owner: &Owner,
+    status: &StreamJobStatus,
+) -> Result<(), Error> {
+    apply::write(&context.client, job, owner, status).await?;
+    if let Some(phase) = status.phase {
+        context.metrics.saw(owner, phase, job.status.is_none(), context.clock.now());
+    }
+    Ok(())
 }
 
 fn is_paused(job: &StreamJob) -> bool {
