@@ -162,7 +162,7 @@ fn ready_is_true_while_the_tasks_run_and_names_the_generation_in_force() {
     let restarting = |kind| {
         case().shown(|it| {
             it.phase = Doing::Restarting;
-            it.last_failure = Some(FailureStatus { failure: Failure::new(kind, "why"), at: NOW });
+            it.last_failure = Some(FailureStatus::new(Failure::new(kind, "why"), NOW));
         })
     };
     expect(&restarting(ErrorKind::User), "Ready", "False", "UserCodeFailed");
