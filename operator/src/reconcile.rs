@@ -10,6 +10,7 @@ mod apply;
 pub mod build;
 pub mod decide;
 mod fetch;
+pub mod flow;
 pub mod operator;
 pub mod pod_template;
 pub mod pods;

@@ -1,6 +1,7 @@
 //! One job's coordinator: its driver as a task, the addresses that it calls, and what it was told.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_coordinator::config::Config;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::metrics::Present;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
+use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Worker;
 use crate::reconcile::validate::Owner;
 
@@ -32,6 +34,7 @@ pub(super) struct Kept {
     pub(super) is_stopping: bool,
     told: Vec<Accepted>,
     handle: Handle,
+    gauge: Gauge,
     clock: WallClock,
     ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
     roster: Roster,
@@ -47,6 +50,21 @@ pub(super) struct Told {
     pub(super) changed: mpsc::Sender<Owner>,
     /// While it is at work.
     pub(super) present: Present,
+}
+
+/// What passes through the job, by what its coordinator shows from time to time.
+#[derive(Clone, Debug)]
+struct Gauge {
+    flow: Arc<Mutex<Flow>>,
+    clock: WallClock,
+}
+
+impl Gauge {
+    fn see(&self, status: &Status) -> Flow {
+        let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
+        flow.see(status, self.clock.now());
+        *flow
+    }
 }
 
 /// Where a worker is called.
@@ -78,13 +96,16 @@ impl Kept {
             tracing::info!(?outcome, "a coordinator has ended");
             end.send_replace(Some((outcome, clock.now())));
         });
-        tasks.spawn(watch_changes(owner.clone(), handle.status.clone(), ended.clone(), changed));
+        let gauge = Gauge { flow: Arc::default(), clock };
+        let (status, end) = (handle.status.clone(), ended.clone());
+        tasks.spawn(watch_changes(owner.clone(), status, end, changed, gauge.clone()));
         Self {
             owner,
             restarts_before,
             is_stopping: false,
             told: vec![accepted],
             handle,
+            gauge,
             clock,
             ended,
             roster,
@@ -95,8 +116,10 @@ impl Kept {
 
     pub(super) fn seen(&self) -> Seen {
         let ended = self.ended.borrow().clone();
+        let status = self.handle.status.borrow().clone();
         Seen {
-            status: self.handle.status.borrow().clone(),
+            flow: self.gauge.see(&status),
+            status,
             is_rested: ended
                 .as_ref()
                 .is_some_and(|(_, at)| self.clock.now().since(*at) >= FENCED_PAUSE),
@@ -150,11 +173,14 @@ async fn watch_changes(
     mut status: watch::Receiver<Status>,
     mut ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
     changed: mpsc::Sender<Owner>,
+    gauge: Gauge,
 ) {
     let mut shown = gist(&status.borrow_and_update());
     // Its sender is gone when it has ended.
     while status.changed().await.is_ok() {
-        let now = gist(&status.borrow_and_update());
+        let status = status.borrow_and_update().clone();
+        gauge.see(&status);
+        let now = gist(&status);
         if now != shown && changed.send(owner.clone()).await.is_err() {
             return;
         }
