@@ -92,6 +92,27 @@ spec: {snapshots: {store: "s3://bucket/prefix"}}
 EOF
 kubectl wait --for=create --timeout=10s statefulset/counts >/dev/null || fail "no StatefulSet"
 kubectl wait --for=condition=SpecValid --timeout=10s sj/counts >/dev/null || fail "no status"
+# tells REASON COUNT: so many events of the job have this reason.
+tells() {
+  local told
+  for _ in $(seq 50); do
+    told=$(kubectl get events.events.k8s.io -o json | grep -c "\"reason\": \"$1\"") || true
+    [ "$told" != "$2" ] || return 0
+    sleep 0.1
+  done
+  fail "$told events say '$1', and not $2"
+}
+
+tells Pending 1
+kubectl patch sj/counts --type merge --patch '{"spec":{"image":"a b"}}' >/dev/null
+tells Invalid 1
+kubectl patch sj/counts --type merge --patch '{"spec":{"image":null}}' >/dev/null
+kubectl wait --for=condition=SpecValid --timeout=10s sj/counts >/dev/null || fail "not valid again"
+kubectl patch sj/counts --type merge --patch '{"spec":{"image":"a b"}}' >/dev/null
+kubectl wait --for=condition=SpecValid=false --timeout=10s sj/counts >/dev/null || fail "valid"
+sleep 1
+tells Invalid 1
+kubectl get events.events.k8s.io -o json | grep -q '"count": 2' || fail "an event is not folded"
 shows operator-1 'leader 1'
 shows operator-1 'jobs{phase="Pending"} 1'
 shows operator-1 'coordinators 1'

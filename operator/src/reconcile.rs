@@ -9,6 +9,7 @@ pub mod accepted;
 mod apply;
 pub mod build;
 pub mod decide;
+pub mod events;
 mod fetch;
 pub mod flow;
 pub mod operator;

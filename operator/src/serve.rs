@@ -1,6 +1,7 @@
 //! The process: a client of the API server, and a controller for each set of namespaces, while this
 //! process has the lease.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
 use crate::reconcile::validate::Owner;
+use crate::teller::Teller;
 
 /// How long the API server may take to take a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,6 +159,7 @@ async fn control(
         coordinators,
         clock: WallClock::new(),
         metrics,
+        teller: Teller::new(client.clone(), options.pod_name.clone()),
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
@@ -175,6 +178,8 @@ async fn control(
                 let job = ObjectRef::new(&job.name).within(job.namespace.as_deref()?);
                 jobs.get(&job).and_then(|job| job.uid())
             });
+            let uids: HashSet<String> = jobs.state().iter().filter_map(|job| job.uid()).collect();
+            context.teller.keep(|uid| uids.contains(uid));
             context.metrics.keep(namespace, |namespace, name| {
                 jobs.get(&ObjectRef::new(name).within(namespace)).is_some()
             });

@@ -24,6 +24,7 @@ use crate::coordinators::Coordinators;
 use crate::crd::{StreamJob, StreamJobStatus};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::teller::Teller;
 
 /// A job is looked at so often, whatever happens: what a coordinator counts is written then.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) coordinators: Coordinators,
     pub(crate) clock: WallClock,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) teller: Teller,
 }
 
 /// Why a look at a job came to nothing. It is repeated.
@@ -160,7 +162,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
 }
 
-/// Writes a status, and counts what it says.
+/// Writes a status, and counts and tells what it says.
 async fn say(
     context: &Context,
     job: &StreamJob,
@@ -171,6 +173,7 @@ async fn say(
     if let Some(phase) = status.phase {
         context.metrics.saw(owner, phase, job.status.is_none(), context.clock.now());
     }
+    context.teller.tell(job, owner, status).await;
     Ok(())
 }
 
