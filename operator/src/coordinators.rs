@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::pods::Worker;
+use crate::reconcile::savepoint::Progress;
 use crate::reconcile::validate::Owner;
 
 /// A job is named by its namespace and its name.
@@ -101,6 +102,16 @@ impl Coordinators {
         self.with(owner, |kept| {
             kept.is_stopping = kept.ask(Request::Stop(StopMode::AfterSnapshot));
         });
+    }
+
+    /// How far the savepoint is that the object of this UID asks for.
+    pub(crate) fn savepoint(&self, owner: &Owner, uid: &str) -> Option<Progress> {
+        self.with(owner, |kept| kept.savepoint(uid))
+    }
+
+    /// Asks a job's coordinator for a savepoint, for the object of this UID.
+    pub(crate) fn ask_savepoint(&self, owner: &Owner, uid: &str) {
+        self.with(owner, |kept| kept.ask_savepoint(uid));
     }
 
     /// Asks a job's coordinator to put a spec in force.

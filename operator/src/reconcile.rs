@@ -15,6 +15,8 @@ pub mod flow;
 pub mod operator;
 pub mod pod_template;
 pub mod pods;
+mod restore;
+pub mod savepoint;
 pub mod status;
 pub(crate) mod step;
 pub mod validate;

@@ -26,7 +26,7 @@ use tower::util::MapRequestLayer;
 use uuid::Uuid;
 
 use crate::coordinators::{coordinators, reference};
-use crate::crd::StreamJob;
+use crate::crd::{StreamJob, StreamSnapshot};
 use crate::health;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
@@ -34,6 +34,7 @@ use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
 use crate::reconcile::validate::Owner;
+use crate::savepoints;
 use crate::teller::Teller;
 
 /// How long the API server may take to take a call.
@@ -163,7 +164,7 @@ async fn control(
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
-    let controller = Controller::new(api::<Watched>(&client, namespace), watch)
+    let controller = Controller::new(api::<Watched>(&client, namespace), watch.clone())
         .with_config(controller::Config::default().concurrency(LOOKS_MAX))
         .owns(api::<StatefulSet>(&client, namespace), workers.clone())
         .watches(api::<Pod>(&client, namespace), workers, |pod: Pod| job_of(&pod))
@@ -190,9 +191,12 @@ async fn control(
             tracing::debug!("{error}");
         }
     });
+    let snapshots = api::<DeserializeGuard<StreamSnapshot>>(&client, namespace);
+    let saving = savepoints::control(snapshots, watch, context.clone(), jobs.clone());
     tokio::select! {
         () = looking => {}
         () = sweeping => {}
+        () = saving => {}
     }
 }
 

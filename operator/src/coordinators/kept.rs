@@ -8,7 +8,7 @@ use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::{Clock, Driver, Handle, Request, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::remote::{self, Roster};
-use millstream_coordinator::status::Status;
+use millstream_coordinator::status::{Phase, Status};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::time::Timestamp;
 use millstream_transport::Transport;
@@ -20,6 +20,7 @@ use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Worker;
+use crate::reconcile::savepoint::Progress;
 use crate::reconcile::validate::Owner;
 
 /// One that was fenced tries again after so long: whoever has fenced it may be an operator that is
@@ -33,6 +34,8 @@ pub(super) struct Kept {
     pub(super) restarts_before: i64,
     pub(super) is_stopping: bool,
     told: Vec<Accepted>,
+    /// The numbers of savepoints that were asked for, by the UID of the object that asks.
+    savepoints: BTreeMap<String, u64>,
     handle: Handle,
     gauge: Gauge,
     clock: WallClock,
@@ -104,6 +107,7 @@ impl Kept {
             restarts_before,
             is_stopping: false,
             told: vec![accepted],
+            savepoints: BTreeMap::new(),
             handle,
             gauge,
             clock,
@@ -132,6 +136,32 @@ impl Kept {
     /// Whether the request was taken. Where it was not, the next look at the job repeats it.
     pub(super) fn ask(&self, request: Request) -> bool {
         self.handle.requests.try_send(request).is_ok()
+    }
+
+    /// One answer may be to several.
+    pub(super) fn savepoint(&self, uid: &str) -> Progress {
+        let status = self.handle.status.borrow();
+        let asked = self.savepoints.get(uid);
+        let last = status.last_savepoint.as_ref();
+        if let Some((asked, last)) = asked.zip(last)
+            && last.request >= *asked
+        {
+            return Progress::Done(last.result.clone());
+        }
+        match asked {
+            _ if self.ended.borrow().is_some() => Progress::Away,
+            Some(_) => Progress::Asked,
+            None if status.phase == Phase::Running => Progress::Ready,
+            None => Progress::Away,
+        }
+    }
+
+    /// Where the request is not taken, the next look repeats it.
+    pub(super) fn ask_savepoint(&mut self, uid: &str) {
+        let request = self.savepoints.values().max().unwrap_or(&0) + 1;
+        if self.ask(Request::Savepoint(request)) {
+            self.savepoints.insert(uid.to_owned(), request);
+        }
     }
 
     /// Keeps what may come in force, and what is.

@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use super::accepted::{self, Accepted};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Order, decide, impossible};
+use super::decide::{Decision, Facts, Live, Order, decide, impossible};
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
-use super::{apply, fetch};
+use super::{apply, fetch, restore};
 use crate::coordinators::Coordinators;
-use crate::crd::{StreamJob, StreamJobStatus};
+use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::teller::Teller;
@@ -140,7 +140,8 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
-    let valid = valid(job, &context.operator)?;
+    let named = fetch::snapshot(&context.client, &owner, &job.spec.job.restore).await?;
+    let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
     let facts = Facts {
         valid: valid.as_ref().ok(),
         live: there.live.as_ref(),
@@ -223,16 +224,20 @@ async fn act(
 }
 
 /// A job that can be accepted; or what is wrong with it, in words.
-fn valid(job: &StreamJob, operator: &Operator) -> Result<Result<Valid, String>, Error> {
-    let valid = match validate(job, operator) {
+fn valid(
+    job: &StreamJob,
+    operator: &Operator,
+    live: Option<&Live>,
+    named: Option<&StreamSnapshot>,
+) -> Result<Result<Valid, String>, Error> {
+    let mut valid = match validate(job, operator) {
         Ok(valid) => valid,
         Err(error @ validate::Error::Invalid { .. }) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    Ok(match served(&valid) {
-        Ok(()) => Ok(valid),
-        Err(mistake) => Err(mistake),
-    })
+    let in_force = live.map(|live| &live.accepted).filter(|it| it.hash == valid.hash);
+    let checked = restore::resolve(&mut valid.spec.restore, in_force, named);
+    Ok(checked.and_then(|()| served(&valid)).map(|()| valid))
 }
 
 /// What this version does not do is refused, rather than ignored.
@@ -242,9 +247,6 @@ fn served(valid: &Valid) -> Result<(), String> {
         return Err("spec.snapshots.onDelete: Delete is not served yet: leave it out, and delete \
                     the snapshots by `snapshots delete`"
             .to_owned());
-    }
-    if spec.restore.snapshot_name.is_some() {
-        return Err("spec.restore.snapshotName: is not served yet: write uri".to_owned());
     }
     if spec.restore.max_age.is_some() {
         return Err("spec.restore.maxAge: is not served yet: leave it out".to_owned());
