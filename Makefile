@@ -155,9 +155,11 @@ check-deny: $(CARGO_DENY)
 
 # Not in the gate: these need parts of a Kubernetes.
 .PHONY: check-kubernetes
-check-kubernetes: ## Try the chart and the resources on helm and a real API server
+check-kubernetes: libraries ## Try the chart, the resources and the lease on helm and a real API server
 	scripts/check-chart.sh
 	scripts/check-crds.sh
+	cargo build --locked --package millstream-operator
+	scripts/check-operator.sh "$(CARGO_TARGET_DIR)/debug/millstream-operator"
 
 # Built once per version, with few optimisations: it runs for a second and builds in two minutes.
 $(CARGO_DENY):

@@ -4,80 +4,17 @@
 # says that it says. Also what the operator makes of a job is tried, and what the chart installs,
 # for restricted Pod Security too.
 #
-# It needs etcd (Debian's etcd-server), openssl, and helm, kube-apiserver and kubectl, as
-# `make cluster-tools` installs them. Everything listens on loopback, and is gone when this ends.
+# It needs what scripts/api-server.sh names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-die() {
-  echo "check-crds: $*" >&2
-  exit 1
-}
-
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/millstream/tools
-kubernetes=$(find "$tools" -maxdepth 1 -name 'kubernetes-*' 2>/dev/null | sort -V | tail -1)
-[ -x "$kubernetes/kube-apiserver" ] || die "kube-apiserver is missing: make cluster-tools"
-helm=$(find "$tools" -maxdepth 2 -path '*/helm-*/helm' 2>/dev/null | sort -V | tail -1)
-[ -x "$helm" ] || die "helm is missing: make cluster-tools"
-for command in etcd openssl; do
-  command -v "$command" >/dev/null || die "$command is missing: install it"
-done
-
-scratch=$(mktemp -d)
-etcd='' server=''
-finish() {
-  [ -z "$server" ] || kill "$server" 2>/dev/null || true
-  [ -z "$etcd" ] || kill "$etcd" 2>/dev/null || true
-  wait
-  rm -rf "$scratch"
-}
-trap finish EXIT
-
-port=${MILLSTREAM_CHECK_PORT:-18443}
-store=http://127.0.0.1:$((port + 1))
-token=$(openssl rand -hex 16)
-
-etcd --data-dir "$scratch/etcd" --listen-client-urls "$store" --advertise-client-urls "$store" \
-  --listen-peer-urls "http://127.0.0.1:$((port + 2))" \
-  --initial-advertise-peer-urls "http://127.0.0.1:$((port + 2))" \
-  --initial-cluster "default=http://127.0.0.1:$((port + 2))" >"$scratch/etcd.log" 2>&1 &
-etcd=$!
-openssl ecparam -name prime256v1 -genkey -noout -out "$scratch/key.pem"
-echo "$token,admin,admin,system:masters" >"$scratch/tokens"
-"$kubernetes/kube-apiserver" --etcd-servers "$store" --bind-address 127.0.0.1 \
-  --secure-port "$port" --cert-dir "$scratch/certs" --token-auth-file "$scratch/tokens" \
-  --authorization-mode RBAC --service-cluster-ip-range 10.96.0.0/16 \
-  --service-account-issuer https://localhost --service-account-key-file "$scratch/key.pem" \
-  --service-account-signing-key-file "$scratch/key.pem" \
-  --disable-admission-plugins ServiceAccount >"$scratch/server.log" 2>&1 &
-server=$!
-
-kubectl() {
-  "$kubernetes/kubectl" --server "https://127.0.0.1:$port" --insecure-skip-tls-verify \
-    --token "$token" --cache-dir "$scratch/cache" --namespace plants "$@"
-}
-
-ready=''
-for _ in $(seq 240); do
-  kill -0 "$server" 2>/dev/null || break
-  if kubectl get --raw /readyz >/dev/null 2>&1; then
-    ready=yes
-    break
-  fi
-  sleep 0.5
-done
-[ -n "$ready" ] || die "no API server: $(tail -5 "$scratch/etcd.log" "$scratch/server.log")"
+. scripts/api-server.sh
 
 failures=0
 fail() {
   echo "check-crds: $*" >&2
   failures=$((failures + 1))
 }
-
-# As the namespaces of jobs may be: what a job's pods are must pass.
-kubectl create namespace plants >/dev/null
-kubectl label namespace plants pod-security.kubernetes.io/enforce=restricted \
-  pod-security.kubernetes.io/warn=restricted >/dev/null
 
 kubectl apply --server-side -f crds/ >"$scratch/applied" 2>&1 || die "$(cat "$scratch/applied")"
 if grep -i warning "$scratch/applied"; then fail "the API server warns of the definitions"; fi

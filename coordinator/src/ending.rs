@@ -33,7 +33,7 @@ impl Context {
                 self.config.deletion()
             );
         }
-        self.status.last_failure = Some(FailureStatus { failure: failure.clone(), at: self.now });
+        self.status.last_failure = Some(FailureStatus::new(failure.clone(), self.now));
         match kind {
             ErrorKind::Fenced => self.end(Outcome::Fenced(failure)),
             ErrorKind::Invalid | ErrorKind::Corrupt => self.end(Outcome::Failed(failure)),
@@ -42,6 +42,14 @@ impl Context {
                 self.end(Outcome::Suspended { snapshot: false })
             }
             ErrorKind::User | ErrorKind::Unavailable | ErrorKind::Bug => self.restart(),
+        }
+    }
+
+    /// A step back from the last failure is done; one that was done before stays as it was.
+    pub(crate) fn mended(&mut self, step: impl Fn(&mut FailureStatus) -> &mut Option<Timestamp>) {
+        let now = self.now;
+        if let Some(last) = self.status.last_failure.as_mut().filter(|it| it.running_at.is_none()) {
+            step(last).get_or_insert(now);
         }
     }
 

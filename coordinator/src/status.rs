@@ -178,6 +178,22 @@ pub struct FailureStatus {
     pub failure: Failure,
     /// When it was noticed.
     pub at: Timestamp,
+    /// When all workers were there again; none until then, and so below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers_ready_at: Option<Timestamp>,
+    /// When all tasks had their state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Timestamp>,
+    /// When all tasks were started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_at: Option<Timestamp>,
+}
+
+impl FailureStatus {
+    /// One of which nothing is mended yet.
+    pub fn new(failure: Failure, at: Timestamp) -> Self {
+        Self { failure, at, workers_ready_at: None, restored_at: None, running_at: None }
+    }
 }
 
 /// Sums over all workers since the run started.

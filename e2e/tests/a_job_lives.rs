@@ -1,6 +1,6 @@
 //! A job with snapshots in S3 from its first pod to its deletion: it is Ready, loses a worker and
 //! comes back, is scaled up and down while it runs, does not notice that the operator is deleted,
-//! is suspended and resumed.
+//! is suspended and resumed, and goes back to a savepoint that it was asked for.
 
 use std::io::Write;
 use std::process::{ExitCode, Stdio};
@@ -38,6 +38,13 @@ spec:
         envFrom: [{secretRef: {name: bucket}}]
 ";
 
+const SAVEPOINT: &str = "\
+apiVersion: millstream.dev/v1alpha1
+kind: StreamSnapshot
+metadata: {name: before, namespace: plants}
+spec: {jobRef: {name: counts}}
+";
+
 fn main() -> ExitCode {
     tell("a_job_lives", story)
 }
@@ -68,6 +75,7 @@ fn chapters(story: &Story, cluster: &Cluster) -> Result<()> {
     is_scaled(&job)?;
     loses_the_operator(&job)?;
     is_suspended(&job)?;
+    goes_back_to_a_savepoint(&job)?;
     cluster.kubectl(&["--namespace=plants", "delete", "streamjob", "counts", "--timeout=60s"])?;
     story.until(90, "its objects are gone", || {
         let left = cluster.kubectl(&[
@@ -118,7 +126,18 @@ fn loses_a_worker(job: &Job) -> Result<()> {
         is(status, "/restarts", |it| it.as_i64() > before["restarts"].as_i64())?;
         is(status, "/restored/from", |it| it.as_str().is_some_and(|it| it.starts_with("s3://")))?;
         ready(status, 2)
-    })
+    })?;
+    job.until(60, "it tells of its restart, step by step, and of its pace", |status| {
+        is(status, "/lastRestart/reason", |it| it == "WorkerLost")?;
+        for step in ["detectedAt", "workersReadyAt", "restoredAt", "runningAt"] {
+            is(status, &format!("/lastRestart/{step}"), Value::is_string)?;
+        }
+        is(status, "/restoreCandidate/uri", |it| *it == status["lastSnapshot"]["uri"])?;
+        is(status, "/throughput/recordsIn", |it| it.as_i64() > Some(0))
+    })?;
+    let told = job.kubectl(&["events", "--for=streamjob/counts", "--types=Warning"])?;
+    ensure!(told.contains("WorkerLost"), "no event tells of it: {told}");
+    Ok(())
 }
 
 /// Pods come first and go last.
@@ -179,6 +198,23 @@ fn is_suspended(job: &Job) -> Result<()> {
     suspend(false)?;
     job.until(90, "it has resumed", |status| {
         is(status, "/restored/from", |it| it.as_str().is_some_and(|it| it.starts_with("s3://")))?;
+        ready(status, 1)
+    })
+}
+
+/// A savepoint stays when newer snapshots come; a later spec may name it.
+fn goes_back_to_a_savepoint(job: &Job) -> Result<()> {
+    apply(job.cluster, SAVEPOINT)?;
+    let get = ["--namespace=plants", "get", "streamsnapshot", "before"];
+    let taken = || -> Result<Value> { Ok(job.cluster.json(&get)?["status"].clone()) };
+    job.story.until(60, "the savepoint is there", || {
+        Ok(is(&taken()?, "/phase", |it| it == "Completed"))
+    })?;
+    let uri = taken()?["uri"].clone();
+    let patch = r#"{"spec":{"restore":{"from":"Snapshot","snapshotName":"before","request":1}}}"#;
+    job.kubectl(&["patch", "streamjob", "counts", "--type=merge", "--patch", patch])?;
+    job.until(90, "it has gone back to the savepoint", |status| {
+        is(status, "/restored/from", |it| *it == uri)?;
         ready(status, 1)
     })
 }

@@ -8,7 +8,7 @@
 mod kept;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::runtime::reflector::ObjectRef;
 use millstream_coordinator::config::Config;
@@ -17,11 +17,13 @@ use millstream_coordinator::edit::Edit;
 use millstream_coordinator::machine::StopMode;
 use tokio::sync::mpsc;
 
-use self::kept::Kept;
+use self::kept::{Kept, Told};
 use crate::crd::StreamJob;
+use crate::metrics::Metrics;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::pods::Worker;
+use crate::reconcile::savepoint::Progress;
 use crate::reconcile::validate::Owner;
 
 /// A job is named by its namespace and its name.
@@ -32,12 +34,13 @@ type Key = (String, String);
 pub(crate) struct Coordinators {
     kept: Mutex<HashMap<Key, Kept>>,
     changed: mpsc::Sender<Owner>,
+    metrics: Arc<Metrics>,
 }
 
 /// Coordinators, and the jobs whose coordinator shows something new.
-pub(crate) fn coordinators() -> (Coordinators, mpsc::Receiver<Owner>) {
+pub(crate) fn coordinators(metrics: Arc<Metrics>) -> (Coordinators, mpsc::Receiver<Owner>) {
     let (changed, changes) = mpsc::channel(CHANGES_MAX);
-    (Coordinators { kept: Mutex::default(), changed }, changes)
+    (Coordinators { kept: Mutex::default(), changed, metrics }, changes)
 }
 
 /// Changes that may wait to be looked at; behind that those who watch coordinators wait.
@@ -71,8 +74,8 @@ impl Coordinators {
         config: Config,
         restarts_before: i64,
     ) {
-        let changed = self.changed.clone();
-        let next = Kept::start(owner.clone(), accepted.clone(), config, restarts_before, changed);
+        let told = Told { changed: self.changed.clone(), present: self.metrics.coordinator() };
+        let next = Kept::start(owner.clone(), accepted.clone(), config, restarts_before, told);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert(key(owner), next);
     }
@@ -99,6 +102,16 @@ impl Coordinators {
         self.with(owner, |kept| {
             kept.is_stopping = kept.ask(Request::Stop(StopMode::AfterSnapshot));
         });
+    }
+
+    /// How far the savepoint is that the object of this UID asks for.
+    pub(crate) fn savepoint(&self, owner: &Owner, uid: &str) -> Option<Progress> {
+        self.with(owner, |kept| kept.savepoint(uid))
+    }
+
+    /// Asks a job's coordinator for a savepoint, for the object of this UID.
+    pub(crate) fn ask_savepoint(&self, owner: &Owner, uid: &str) {
+        self.with(owner, |kept| kept.ask_savepoint(uid));
     }
 
     /// Asks a job's coordinator to put a spec in force.

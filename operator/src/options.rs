@@ -15,7 +15,8 @@ pub struct Options {
     /// Where to answer /livez and /readyz.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9100")]
     pub health: SocketAddr,
-    /// The Lease by which one of several operators works. Not obeyed yet: run one operator.
+    /// The Lease, in the operator's namespace, by which one of several operators works and the
+    /// others wait. Default: none; then there must be no other operator.
     #[arg(long, value_name = "NAME")]
     pub lease: Option<String>,
     /// How to log.

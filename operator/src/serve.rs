@@ -1,13 +1,17 @@
-//! The process: a client of the API server, and a controller for each set of namespaces.
+//! The process: a client of the API server, and a controller for each set of namespaces, while this
+//! process has the lease.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt;
+use hyper::Request;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
+use kube::client::{Body, ClientBuilder};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -18,14 +22,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tower::util::MapRequestLayer;
+use uuid::Uuid;
 
 use crate::coordinators::{coordinators, reference};
-use crate::crd::StreamJob;
+use crate::crd::{StreamJob, StreamSnapshot};
 use crate::health;
+use crate::lease::Candidate;
+use crate::metrics::Metrics;
 use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
 use crate::reconcile::validate::Owner;
+use crate::savepoints;
+use crate::teller::Teller;
 
 /// How long the API server may take to take a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,33 +58,61 @@ type Watched = DeserializeGuard<StreamJob>;
 /// Where the address for probes cannot be used, or no API server is known.
 pub fn serve(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(options))
+    let runtime = runtime.context("cannot start the runtime")?;
+    let served = runtime.block_on(run(options));
+    // What does not end by itself ends with the process.
+    runtime.shutdown_background();
+    served
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    if options.lease.is_some() {
-        tracing::warn!("there is no leader election yet: run one operator in a cluster");
-    }
     let listener = listen(options.health).await?;
-    let client = client().await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = client(metrics.clone()).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut probes = JoinSet::new();
+    probes.spawn(health::serve(listener, metrics.clone()));
+    let end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    if let Some(lease) = &options.lease {
+        let work = || work(&client, &options, &metrics);
+        let (namespace, identity) = (&options.namespace, identity(&options));
+        let (client, metrics) = (client.clone(), metrics.clone());
+        Candidate::new(client, namespace, lease, identity, metrics).run(work, end).await?;
+    } else {
+        let mut tasks = work(&client, &options, &metrics);
+        metrics.set_leads(true);
+        tokio::select! {
+            () = end => {}
+            _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
+        }
+    }
+    tracing::info!("ends; jobs run on");
+    Ok(())
+}
+
+/// Who this process is, to others that want the lease: the pod's next process is another one.
+fn identity(options: &Options) -> String {
+    let pod = options.pod_name.as_deref().unwrap_or("operator");
+    format!("{pod}_{}", Uuid::new_v4())
+}
+
+/// All that looks after jobs. It ends when it is dropped.
+fn work(client: &Client, options: &Options, metrics: &Arc<Metrics>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(health::serve(listener));
     let namespaces: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
         [] => vec![None],
         listed => listed.iter().cloned().map(Some).collect(),
     };
     for namespace in namespaces {
-        tasks.spawn(control(client.clone(), options.clone(), namespace));
+        tasks.spawn(control(client.clone(), options.clone(), namespace, metrics.clone()));
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = tasks.join_next() => anyhow::bail!("a part of the operator has ended"),
-    }
-    tracing::info!("ends; jobs run on");
-    Ok(())
+    tasks
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -82,12 +120,19 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("--health: cannot use {address}"))
 }
 
-async fn client() -> anyhow::Result<Client> {
+/// A client all of whose requests are counted.
+async fn client(metrics: Arc<Metrics>) -> anyhow::Result<Client> {
     let mut config = kube::Config::infer().await.context("no API server is known")?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(READ_TIMEOUT);
-    Client::try_from(config).context("cannot make a client of the API server")
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.context("cannot make a client of the API server")?;
+    let count = MapRequestLayer::new(move |request: Request<Body>| {
+        metrics.requested(request.method().as_str());
+        request
+    });
+    Ok(builder.with_layer(&count).build())
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -101,18 +146,25 @@ where
 }
 
 /// Looks after the jobs of a namespace, or of all.
-async fn control(client: Client, options: Options, namespace: Option<String>) {
+async fn control(
+    client: Client,
+    options: Options,
+    namespace: Option<String>,
+    metrics: Arc<Metrics>,
+) {
     let namespace = namespace.as_deref();
-    let (coordinators, changes) = coordinators();
+    let (coordinators, changes) = coordinators(metrics.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         operator: options.operator(),
         coordinators,
         clock: WallClock::new(),
+        metrics,
+        teller: Teller::new(client.clone(), options.pod_name.clone()),
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
-    let controller = Controller::new(api::<Watched>(&client, namespace), watch)
+    let controller = Controller::new(api::<Watched>(&client, namespace), watch.clone())
         .with_config(controller::Config::default().concurrency(LOOKS_MAX))
         .owns(api::<StatefulSet>(&client, namespace), workers.clone())
         .watches(api::<Pod>(&client, namespace), workers, |pod: Pod| job_of(&pod))
@@ -127,6 +179,11 @@ async fn control(client: Client, options: Options, namespace: Option<String>) {
                 let job = ObjectRef::new(&job.name).within(job.namespace.as_deref()?);
                 jobs.get(&job).and_then(|job| job.uid())
             });
+            let uids: HashSet<String> = jobs.state().iter().filter_map(|job| job.uid()).collect();
+            context.teller.keep(|uid| uids.contains(uid));
+            context.metrics.keep(namespace, |namespace, name| {
+                jobs.get(&ObjectRef::new(name).within(namespace)).is_some()
+            });
         }
     };
     let looking = controller.run(reconcile, on_error, context.clone()).for_each(async |looked| {
@@ -134,9 +191,12 @@ async fn control(client: Client, options: Options, namespace: Option<String>) {
             tracing::debug!("{error}");
         }
     });
+    let snapshots = api::<DeserializeGuard<StreamSnapshot>>(&client, namespace);
+    let saving = savepoints::control(snapshots, watch, context.clone(), jobs.clone());
     tokio::select! {
         () = looking => {}
         () = sweeping => {}
+        () = saving => {}
     }
 }
 

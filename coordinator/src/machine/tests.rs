@@ -231,6 +231,35 @@ fn a_store_that_does_not_answer_is_asked_again_after_a_while() {
 }
 
 #[test]
+fn the_way_back_from_a_failure_has_a_time_for_each_step() {
+    let mut rig = Rig::running(1);
+    let steps = |rig: &Rig| {
+        let last = rig.machine.status().last_failure.clone().unwrap();
+        [Some(last.at), last.workers_ready_at, last.restored_at, last.running_at]
+    };
+    rig.later(Duration::from_secs(1));
+    rig.task_fails(Run(1), ErrorKind::User);
+    let failed = rig.now;
+    assert_eq!(steps(&rig), [Some(failed), None, None, None]);
+    rig.wake();
+    let there = rig.now;
+    assert!(there > failed);
+    assert_eq!(steps(&rig), [Some(failed), Some(there), None, None]);
+    let (worker, deploy) = rig.until(|command| matches!(command, Command::Deploy(_)));
+    rig.now = rig.now.after(Duration::from_secs(1));
+    rig.carry_out(worker, deploy);
+    let deployed = rig.now;
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+    let all = [Some(failed), Some(there), Some(deployed), Some(deployed)];
+    assert_eq!(steps(&rig), all);
+    // What comes later, without a failure, is not part of it.
+    rig.later(Duration::from_secs(30));
+    rig.settle();
+    assert_eq!(steps(&rig), all);
+}
+
+#[test]
 fn a_log_that_has_lost_entries_is_corrupt() {
     let mut rig = Rig::running(1);
     rig.task_fails(Run(1), ErrorKind::User);

@@ -176,6 +176,7 @@ impl Deploying {
 
     /// All sinks are recovered: what the base had pending is visible, and that is worth a mark.
     fn mark(mut self, ctx: &mut Context) -> State {
+        ctx.mended(|last| &mut last.restored_at);
         match &self.restore {
             Some(restore) if !restore.committed => {
                 let seq = restore.seq;

@@ -30,6 +30,7 @@ pub(crate) struct Resolving {
 
 impl Resolving {
     pub(super) fn enter(ctx: &mut Context) -> State {
+        ctx.mended(|last| &mut last.workers_ready_at);
         let request = ctx.request();
         ctx.send(ctx.leader(), Command::ReadLog { request });
         State::Resolving(Self { request, until: ctx.now.after(READ_TIMEOUT) })

@@ -42,6 +42,7 @@ impl Running {
         finished: BTreeSet<WorkerIndex>,
     ) -> State {
         ctx.status.phase = Phase::Running;
+        ctx.mended(|last| &mut last.running_at);
         ctx.status.workers = ctx.config.spec.workers;
         ctx.editing = None;
         ctx.status.stood =

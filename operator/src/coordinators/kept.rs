@@ -1,22 +1,26 @@
 //! One job's coordinator: its driver as a task, the addresses that it calls, and what it was told.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::{Clock, Driver, Handle, Request, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::remote::{self, Roster};
-use millstream_coordinator::status::Status;
+use millstream_coordinator::status::{Phase, Status};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::time::Timestamp;
 use millstream_transport::Transport;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::metrics::Present;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
+use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Worker;
+use crate::reconcile::savepoint::Progress;
 use crate::reconcile::validate::Owner;
 
 /// One that was fenced tries again after so long: whoever has fenced it may be an operator that is
@@ -30,13 +34,40 @@ pub(super) struct Kept {
     pub(super) restarts_before: i64,
     pub(super) is_stopping: bool,
     told: Vec<Accepted>,
+    /// The numbers of savepoints that were asked for, by the UID of the object that asks.
+    savepoints: BTreeMap<String, u64>,
     handle: Handle,
+    gauge: Gauge,
     clock: WallClock,
     ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
     roster: Roster,
     addresses: BTreeMap<u32, Address>,
     /// End with it.
     _tasks: JoinSet<()>,
+}
+
+/// Who is told of a coordinator.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Whenever it shows something new.
+    pub(super) changed: mpsc::Sender<Owner>,
+    /// While it is at work.
+    pub(super) present: Present,
+}
+
+/// What passes through the job, by what its coordinator shows from time to time.
+#[derive(Clone, Debug)]
+struct Gauge {
+    flow: Arc<Mutex<Flow>>,
+    clock: WallClock,
+}
+
+impl Gauge {
+    fn see(&self, status: &Status) -> Flow {
+        let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
+        flow.see(status, self.clock.now());
+        *flow
+    }
 }
 
 /// Where a worker is called.
@@ -54,8 +85,9 @@ impl Kept {
         accepted: Accepted,
         config: Config,
         restarts_before: i64,
-        changed: mpsc::Sender<Owner>,
+        told: Told,
     ) -> Self {
+        let Told { changed, present } = told;
         let (roster, session) = remote::session(Transport::default());
         let clock = WallClock::new();
         let (driver, handle) = Driver::new(config, session, clock);
@@ -63,16 +95,21 @@ impl Kept {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let outcome = driver.run().await;
+            drop(present);
             tracing::info!(?outcome, "a coordinator has ended");
             end.send_replace(Some((outcome, clock.now())));
         });
-        tasks.spawn(watch_changes(owner.clone(), handle.status.clone(), ended.clone(), changed));
+        let gauge = Gauge { flow: Arc::default(), clock };
+        let (status, end) = (handle.status.clone(), ended.clone());
+        tasks.spawn(watch_changes(owner.clone(), status, end, changed, gauge.clone()));
         Self {
             owner,
             restarts_before,
             is_stopping: false,
             told: vec![accepted],
+            savepoints: BTreeMap::new(),
             handle,
+            gauge,
             clock,
             ended,
             roster,
@@ -83,8 +120,10 @@ impl Kept {
 
     pub(super) fn seen(&self) -> Seen {
         let ended = self.ended.borrow().clone();
+        let status = self.handle.status.borrow().clone();
         Seen {
-            status: self.handle.status.borrow().clone(),
+            flow: self.gauge.see(&status),
+            status,
             is_rested: ended
                 .as_ref()
                 .is_some_and(|(_, at)| self.clock.now().since(*at) >= FENCED_PAUSE),
@@ -97,6 +136,32 @@ impl Kept {
     /// Whether the request was taken. Where it was not, the next look at the job repeats it.
     pub(super) fn ask(&self, request: Request) -> bool {
         self.handle.requests.try_send(request).is_ok()
+    }
+
+    /// One answer may be to several.
+    pub(super) fn savepoint(&self, uid: &str) -> Progress {
+        let status = self.handle.status.borrow();
+        let asked = self.savepoints.get(uid);
+        let last = status.last_savepoint.as_ref();
+        if let Some((asked, last)) = asked.zip(last)
+            && last.request >= *asked
+        {
+            return Progress::Done(last.result.clone());
+        }
+        match asked {
+            _ if self.ended.borrow().is_some() => Progress::Away,
+            Some(_) => Progress::Asked,
+            None if status.phase == Phase::Running => Progress::Ready,
+            None => Progress::Away,
+        }
+    }
+
+    /// Where the request is not taken, the next look repeats it.
+    pub(super) fn ask_savepoint(&mut self, uid: &str) {
+        let request = self.savepoints.values().max().unwrap_or(&0) + 1;
+        if self.ask(Request::Savepoint(request)) {
+            self.savepoints.insert(uid.to_owned(), request);
+        }
     }
 
     /// Keeps what may come in force, and what is.
@@ -138,11 +203,14 @@ async fn watch_changes(
     mut status: watch::Receiver<Status>,
     mut ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
     changed: mpsc::Sender<Owner>,
+    gauge: Gauge,
 ) {
     let mut shown = gist(&status.borrow_and_update());
     // Its sender is gone when it has ended.
     while status.changed().await.is_ok() {
-        let now = gist(&status.borrow_and_update());
+        let status = status.borrow_and_update().clone();
+        gauge.see(&status);
+        let now = gist(&status);
         if now != shown && changed.send(owner.clone()).await.is_err() {
             return;
         }

@@ -9,6 +9,7 @@ use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::Status;
 
 use super::accepted::Accepted;
+use super::flow::Flow;
 use super::validate::Valid;
 
 /// What there is of a job.
@@ -50,6 +51,8 @@ pub struct Seen {
     pub told: Vec<Accepted>,
     /// Whether one that was fenced has waited long enough to try again.
     pub is_rested: bool,
+    /// What passes through the job.
+    pub flow: Flow,
 }
 
 /// What is to be done.

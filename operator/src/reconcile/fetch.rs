@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
+use millstream_protocol::job::RestoreSpec;
 use serde_json::Value;
 
 use super::accepted::Accepted;
@@ -16,6 +17,7 @@ use super::decide::Live;
 use super::pods::{self, Worker};
 use super::step::Error;
 use super::validate::Owner;
+use crate::crd::StreamSnapshot;
 use crate::names;
 
 /// What there is of a job.
@@ -68,6 +70,23 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
     let template = set.map(|set| set.data["spec"]["template"].clone());
     let revision = set.and_then(revision);
     Ok(Fetched { live, template, revision, workers: pods::workers(name, &own), objects })
+}
+
+/// The `StreamSnapshot` that `restore` names, if there is one.
+pub(super) async fn snapshot(
+    client: &Client,
+    owner: &Owner,
+    restore: &RestoreSpec,
+) -> Result<Option<StreamSnapshot>, Error> {
+    let Some(name) = restore.snapshot_name.as_ref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let snapshots: Api<StreamSnapshot> = Api::namespaced(client.clone(), &owner.namespace);
+    match snapshots.get_opt(name).await {
+        // No object can have such a name, which is said of the spec.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 400 | 404 | 422) => Ok(None),
+        found => Ok(found?),
+    }
 }
 
 fn is_of(pod: &Pod, uid: Option<&str>) -> bool {

@@ -3,9 +3,11 @@
 //! Received from: [`super::decide`], the job's coordinator and its pods. Handed to: the API
 //! server, where it is another one than before. Pure. Invariant: nothing is decided on what the
 //! status was; from it go on what this process cannot know: restarts before it started, the last
-//! snapshot, and when a condition changed.
+//! snapshot, the last restart, and when a condition changed.
 
 mod conditions;
+mod pace;
+mod past;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;
@@ -61,6 +63,9 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
     });
     let restarts = shown.map_or(0, |it| it.restarts as i64);
     let conditions = conditions::conditions(sight, phase);
+    let last_snapshot = last_snapshot(sight, before.last_snapshot.clone());
+    let restore_candidate = past::restore_candidate(sight, &before, last_snapshot.as_ref());
+    let flow = sight.coordinator.map(|seen| seen.flow).filter(|_| phase == Phase::Running);
     StreamJobStatus {
         observed_generation: sight.job.metadata.generation,
         phase: Some(phase),
@@ -70,15 +75,14 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
         ready: Some(format!("{ready}/{of}")),
         selector: Some(selector(sight.job)),
         restarts: Some(sight.restarts_before + restarts),
-        last_snapshot: last_snapshot(sight, before.last_snapshot),
+        last_snapshot,
         // One that was taken over began with what it began with.
         restored: restored.or_else(|| before.restored.filter(|_| run == before.run)),
+        restore_candidate,
+        last_restart: past::last_restart(sight).or(before.last_restart),
+        throughput: pace::throughput(flow.as_ref(), before.throughput),
+        lag: pace::lag(flow.as_ref(), sight.now, before.lag),
         conditions,
-        // Nothing is known of these yet.
-        restore_candidate: None,
-        last_restart: None,
-        throughput: None,
-        lag: None,
     }
 }
 

@@ -15,14 +15,16 @@ use uuid::Uuid;
 
 use super::accepted::{self, Accepted};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Order, decide, impossible};
+use super::decide::{Decision, Facts, Live, Order, decide, impossible};
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
-use super::{apply, fetch};
+use super::{apply, fetch, restore};
 use crate::coordinators::Coordinators;
-use crate::crd::StreamJob;
+use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
+use crate::metrics::Metrics;
 use crate::names;
+use crate::teller::Teller;
 
 /// A job is looked at so often, whatever happens: what a coordinator counts is written then.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -35,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) operator: Operator,
     pub(crate) coordinators: Coordinators,
     pub(crate) clock: WallClock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) teller: Teller,
 }
 
 /// Why a look at a job came to nothing. It is repeated.
@@ -89,11 +93,20 @@ pub(crate) fn on_error(
     }
 }
 
-/// One look at a job: what there is, what is to be, what is done about it, what is said of it.
+/// One look at a job, which is counted.
 pub(crate) async fn reconcile(
     job: Arc<DeserializeGuard<StreamJob>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let begun = context.clock.now();
+    let looked = look(&job, &context).await;
+    let failure = looked.as_ref().err().map(Error::kind);
+    context.metrics.looked(context.clock.now().since(begun), failure);
+    looked
+}
+
+/// What there is, what is to be, what is done about it, what is said of it.
+async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Action, Error> {
     let job = match &job.0 {
         Ok(job) => job,
         Err(unreadable) => {
@@ -124,10 +137,11 @@ pub(crate) async fn reconcile(
     };
     if is_paused(job) {
         let status = status::paused(&sight);
-        apply::write(&context.client, job, &owner, &status).await?;
+        say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
-    let valid = valid(job, &context.operator)?;
+    let named = fetch::snapshot(&context.client, &owner, &job.spec.job.restore).await?;
+    let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
     let facts = Facts {
         valid: valid.as_ref().ok(),
         live: there.live.as_ref(),
@@ -142,11 +156,26 @@ pub(crate) async fn reconcile(
     sight.decision = decision.as_ref();
     if let Some(decision) = &decision {
         let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
-        act(&context, &owner, decision, &there, restarts).await?;
+        act(context, &owner, decision, &there, restarts).await?;
     }
-    apply::write(&context.client, job, &owner, &status(&sight)).await?;
+    say(context, job, &owner, &status(&sight)).await?;
     let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
     Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
+}
+
+/// Writes a status, and counts and tells what it says.
+async fn say(
+    context: &Context,
+    job: &StreamJob,
+    owner: &Owner,
+    status: &StreamJobStatus,
+) -> Result<(), Error> {
+    apply::write(&context.client, job, owner, status).await?;
+    if let Some(phase) = status.phase {
+        context.metrics.saw(owner, phase, job.status.is_none(), context.clock.now());
+    }
+    context.teller.tell(job, owner, status).await;
+    Ok(())
 }
 
 fn is_paused(job: &StreamJob) -> bool {
@@ -195,16 +224,20 @@ async fn act(
 }
 
 /// A job that can be accepted; or what is wrong with it, in words.
-fn valid(job: &StreamJob, operator: &Operator) -> Result<Result<Valid, String>, Error> {
-    let valid = match validate(job, operator) {
+fn valid(
+    job: &StreamJob,
+    operator: &Operator,
+    live: Option<&Live>,
+    named: Option<&StreamSnapshot>,
+) -> Result<Result<Valid, String>, Error> {
+    let mut valid = match validate(job, operator) {
         Ok(valid) => valid,
         Err(error @ validate::Error::Invalid { .. }) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    Ok(match served(&valid) {
-        Ok(()) => Ok(valid),
-        Err(mistake) => Err(mistake),
-    })
+    let in_force = live.map(|live| &live.accepted).filter(|it| it.hash == valid.hash);
+    let checked = restore::resolve(&mut valid.spec.restore, in_force, named);
+    Ok(checked.and_then(|()| served(&valid)).map(|()| valid))
 }
 
 /// What this version does not do is refused, rather than ignored.
@@ -214,9 +247,6 @@ fn served(valid: &Valid) -> Result<(), String> {
         return Err("spec.snapshots.onDelete: Delete is not served yet: leave it out, and delete \
                     the snapshots by `snapshots delete`"
             .to_owned());
-    }
-    if spec.restore.snapshot_name.is_some() {
-        return Err("spec.restore.snapshotName: is not served yet: write uri".to_owned());
     }
     if spec.restore.max_age.is_some() {
         return Err("spec.restore.maxAge: is not served yet: leave it out".to_owned());

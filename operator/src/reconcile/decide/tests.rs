@@ -31,7 +31,14 @@ fn seen(told: Vec<Accepted>) -> Seen {
         workers: first.spec.workers,
         ..Status::default()
     };
-    Seen { status, outcome: None, is_stopping: false, told, is_rested: false }
+    Seen {
+        status,
+        outcome: None,
+        is_stopping: false,
+        told,
+        is_rested: false,
+        flow: Flow::default(),
+    }
 }
 
 fn facts<'a>(

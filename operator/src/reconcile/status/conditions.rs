@@ -1,7 +1,7 @@
 //! The conditions, each from what it depends on.
 //!
-//! Received from: [`super::status`]. Those of the flow of records are `Unknown`: nothing is
-//! measured of it yet.
+//! Received from: [`super::status`]. Of the flow of records is known whether the watermark moves;
+//! the rest is `Unknown`: no worker says how far its splits are behind, or who waits for room.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
 use millstream_coordinator::machine::Outcome;
@@ -60,6 +60,7 @@ fn says(condition: &Condition, sight: &Sight, phase: Phase) -> Says {
         },
         name if name == condition::SNAPSHOTS_HEALTHY.name => snapshots(sight, status),
         name if name == condition::STATE_RESTORED.name => restored(sight, status),
+        name if name == condition::WATERMARK_ADVANCING.name => watermark(sight, phase),
         name if name == condition::COMPLETE.name => complete(phase),
         name if name == condition::RECONCILING.name => reconciling(sight, phase),
         name if name == condition::STALLED.name => stalled(sight, status, phase),
@@ -101,7 +102,7 @@ fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
     }
 }
 
-fn reason(kind: ErrorKind) -> &'static str {
+pub(super) fn reason(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::User => condition::USER_CODE_FAILED,
         _ => condition::WORKER_LOST,
@@ -157,6 +158,21 @@ fn restored(sight: &Sight, status: Option<&Status>) -> Says {
             None => unknown(),
         },
         None if is_there => yes(condition::FRESH, ""),
+        None => unknown(),
+    }
+}
+
+/// One that stands still may be held by a split, or have nothing to wait for.
+fn watermark(sight: &Sight, phase: Phase) -> Says {
+    let flow = sight.coordinator.map(|seen| seen.flow).filter(|_| phase == Phase::Running);
+    match flow.and_then(|flow| flow.moved_at) {
+        Some(at) if sight.now.since(at) <= condition::FLOW_SETTLES => {
+            yes(condition::AS_EXPECTED, "")
+        }
+        Some(_) => {
+            let said = "it stands still: a split holds it, or all inputs are idle";
+            Says("Unknown", condition::NOT_KNOWN, said.to_owned())
+        }
         None => unknown(),
     }
 }

@@ -6,7 +6,9 @@ use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::{Epoch, Run, Seq};
 
 use super::*;
+use crate::crd::status::Throughput;
 use crate::reconcile::accepted::Accepted;
+use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Trouble;
 use crate::reconcile::validate::validate;
 use crate::testing;
@@ -41,6 +43,7 @@ fn case() -> Case {
         is_stopping: false,
         told: vec![accepted.clone()],
         is_rested: false,
+        flow: Flow::default(),
     };
     let decision = Decision {
         accepted,
@@ -162,7 +165,7 @@ fn ready_is_true_while_the_tasks_run_and_names_the_generation_in_force() {
     let restarting = |kind| {
         case().shown(|it| {
             it.phase = Doing::Restarting;
-            it.last_failure = Some(FailureStatus { failure: Failure::new(kind, "why"), at: NOW });
+            it.last_failure = Some(FailureStatus::new(Failure::new(kind, "why"), NOW));
         })
     };
     expect(&restarting(ErrorKind::User), "Ready", "False", "UserCodeFailed");
@@ -276,7 +279,7 @@ fn a_pause_is_shown_and_nothing_else_changes() {
 
 #[test]
 fn what_nobody_measures_yet_is_unknown() {
-    for name in ["SourceCaughtUp", "WatermarkAdvancing", "Backpressured"] {
+    for name in ["SourceCaughtUp", "Backpressured"] {
         expect(&case(), name, "Unknown", "NotKnownYet");
     }
 }
@@ -318,4 +321,91 @@ fn workers_are_ready_by_what_their_pods_say_while_the_job_runs() {
     assert_eq!(case.status().ready.as_deref(), Some("1/2"));
     let case = case.shown(|it| it.phase = Doing::Restarting);
     assert_eq!(case.status().ready.as_deref(), Some("0/2"));
+}
+
+#[test]
+fn the_watermark_advances_while_it_was_seen_to_move_within_a_minute() {
+    let moved = |ago: i64| {
+        let mut case = case();
+        let flow = &mut case.seen.as_mut().unwrap().flow;
+        flow.moved_at = Some(Timestamp(NOW.0 - ago));
+        case
+    };
+    expect(&case(), "WatermarkAdvancing", "Unknown", "NotKnownYet");
+    expect(&moved(59_000), "WatermarkAdvancing", "True", "AsExpected");
+    expect(&moved(61_000), "WatermarkAdvancing", "Unknown", "NotKnownYet");
+    assert!(moved(61_000).condition("WatermarkAdvancing").message.contains("stands still"));
+    let restarting = moved(1_000).shown(|it| it.phase = Doing::Restarting);
+    expect(&restarting, "WatermarkAdvancing", "Unknown", "NotKnownYet");
+}
+
+#[test]
+fn the_last_restart_is_told_step_by_step_and_stays() {
+    assert_eq!(case().status().last_restart, None, "nothing has failed");
+    let failed = |it: &mut Status| {
+        let mut last = FailureStatus::new(Failure::new(ErrorKind::Unavailable, "lost"), NOW);
+        last.workers_ready_at = Some(Timestamp(NOW.0 + 2_000));
+        it.last_failure = Some(last);
+    };
+    let mut case = case().shown(failed);
+    let told = case.status().last_restart.unwrap();
+    assert_eq!((told.reason.as_str(), told.message.as_str()), ("WorkerLost", "lost"));
+    assert_eq!(told.workers_ready_at, Some(time(Timestamp(NOW.0 + 2_000))));
+    assert_eq!((told.detected_at.clone(), told.running_at.clone()), (time(NOW), None));
+    // The next operator, which has seen no restart, says it on; and what a job ends with is none.
+    case.job.status = Some(case.status());
+    let case = case.shown(|it| (it.restarts, it.last_failure) = (0, None));
+    assert_eq!(case.status().last_restart, Some(told.clone()));
+    let case = case.shown(failed).shown(|it| it.restarts = 1);
+    let ended = case.ended(Outcome::Failed(Failure::new(ErrorKind::Invalid, "no")));
+    assert_eq!(ended.status().last_restart, Some(told));
+}
+
+#[test]
+fn a_restart_would_use_the_newest_snapshot_or_what_the_run_began_with() {
+    let uri = |case: &Case| case.status().restore_candidate.map(|it| it.uri);
+    let mut case = case();
+    assert_eq!(uri(&case).as_deref(), Some("s3://b/340"));
+    case.job.status = Some(case.status());
+    let restored = |from: &str, at: i64| {
+        let from = from.to_owned();
+        move |it: &mut Status| {
+            it.restored = Some(Begun { from, epoch: Epoch(1), at: Timestamp(at) });
+        }
+    };
+    // The run is younger than the last snapshot.
+    let case = case.shown(restored("s3://b/12", NOW.0));
+    assert_eq!(uri(&case), None, "nobody knows how old that is");
+    let case = case.shown(restored("s3://b/340", NOW.0));
+    assert_eq!(uri(&case).as_deref(), Some("s3://b/340"));
+    let case = case.shown(|it| it.last_snapshot = Some(snapshot(350, NOW.0 + 40_000)));
+    assert_eq!(uri(&case).as_deref(), Some("s3://b/350"));
+    let case = case.shown(|it| (it.restored, it.last_snapshot) = (None, None));
+    assert_eq!(uri(&case), None, "it began empty");
+    let mut still = case.shown(|it| it.taken_over = true);
+    assert_eq!(uri(&still).as_deref(), Some("s3://b/340"));
+    still.seen = None;
+    assert_eq!(uri(&still).as_deref(), Some("s3://b/340"));
+}
+
+#[test]
+fn rates_and_delays_are_written_when_they_moved_by_a_tenth() {
+    let at = |records_in: i64, seconds: i64| {
+        let mut case = case();
+        let flow = &mut case.seen.as_mut().unwrap().flow;
+        flow.throughput = Some(Throughput { records_in, records_out: 7 });
+        flow.watermark = Some(Timestamp(NOW.0 - seconds * 1000));
+        case
+    };
+    let first = at(1000, 20).status();
+    assert_eq!(first.throughput, Some(Throughput { records_in: 1000, records_out: 7 }));
+    let mut later = at(1100, 22);
+    later.job.status = Some(first.clone());
+    assert_eq!((later.status().throughput, later.status().lag), (first.throughput, first.lag));
+    let mut moved = at(1101, 23);
+    moved.job.status.clone_from(&later.job.status);
+    assert_eq!(moved.status().throughput.unwrap().records_in, 1101);
+    assert_eq!(moved.status().lag.unwrap().watermark_delay.unwrap().0.as_secs(), 23);
+    let still = moved.shown(|it| it.phase = Doing::Restarting);
+    assert_eq!((still.status().throughput, still.status().lag), (None, None));
 }
