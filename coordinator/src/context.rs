@@ -269,6 +269,10 @@ impl Context {
             Report::Dropped { run } if worker.dropping.is_some_and(|waited| waited <= *run) => {
                 worker.dropping = None;
             }
+            // Nobody goes on with tasks that do not: it is said once, whatever is going on here.
+            Report::TaskFailed { run, .. } | Report::PeerLost { run, .. } => {
+                worker.going.take_if(|going| going.run == *run);
+            }
             Report::Rates(rates) if Some(rates.run) == run => {
                 worker.rates = rates.clone();
                 self.sum_rates(rates.run);

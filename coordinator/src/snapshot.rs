@@ -133,6 +133,19 @@ impl Snapshot {
         }
     }
 
+    /// Where it stands, for the table of all states and events.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> &'static str {
+        match &self.stage {
+            Stage::Uploading { .. } => "uploading",
+            Stage::Publishing { .. } => "publishing",
+            Stage::Committing { .. } => "committing",
+            Stage::Marking { .. } => "marking",
+            Stage::Listing { .. } => "listing",
+            Stage::Retaining { .. } => "retaining",
+        }
+    }
+
     pub(crate) fn wake_at(&self) -> Timestamp {
         match &self.stage {
             Stage::Uploading { until, .. }

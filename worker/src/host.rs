@@ -14,7 +14,7 @@ use millstream_dataflow::sink::History;
 use millstream_dataflow::snapshot::{Body, Needs, Put, Share};
 use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::id::{Epoch, OperatorId, Run, Seq, TaskIndex, WorkerIndex};
+use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
 
-use self::reading::read_parts;
+use self::reading::{read_parts, tell_dropped};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::parts::Places;
@@ -101,6 +101,10 @@ pub(crate) struct Host {
     pub(crate) barrier: Epoch,
     /// All tasks here have ended.
     pub(crate) ended: bool,
+    /// A sink has asked for a snapshot since the last barrier.
+    pub(crate) wanted: bool,
+    /// A task has failed, or a stream to another worker is broken: nobody can go on with these.
+    pub(crate) broken: bool,
     /// What the log says of other runs.
     pub(crate) runs: Arc<LogRuns>,
     /// Commits and recoveries under way; most have ended.
@@ -175,6 +179,8 @@ impl Host {
             stopping: false,
             barrier: Epoch(0),
             ended: false,
+            wanted: false,
+            broken: false,
             runs,
             at_sinks: Vec::new(),
             events,
@@ -209,6 +215,7 @@ impl Host {
     pub(crate) fn barrier(&mut self, epoch: Epoch, stopping: bool) {
         self.barrier = self.barrier.max(epoch);
         self.stopping |= stopping;
+        self.wanted = false;
         if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
             return;
         }
@@ -274,17 +281,6 @@ impl Drop for Host {
         *self.metrics.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.metrics.set_links(None);
     }
-}
-
-/// Says which state is left behind by the job's leave.
-fn tell_dropped(job: &str, epoch: Epoch, dropped: &[(&OperatorId, Vec<&str>)]) {
-    if dropped.is_empty() {
-        return;
-    }
-    let each = dropped.iter().map(|(id, states)| format!("{id} ({})", states.join(", ")));
-    let each = each.collect::<Vec<_>>().join(", ");
-    let name = job.rsplit('/').next().unwrap_or(job);
-    tracing::warn!("{name} drops state of snapshot {epoch}, as allowDroppedState lets it: {each}");
 }
 
 /// What the sinks of a run are told of the runs before it.

@@ -230,11 +230,11 @@ impl Session {
     async fn on(&mut self, command: Command) -> Vec<Report> {
         match command {
             Command::Hello(hello) => {
-                let going = self.host.as_ref().map(Host::going);
+                let going = self.host.as_ref().filter(|host| !host.broken).map(Host::going);
                 vec![host::facts(&self.worker, going, hello.generation, &hello.spec)]
             }
             Command::Deploy(deploy) => self.deploy(*deploy).await,
-            Command::Adopt { run, term } => vec![self.adopt(run, term)],
+            Command::Adopt { run, term } => self.adopt(run, term),
             Command::Start { run } => {
                 if self.host.as_ref().is_some_and(|host| host.run == run) {
                     self.worker.exchange.start(self.index, &self.peers);
@@ -286,13 +286,17 @@ impl Session {
         }
     }
 
-    fn adopt(&mut self, run: Run, term: Term) -> Report {
-        let Some(host) = self.host.as_ref().filter(|host| host.run == run) else {
+    fn adopt(&mut self, run: Run, term: Term) -> Vec<Report> {
+        let host = self.host.as_ref().filter(|host| host.run == run && !host.broken);
+        let Some(host) = host else {
             let failure = Failure::new(ErrorKind::Unavailable, "the tasks to be adopted are gone");
-            return Report::TaskFailed { run, operator: None, failure };
+            return vec![Report::TaskFailed { run, operator: None, failure }];
         };
         self.worker.obeyed.set(&self.worker.prefix, (run, term));
-        Report::Adopted { run, term, epoch: host.barrier, ended: host.ended }
+        // Whoever asked for a snapshot may have done so while nobody listened.
+        let wanted = host.wanted.then_some(Report::SnapshotWanted { run });
+        let adopted = Report::Adopted { run, term, epoch: host.barrier, ended: host.ended };
+        wanted.into_iter().chain([adopted]).collect()
     }
 
     async fn deploy(&mut self, deploy: Deploy) -> Vec<Report> {
@@ -353,19 +357,26 @@ impl Session {
                     vec![failed(run, error)]
                 }
             }
-            Seen::SnapshotWanted => vec![Report::SnapshotWanted { run }],
+            Seen::SnapshotWanted => {
+                host.wanted = true;
+                vec![Report::SnapshotWanted { run }]
+            }
             // The counters go first, so that the end is shown with the last of them.
             Seen::Ended => {
                 host.ended = true;
                 vec![Report::Rates(host.rates()), Report::Finished { run }]
             }
-            Seen::Failed(error) => vec![failed(run, error)],
+            Seen::Failed(error) => {
+                host.broken = true;
+                vec![failed(run, error)]
+            }
         }
     }
 
-    fn lost(&self, peer: WorkerIndex, reason: String) -> Vec<Report> {
-        let run = self.host.as_ref().map(|host| host.run);
-        run.map(|run| Report::PeerLost { run, peer, reason }).into_iter().collect()
+    fn lost(&mut self, peer: WorkerIndex, reason: String) -> Vec<Report> {
+        let Some(host) = &mut self.host else { return vec![] };
+        host.broken = true;
+        vec![Report::PeerLost { run: host.run, peer, reason }]
     }
 
     fn rates(&self) -> Vec<Report> {

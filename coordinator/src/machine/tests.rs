@@ -12,6 +12,7 @@ use millstream_protocol::wish::Wish;
 use super::*;
 mod drains;
 mod edits;
+mod table;
 mod takeovers;
 
 use crate::status::Phase;
@@ -894,4 +895,24 @@ fn a_worker_hears_how_far_the_sources_of_all_others_have_come_once_all_have_said
     let own = Marks { lowest: Some(1), first: Some(1), unknown: false };
     rig.feed(Event::Report(W0, Report::Drift { run: next, own }));
     assert!(rig.commands.is_empty(), "the others have not begun: {:?}", rig.commands);
+}
+
+#[test]
+fn a_job_at_its_end_whose_last_snapshot_fails_stops_when_it_is_told_to() {
+    let mut rig = Rig::running(1);
+    rig.report(Report::Finished { run: Run(1) });
+    for attempt in 1..=5 {
+        let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
+        let Command::Barrier { run, epoch, .. } = barrier else { unreachable!() };
+        if attempt == 5 {
+            rig.feed(Event::Stop(StopMode::AfterSnapshot));
+        }
+        rig.report(Report::Declined { run, epoch, reason: "no room".to_owned() });
+        assert_eq!(rig.exit.is_some(), attempt == 5);
+        rig.settle();
+        if attempt < 5 {
+            rig.wake();
+        }
+    }
+    assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: false }));
 }

@@ -31,6 +31,8 @@ const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Adopting {
     missing: BTreeSet<WorkerIndex>,
     ended: BTreeSet<WorkerIndex>,
+    /// A sink is running out of room, and says so once.
+    wanted: bool,
     until: Timestamp,
 }
 
@@ -58,7 +60,7 @@ impl Adopting {
         let (run, term) = (ctx.reign().run, ctx.reign().term);
         ctx.send_all(&Command::Adopt { run, term });
         let (missing, until) = (ctx.indexes().collect(), ctx.now.after(ADOPT_TIMEOUT));
-        State::Adopting(Self { missing, ended: BTreeSet::new(), until })
+        State::Adopting(Self { missing, ended: BTreeSet::new(), wanted: false, until })
     }
 
     pub(super) fn wake_at(&self) -> Timestamp {
@@ -81,6 +83,10 @@ impl Adopting {
             Event::Report(worker, Report::Finished { run }) if *run == ctx.reign().run => {
                 self.ended.insert(*worker);
             }
+            Event::Report(_, Report::SnapshotWanted { run }) if *run == ctx.reign().run => {
+                self.wanted = true;
+            }
+            Event::Snapshot => self.wanted = true,
             _ => {}
         }
         match self.missing.first() {
@@ -109,6 +115,6 @@ impl Adopting {
             ctx.send_all(&Command::Abort { run, epoch });
         }
         let snapshot = own.map(|(seq, manifest)| Snapshot::again(ctx, seq, &manifest));
-        Running::go_on(ctx, snapshot.flatten(), self.ended)
+        Running::go_on(ctx, snapshot.flatten(), self.ended, self.wanted)
     }
 }

@@ -3,7 +3,8 @@
 //! Received from: [`Resolving`], the base. Handed to: [`Deploying`]; back to [`Resolving`] where
 //! the slot is taken. Invariant: no task of a run is deployed before its claim is in the log.
 
-use millstream_protocol::id::{Seq, Term};
+use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Seq, Term, WorkerIndex};
 use millstream_protocol::log::{Claim, Entry, Lineage, ProgramMark};
 use millstream_protocol::session::PROTOCOL_VERSION;
 use millstream_protocol::time::Timestamp;
@@ -109,6 +110,11 @@ impl Claiming {
         ctx.seen = ctx.seen.max(seq);
         ctx.history.insert(seq, Entry::Claim(claim));
         if takes_over {
+            let going = |worker: &WorkerIndex| ctx.workers[worker.0 as usize].going.is_some();
+            if let Some(worker) = ctx.indexes().find(|worker| !going(worker)) {
+                let message = format!("tasks of worker {worker} have failed meanwhile");
+                return ctx.fail(Failure::new(ErrorKind::Unavailable, message));
+            }
             return Adopting::enter(ctx);
         }
         Deploying::enter(ctx)

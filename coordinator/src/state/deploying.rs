@@ -75,6 +75,17 @@ impl Deploying {
         }
     }
 
+    /// Where it stands, for the table of all states and events.
+    #[cfg(test)]
+    pub(super) fn step(&self) -> &'static str {
+        match &self.step {
+            Step::Clearing { .. } => "clearing",
+            Step::Building { .. } => "building",
+            Step::Marking { .. } => "marking",
+            Step::Beginning { .. } => "beginning",
+        }
+    }
+
     pub(super) fn on(mut self: Box<Self>, ctx: &mut Context, event: &Event) -> State {
         if let Step::Beginning { append, began } = &mut self.step {
             return match append.on(ctx, event) {

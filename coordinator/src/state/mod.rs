@@ -126,6 +126,22 @@ impl State {
         }
     }
 
+    /// Where within it the job stands, for the table of all states and events.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> String {
+        match self {
+            Self::Deploying(deploying) => deploying.step().to_owned(),
+            Self::Running(running) => running.step().to_owned(),
+            Self::Stopping(stopping) => stopping.step(),
+            Self::Waiting { .. }
+            | Self::Resolving(_)
+            | Self::Claiming(_)
+            | Self::Adopting(_)
+            | Self::Restarting { .. }
+            | Self::Ended => String::new(),
+        }
+    }
+
     /// When the state must be woken.
     pub(crate) fn wake_at(&self, ctx: &Context) -> Option<Timestamp> {
         match self {

@@ -32,14 +32,16 @@ pub(crate) struct Running {
 
 impl Running {
     pub(super) fn enter(ctx: &mut Context) -> State {
-        Self::go_on(ctx, None, BTreeSet::new())
+        Self::go_on(ctx, None, BTreeSet::new(), false)
     }
 
-    /// With a snapshot that is not yet committed, and workers whose tasks have ended.
+    /// With a snapshot that is not yet committed, workers whose tasks have ended, and whether a
+    /// snapshot is asked for.
     pub(super) fn go_on(
         ctx: &mut Context,
         epoch: Option<Snapshot>,
         finished: BTreeSet<WorkerIndex>,
+        wanted: bool,
     ) -> State {
         ctx.status.phase = Phase::Running;
         ctx.mended(|last| &mut last.running_at);
@@ -50,7 +52,13 @@ impl Running {
         ctx.edit_later();
         ctx.running_since = Some(ctx.now);
         let last_start = ctx.now;
-        State::Running(Self { epoch, last_start, wanted: false, finished })
+        State::Running(Self { epoch, last_start, wanted, finished })
+    }
+
+    /// Where it stands, for the table of all states and events.
+    #[cfg(test)]
+    pub(super) fn step(&self) -> &'static str {
+        self.epoch.as_ref().map_or("", Snapshot::step)
     }
 
     fn due(&self, ctx: &Context) -> Timestamp {
@@ -69,7 +77,8 @@ impl Running {
     pub(super) fn wake_at(&self, ctx: &Context) -> Timestamp {
         // Once it is due, each event may bring what it still waits for.
         let edit = ctx.edit_due().filter(|due| *due > ctx.now);
-        let due = || edit.map_or(self.due(ctx), |edit| edit.min(self.due(ctx)));
+        let due = if self.wanted { ctx.now } else { self.due(ctx) };
+        let due = || edit.map_or(due, |edit| edit.min(due));
         self.epoch.as_ref().map_or_else(due, Snapshot::wake_at)
     }
 

@@ -46,6 +46,16 @@ impl Stopping {
         State::Stopping(Self { purpose, attempts: 1, step })
     }
 
+    /// Where it stands, for the table of all states and events.
+    #[cfg(test)]
+    pub(super) fn step(&self) -> String {
+        let step = match &self.step {
+            Step::Taking(snapshot) => snapshot.step(),
+            Step::Paused { .. } => "paused",
+        };
+        format!("for {:?}, {step}", self.purpose)
+    }
+
     pub(super) fn wake_at(&self) -> Timestamp {
         match &self.step {
             Step::Taking(snapshot) => snapshot.wake_at(),
@@ -65,10 +75,11 @@ impl Stopping {
                 Progress::Done if purpose == Purpose::Drain && ctx.stop.is_none() => {
                     return let_go(ctx);
                 }
-                Progress::Done => return ctx.end(outcome(purpose, true)),
-                // A job that has ended has nothing better to do than to try again.
-                Progress::Aborted if purpose == Purpose::Suspend && attempts >= ATTEMPTS_MAX => {
-                    return ctx.end(outcome(purpose, false));
+                Progress::Done => return ctx.end(outcome(purpose)),
+                // A job that has ended has nothing better to do than to try again, unless it is to
+                // stop.
+                Progress::Aborted if ctx.stop.is_some() && attempts >= ATTEMPTS_MAX => {
+                    return ctx.end(Outcome::Suspended { snapshot: false });
                 }
                 // Whoever leaves does so with or without a snapshot.
                 Progress::Aborted if purpose == Purpose::Drain && attempts >= ATTEMPTS_MAX => {
@@ -111,11 +122,11 @@ fn let_go(ctx: &mut Context) -> State {
     waiting::enter(ctx)
 }
 
-fn outcome(purpose: Purpose, snapshot: bool) -> Outcome {
+fn outcome(purpose: Purpose) -> Outcome {
     match purpose {
         Purpose::Final => Outcome::Finished { already: false },
         Purpose::Suspend | Purpose::Edit | Purpose::Drain | Purpose::Periodic => {
-            Outcome::Suspended { snapshot }
+            Outcome::Suspended { snapshot: true }
         }
     }
 }

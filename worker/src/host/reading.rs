@@ -4,6 +4,7 @@
 
 use millstream_dataflow::Result;
 use millstream_dataflow::snapshot::{Needs, Restore, RestoredPart};
+use millstream_protocol::id::{Epoch, OperatorId};
 use millstream_protocol::log::PartRef;
 
 use crate::parts::{self, Places};
@@ -41,4 +42,15 @@ pub(super) async fn read_parts(
         })?);
     }
     Ok((restore, bytes))
+}
+
+/// Says which state is left behind by the job's leave.
+pub(super) fn tell_dropped(job: &str, epoch: Epoch, dropped: &[(&OperatorId, Vec<&str>)]) {
+    if dropped.is_empty() {
+        return;
+    }
+    let each = dropped.iter().map(|(id, states)| format!("{id} ({})", states.join(", ")));
+    let each = each.collect::<Vec<_>>().join(", ");
+    let name = job.rsplit('/').next().unwrap_or(job);
+    tracing::warn!("{name} drops state of snapshot {epoch}, as allowDroppedState lets it: {each}");
 }

@@ -5,7 +5,7 @@ use crate::edit::Edit;
 
 impl Rig {
     /// Another coordinator takes the place of this one; the workers and the store stay.
-    fn succeed(self, workers: u32) -> Self {
+    pub(super) fn succeed(self, workers: u32) -> Self {
         let Self { workers: there, outside, now, .. } = self;
         let seed = 77 + outside.log().len() as u64;
         Self {
@@ -169,4 +169,37 @@ fn a_coordinator_that_lost_all_its_sessions_goes_on_with_the_same_tasks() {
     let status = rig.machine.status();
     assert_eq!((status.phase, status.run), (Phase::Running, Some(Run(1))));
     assert_eq!(claims(&rig), [(1, 1), (1, 2)]);
+}
+
+/// It is said once, and whoever hears of it does not yet know whose tasks these are.
+#[test]
+fn tasks_that_fail_before_they_are_taken_over_are_made_anew() {
+    for when in ["ReadLog", "Append"] {
+        let mut rig = Rig::running(2).succeed(2);
+        rig.attach();
+        let (worker, command) = rig.until(|it| format!("{it:?}").starts_with(when));
+        rig.task_fails(Run(1), ErrorKind::User);
+        rig.carry_out(worker, command);
+        rig.settle();
+        if rig.phase() == Phase::Restarting {
+            rig.wake();
+            rig.settle();
+        }
+        let status = rig.machine.status();
+        assert_eq!((status.phase, status.run), (Phase::Running, Some(Run(2))), "{when}");
+    }
+}
+
+#[test]
+fn a_sink_that_runs_out_of_room_while_its_tasks_are_taken_over_gets_its_snapshot() {
+    let mut rig = Rig::running(2).succeed(2);
+    rig.attach();
+    let (worker, adopt) = rig.until(|command| matches!(command, Command::Adopt { .. }));
+    rig.report(Report::SnapshotWanted { run: Run(1) });
+    rig.carry_out(worker, adopt);
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+    assert_eq!(rig.machine.wake_at(), Some(rig.now), "it is due");
+    rig.later(Duration::ZERO);
+    assert_eq!(rig.names(), ["Barrier", "Barrier"]);
 }
