@@ -11,6 +11,8 @@ mod suite;
 mod support;
 #[path = "processes/tls.rs"]
 mod tls;
+#[path = "processes/whom.rs"]
+mod whom;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -590,6 +592,9 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::a_worker_with_tls_refuses_who_has_none_and_says_so,
     tls::a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended,
     tls::files_of_no_use_are_bad_input,
+    whom::a_worker_of_a_job_takes_no_session_of_another_one,
+    whom::a_worker_in_another_pod_is_called_until_the_right_one_is_there,
+    whom::a_stream_of_records_is_of_the_same_job_and_run,
     probes_and_prometheus_are_answered_by_every_worker,
     what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes,
 ];
