@@ -5,6 +5,7 @@
 //! for one process never reach another that takes its place, nor one of another job; queues are
 //! bounded, and the coordinator never waits for a worker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// and is over when the answer takes longer than this: a silent worker is lost after ten seconds.
 const PING_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long workers may take to end their sessions when the coordinator ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest message: one holds a job's whole log.
 pub const MESSAGE_MAX: usize = 256 << 20;
 
@@ -61,6 +64,7 @@ pub struct Lost(pub String);
 pub struct RemoteSession {
     heard: mpsc::Receiver<Heard>,
     peers: Vec<Option<Peer>>,
+    closing: Arc<AtomicBool>,
     /// Ends with the session.
     _attending: Arc<Mutex<JoinSet<()>>>,
 }
@@ -78,13 +82,15 @@ pub struct Roster {
 struct Calls {
     job: Arc<str>,
     transport: Transport,
+    /// Whether the coordinator ends: nobody is called again, and nobody is lost, then.
+    closing: Arc<AtomicBool>,
 }
 
 /// A session under way. Dropping it ends it.
 #[derive(Debug)]
 struct Peer {
     commands: mpsc::Sender<Command>,
-    _ends: oneshot::Sender<()>,
+    ends: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -99,10 +105,10 @@ enum Heard {
 /// is not there yet.
 pub fn session(job: &str, transport: Transport) -> (Roster, RemoteSession) {
     let (say, heard) = mpsc::channel(HEARD_MAX);
-    let attending = Arc::default();
-    let calls = Calls { job: job.into(), transport };
+    let (attending, closing) = (Arc::default(), Arc::<AtomicBool>::default());
+    let calls = Calls { job: job.into(), transport, closing: Arc::clone(&closing) };
     let roster = Roster { say, attending: Arc::clone(&attending), calls };
-    (roster, RemoteSession { heard, peers: Vec::new(), _attending: attending })
+    (roster, RemoteSession { heard, peers: Vec::new(), closing, _attending: attending })
 }
 
 impl Roster {
@@ -131,6 +137,29 @@ impl Session for RemoteSession {
     fn dismiss(&mut self, worker: WorkerIndex) {
         if let Some(slot) = self.peers.get_mut(worker.0 as usize) {
             *slot = None;
+        }
+    }
+
+    async fn close(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        // A worker that hears of no more commands has heard those before, and ends the session.
+        let open = self.peers.drain(..).map(|peer| peer.map(|peer| peer.ends));
+        let mut open: Vec<_> = open.collect();
+        let ended = async {
+            while open.iter().any(Option::is_some) {
+                match self.heard.recv().await {
+                    Some(Heard::Lost(WorkerIndex(index), _)) => {
+                        if let Some(slot) = open.get_mut(index as usize) {
+                            *slot = None;
+                        }
+                    }
+                    Some(Heard::Attached(..) | Heard::Report(..)) => {}
+                    None => return,
+                }
+            }
+        };
+        if timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::debug!("not all workers have ended their sessions");
         }
     }
 
@@ -171,7 +200,7 @@ async fn attend(
     let mut failed = 0u64;
     // What was said last of one that is somebody else.
     let mut told = None;
-    loop {
+    while !calls.closing.load(Ordering::Relaxed) {
         let found = match address.wait_for(Option::is_some).await {
             Ok(found) => found.clone(),
             // Nobody will start it any more.
@@ -182,7 +211,7 @@ async fn attend(
             Ok((commands, reports)) => {
                 (failed, told) = (0, None);
                 let (ends, ended) = oneshot::channel();
-                let peer = Peer { commands, _ends: ends };
+                let peer = Peer { commands, ends };
                 if heard.send(Heard::Attached(worker, peer)).await.is_err() {
                     return;
                 }
@@ -196,7 +225,8 @@ async fn attend(
                 if heard.send(Heard::Lost(worker, reason)).await.is_err() {
                     return;
                 }
-                if let Some(lost) = &lost {
+                if let Some(lost) = lost.as_ref().filter(|_| !calls.closing.load(Ordering::Relaxed))
+                {
                     let _ = lost.send(Lost(found.address)).await;
                 }
             }

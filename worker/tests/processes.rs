@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::disallowed_methods, reason = "code of a user that takes its time")]
 
+#[path = "processes/close.rs"]
+mod close;
 #[path = "support/suite.rs"]
 mod suite;
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -400,6 +402,7 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
         worker.interrupt();
         let ended = worker.end();
         assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
+        assert!(!ended.err.contains("while no coordinator is there"), "{}", ended.err);
     }
 }
 
@@ -595,6 +598,8 @@ const TESTS: &[(&str, fn())] = suite::tests![
     whom::a_worker_of_a_job_takes_no_session_of_another_one,
     whom::a_worker_in_another_pod_is_called_until_the_right_one_is_there,
     whom::a_stream_of_records_is_of_the_same_job_and_run,
+    close::a_worker_hears_what_it_was_told_before_its_session_ends,
+    close::a_worker_that_hangs_does_not_hold_up_the_end,
     probes_and_prometheus_are_answered_by_every_worker,
     what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes,
 ];
