@@ -102,6 +102,11 @@ impl Session for ChannelSession {
         }
     }
 
+    /// What was sent lies at the workers' ends.
+    async fn close(&mut self) {
+        self.workers.clear();
+    }
+
     async fn recv(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll(cx)).await
     }

@@ -32,6 +32,9 @@ pub trait Session: Send {
     /// Ends the session with a worker that is taken for lost.
     fn dismiss(&mut self, worker: WorkerIndex);
 
+    /// Ends all sessions, once what was sent to the workers has reached them, or after a second.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+
     /// The next [`Event::Attached`], [`Event::Lost`] or [`Event::Report`]; none once no worker can
     /// ever come again. Dropping the future loses no event.
     fn recv(&mut self) -> impl Future<Output = Option<Event>> + Send;
@@ -134,6 +137,8 @@ impl<S: Session, C: Clock> Driver<S, C> {
                 return Outcome::Failed(Failure::new(ErrorKind::Unavailable, message));
             };
             if let Some(outcome) = self.take(event) {
+                // A worker that was told to stop is not to see the session end before it hears so.
+                self.session.close().await;
                 return outcome;
             }
         }
@@ -220,6 +225,45 @@ mod tests {
         assert_eq!(status.phase, Phase::Finished);
         assert_eq!(seen, host::RECORDS);
         assert!(status.last_snapshot.is_some());
+    }
+
+    /// Says what the driver does last.
+    struct Watched(channel::ChannelSession, std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>);
+
+    impl Session for Watched {
+        fn send(&mut self, worker: WorkerIndex, command: Command) -> Result<(), String> {
+            self.1.lock().unwrap().push(if command == Command::Stop { "stop" } else { "else" });
+            self.0.send(worker, command)
+        }
+
+        fn dismiss(&mut self, worker: WorkerIndex) {
+            self.0.dismiss(worker);
+        }
+
+        async fn close(&mut self) {
+            self.1.lock().unwrap().push("close");
+            self.0.close().await;
+        }
+
+        async fn recv(&mut self) -> Option<Event> {
+            self.0.recv().await
+        }
+    }
+
+    #[tokio::test]
+    async fn workers_are_told_to_stop_and_then_the_session_is_closed() {
+        let (session, links) = channel::session(2);
+        let done = std::sync::Arc::default();
+        let session = Watched(session, std::sync::Arc::clone(&done));
+        let (driver, _handle) = Driver::new(host::config(2, 1, None), session, WallClock::new());
+        let world = host::calm();
+        let mut served = tokio::task::JoinSet::new();
+        for link in links {
+            served.spawn(host::serve(link, world.clone()));
+        }
+        assert_eq!(driver.run().await, Outcome::Finished { already: false });
+        served.join_all().await;
+        assert!(done.lock().unwrap().ends_with(&["stop", "stop", "close"]));
     }
 
     #[tokio::test]

@@ -2,14 +2,15 @@
 //!
 //! Received from: whoever starts the workers, which says where each one can be reached. Handed to:
 //! the [`Driver`](crate::driver::Driver) as its [`Session`]. Invariants: commands that were meant
-//! for one process never reach another that takes its place; queues are bounded, and the
-//! coordinator never waits for a worker.
+//! for one process never reach another that takes its place, nor one of another job; queues are
+//! bounded, and the coordinator never waits for a worker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_protocol::grpc::v1::control_client::ControlClient;
-use millstream_protocol::grpc::{chain, said, v1};
+use millstream_protocol::grpc::{JOB, POD, chain, said, v1};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::session::{Command, Report};
 use millstream_transport::Transport;
@@ -17,8 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Endpoint;
+use tonic::{Code, Request, Streaming};
 
 use crate::driver::Session;
 use crate::machine::Event;
@@ -36,12 +37,22 @@ const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// and is over when the answer takes longer than this: a silent worker is lost after ten seconds.
 const PING_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long workers may take to end their sessions when the coordinator ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest message: one holds a job's whole log.
 pub const MESSAGE_MAX: usize = 256 << 20;
 
-/// Where a worker's process can be reached, as `host:port`; none while there is none. Another value
-/// means another process.
-pub type Address = watch::Receiver<Option<String>>;
+/// A worker's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Where it can be reached, as `host:port`.
+    pub address: String,
+    /// The UID of its pod, where it is in one: whoever else is at this address refuses the call.
+    pub pod: Option<String>,
+}
+
+/// The process that is a worker now; none while there is none. Another value means another process.
+pub type Address = watch::Receiver<Option<Process>>;
 
 /// The session with the process at this address is over. Whoever starts workers may see to it that
 /// it ends, before another one takes its place.
@@ -53,6 +64,7 @@ pub struct Lost(pub String);
 pub struct RemoteSession {
     heard: mpsc::Receiver<Heard>,
     peers: Vec<Option<Peer>>,
+    closing: Arc<AtomicBool>,
     /// Ends with the session.
     _attending: Arc<Mutex<JoinSet<()>>>,
 }
@@ -62,14 +74,23 @@ pub struct RemoteSession {
 pub struct Roster {
     say: mpsc::Sender<Heard>,
     attending: Arc<Mutex<JoinSet<()>>>,
+    calls: Calls,
+}
+
+/// How processes are called, and for which job.
+#[derive(Clone, Debug)]
+struct Calls {
+    job: Arc<str>,
     transport: Transport,
+    /// Whether the coordinator ends: nobody is called again, and nobody is lost, then.
+    closing: Arc<AtomicBool>,
 }
 
 /// A session under way. Dropping it ends it.
 #[derive(Debug)]
 struct Peer {
     commands: mpsc::Sender<Command>,
-    _ends: oneshot::Sender<()>,
+    ends: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -79,12 +100,15 @@ enum Heard {
     Report(WorkerIndex, Report),
 }
 
-/// Sessions with the workers that the roster is told of, and how they are called.
-pub fn session(transport: Transport) -> (Roster, RemoteSession) {
+/// Sessions with the workers that the roster is told of, for the job of this name
+/// (`namespace/name`). A process that works for another job is called again and again, as one that
+/// is not there yet.
+pub fn session(job: &str, transport: Transport) -> (Roster, RemoteSession) {
     let (say, heard) = mpsc::channel(HEARD_MAX);
-    let attending = Arc::default();
-    let roster = Roster { say, attending: Arc::clone(&attending), transport };
-    (roster, RemoteSession { heard, peers: Vec::new(), _attending: attending })
+    let (attending, closing) = (Arc::default(), Arc::<AtomicBool>::default());
+    let calls = Calls { job: job.into(), transport, closing: Arc::clone(&closing) };
+    let roster = Roster { say, attending: Arc::clone(&attending), calls };
+    (roster, RemoteSession { heard, peers: Vec::new(), closing, _attending: attending })
 }
 
 impl Roster {
@@ -93,7 +117,7 @@ impl Roster {
     pub fn add(&self, worker: WorkerIndex, address: Address, lost: Option<mpsc::Sender<Lost>>) {
         let mut attending = self.attending.lock().unwrap_or_else(PoisonError::into_inner);
         while attending.try_join_next().is_some() {}
-        attending.spawn(attend(worker, address, lost, self.say.clone(), self.transport.clone()));
+        attending.spawn(attend(worker, address, lost, self.say.clone(), self.calls.clone()));
     }
 }
 
@@ -113,6 +137,29 @@ impl Session for RemoteSession {
     fn dismiss(&mut self, worker: WorkerIndex) {
         if let Some(slot) = self.peers.get_mut(worker.0 as usize) {
             *slot = None;
+        }
+    }
+
+    async fn close(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        // A worker that hears of no more commands has heard those before, and ends the session.
+        let open = self.peers.drain(..).map(|peer| peer.map(|peer| peer.ends));
+        let mut open: Vec<_> = open.collect();
+        let ended = async {
+            while open.iter().any(Option::is_some) {
+                match self.heard.recv().await {
+                    Some(Heard::Lost(WorkerIndex(index), _)) => {
+                        if let Some(slot) = open.get_mut(index as usize) {
+                            *slot = None;
+                        }
+                    }
+                    Some(Heard::Attached(..) | Heard::Report(..)) => {}
+                    None => return,
+                }
+            }
+        };
+        if timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::debug!("not all workers have ended their sessions");
         }
     }
 
@@ -148,21 +195,23 @@ async fn attend(
     mut address: Address,
     lost: Option<mpsc::Sender<Lost>>,
     heard: mpsc::Sender<Heard>,
-    transport: Transport,
+    calls: Calls,
 ) {
     let mut failed = 0u64;
-    loop {
+    // What was said last of one that is somebody else.
+    let mut told = None;
+    while !calls.closing.load(Ordering::Relaxed) {
         let found = match address.wait_for(Option::is_some).await {
             Ok(found) => found.clone(),
             // Nobody will start it any more.
             Err(_) => return,
         };
         let Some(found) = found else { continue };
-        match call(&found, &transport).await {
+        match calls.call(&found).await {
             Ok((commands, reports)) => {
-                failed = 0;
+                (failed, told) = (0, None);
                 let (ends, ended) = oneshot::channel();
-                let peer = Peer { commands, _ends: ends };
+                let peer = Peer { commands, ends };
                 if heard.send(Heard::Attached(worker, peer)).await.is_err() {
                     return;
                 }
@@ -176,13 +225,26 @@ async fn attend(
                 if heard.send(Heard::Lost(worker, reason)).await.is_err() {
                     return;
                 }
-                if let Some(lost) = &lost {
-                    let _ = lost.send(Lost(found)).await;
+                if let Some(lost) = lost.as_ref().filter(|_| !calls.closing.load(Ordering::Relaxed))
+                {
+                    let _ = lost.send(Lost(found.address)).await;
                 }
             }
-            Err(reason) => {
+            Err(Uncalled::Away(reason)) => {
                 failed += 1;
-                tell(failed, &format!("cannot reach worker {worker} at {found}: {reason}"));
+                let address = &found.address;
+                tell(failed, &format!("cannot reach worker {worker} at {address}: {reason}"));
+            }
+            Err(Uncalled::Refused(reason)) => {
+                let refusal = format!(
+                    "who is at {} is not worker {worker} of {}: {reason}. It is called again until \
+                     the right one is there",
+                    found.address, calls.job
+                );
+                if told.as_ref() != Some(&refusal) {
+                    tracing::warn!("{refusal}");
+                    told = Some(refusal);
+                }
             }
         }
         // Another process may be there sooner.
@@ -202,26 +264,49 @@ fn tell(failed: u64, what: &str) {
 
 type Call = (mpsc::Sender<Command>, Streaming<v1::Report>);
 
-async fn call(address: &str, transport: &Transport) -> Result<Call, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|error| error.to_string())?;
-    let endpoint = endpoint
-        .connect_timeout(CALL_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true);
-    let channel = transport.connect(&endpoint).await.map_err(|error| chain(&error))?;
-    let mut client = ControlClient::new(channel)
-        .max_decoding_message_size(MESSAGE_MAX)
-        .max_encoding_message_size(MESSAGE_MAX);
-    let (commands, waiting) = mpsc::channel::<Command>(COMMANDS_MAX);
-    let sent = tokio_stream::StreamExt::map(ReceiverStream::new(waiting), |command| {
-        v1::Command::from(&command)
-    });
-    let answer = timeout(CALL_TIMEOUT, client.session(sent)).await;
-    let answer = answer.map_err(|_| "it does not answer".to_owned())?;
-    Ok((commands, answer.map_err(|status| said(&status))?.into_inner()))
+/// Why there is no session with a process.
+#[derive(Debug)]
+enum Uncalled {
+    /// It does not answer, or not as a worker.
+    Away(String),
+    /// It is somebody else.
+    Refused(String),
+}
+
+impl Calls {
+    async fn call(&self, process: &Process) -> Result<Call, Uncalled> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", process.address));
+        let endpoint = endpoint.map_err(|error| Uncalled::Away(error.to_string()))?;
+        let endpoint = endpoint
+            .connect_timeout(CALL_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true);
+        let channel = self.transport.connect(&endpoint).await;
+        let channel = channel.map_err(|error| Uncalled::Away(chain(&error)))?;
+        let mut client = ControlClient::new(channel)
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let (commands, waiting) = mpsc::channel::<Command>(COMMANDS_MAX);
+        let sent = tokio_stream::StreamExt::map(ReceiverStream::new(waiting), |command| {
+            v1::Command::from(&command)
+        });
+        let mut request = Request::new(sent);
+        for (name, value) in [(JOB, Some(&*self.job)), (POD, process.pod.as_deref())] {
+            let Some(value) = value else { continue };
+            let value = value.parse();
+            let value = value.map_err(|error| Uncalled::Away(format!("{name}: {error}")))?;
+            request.metadata_mut().insert(name, value);
+        }
+        let answer = timeout(CALL_TIMEOUT, client.session(request)).await;
+        let answer = answer.map_err(|_| Uncalled::Away("it does not answer".to_owned()))?;
+        let reports = answer.map_err(|status| match status.code() {
+            Code::FailedPrecondition => Uncalled::Refused(status.message().to_owned()),
+            _ => Uncalled::Away(said(&status)),
+        })?;
+        Ok((commands, reports.into_inner()))
+    }
 }
 
 /// Hands on what a worker reports, until its session is over; returns why it is.

@@ -2,8 +2,8 @@
 //!
 //! Told by [`crate::session`] of the run whose tasks are here; opens a stream to each worker that
 //! they send to, and takes the streams of those that send to them, through [`crate::serve`].
-//! Invariants: a stream belongs to one run, and is not mended: when it breaks before its run is
-//! over, a worker is lost.
+//! Invariants: a stream belongs to one run of one job, and is not mended: when it breaks before its
+//! run is over, a worker is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use millstream_dataflow::{Incoming, Links, Outgoing};
 use millstream_protocol::grpc::v1::data_client::DataClient;
 use millstream_protocol::grpc::v1::{Grants, Message};
-use millstream_protocol::grpc::{RUN, WORKER, chain, said};
+use millstream_protocol::grpc::{JOB, RUN, WORKER, chain, said};
 use millstream_protocol::id::{Run, WorkerIndex};
 use millstream_transport::Transport;
 use tokio::sync::mpsc;
@@ -47,6 +47,7 @@ pub(crate) struct Exchange {
 }
 
 struct Current {
+    job: Arc<str>,
     run: Run,
     links: Links,
     losses: mpsc::Sender<Loss>,
@@ -63,9 +64,9 @@ impl Exchange {
     }
 
     /// The tasks of this run are here: others may send to them. Returns where losses are told.
-    pub(crate) fn open(&self, run: Run, links: Links) -> mpsc::Receiver<Loss> {
+    pub(crate) fn open(&self, job: Arc<str>, run: Run, links: Links) -> mpsc::Receiver<Loss> {
         let (losses, told) = mpsc::channel(LOSSES);
-        *self.lock() = Some(Current { run, links, losses, carriers: JoinSet::new() });
+        *self.lock() = Some(Current { job, run, links, losses, carriers: JoinSet::new() });
         told
     }
 
@@ -82,11 +83,11 @@ impl Exchange {
             let outgoing = current.links.outgoing(peer).filter(|it| !it.is_empty());
             let Some(outgoing) = outgoing else { continue };
             let address = addresses.get(peer.0 as usize).cloned().unwrap_or_default();
-            let (run, losses) = (current.run, current.losses.clone());
+            let (of, losses) = ((current.job.clone(), current.run), current.losses.clone());
             let transport = self.transport.clone();
             current.carriers.spawn(async move {
                 let channel = connect(&address, &transport).await;
-                let carried = async { carry(run, own, channel?, outgoing).await };
+                let carried = async { carry(of, own, channel?, outgoing).await };
                 let reason = carried.await.err();
                 let reason = reason.unwrap_or_else(|| "its stream has ended".to_owned());
                 let _ = losses.send((peer, format!("{address}: {reason}"))).await;
@@ -99,13 +100,16 @@ impl Exchange {
         &self,
         request: Request<Streaming<Message>>,
     ) -> Result<impl Stream<Item = Result<Grants, Status>> + use<>, Status> {
+        let job = text(request.metadata(), JOB)?.to_owned();
         let run = Run(number(request.metadata(), RUN)?);
         let from = WorkerIndex(number(request.metadata(), WORKER)? as u32);
         let mut current = self.lock();
-        let current = current.as_mut().filter(|current| current.run == run);
+        let current = current.as_mut();
+        let current = current.filter(|current| *current.job == *job && current.run == run);
         let incoming = current.as_ref().and_then(|current| current.links.incoming(from));
         let Some((current, incoming)) = current.zip(incoming) else {
-            let reason = format!("no task of run {run} here takes records from worker {from}");
+            let reason =
+                format!("no task of run {run} of {job} here takes records from worker {from}");
             return Err(Status::failed_precondition(reason));
         };
         let incoming = Arc::new(incoming);
@@ -122,9 +126,14 @@ impl Exchange {
     }
 }
 
-fn number(metadata: &MetadataMap, name: &str) -> Result<u64, Status> {
+/// What metadata must say by this name.
+pub(crate) fn text<'a>(metadata: &'a MetadataMap, name: &str) -> Result<&'a str, Status> {
     let value = metadata.get(name).and_then(|value| value.to_str().ok());
-    let number = value.and_then(|text| text.parse().ok());
+    value.ok_or_else(|| Status::invalid_argument(format!("metadata {name}: is missing")))
+}
+
+fn number(metadata: &MetadataMap, name: &str) -> Result<u64, Status> {
+    let number = text(metadata, name)?.parse().ok();
     number.ok_or_else(|| Status::invalid_argument(format!("metadata {name}: write a number")))
 }
 
@@ -159,13 +168,15 @@ async fn connect(address: &str, transport: &Transport) -> Result<Channel, String
 
 /// Carries messages to another worker, and its grants back, until the run is over.
 async fn carry(
-    run: Run,
+    (job, run): (Arc<str>, Run),
     own: WorkerIndex,
     channel: Channel,
     outgoing: Outgoing,
 ) -> Result<(), String> {
     let outgoing = Arc::new(outgoing);
     let mut request = Request::new(messages(outgoing.clone()));
+    let job = job.parse().map_err(|error| format!("{JOB}: {error}"))?;
+    request.metadata_mut().insert(JOB, job);
     for (name, value) in [(RUN, run.0), (WORKER, u64::from(own.0))] {
         request.metadata_mut().insert(name, value.into());
     }

@@ -226,6 +226,7 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
 /// The same with workers in processes of their own.
 async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Result<u8> {
     let start = Start {
+        job: local.config.prefix.id(),
         threads: local.threads,
         log_format: args.log_format,
         health: args.health,
@@ -247,10 +248,12 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
 
 /// The same with workers that others have started.
 async fn run_at(local: &LocalJob, args: &cli::Run) -> Result<u8> {
-    let (roster, session) = remote::session(transport(args.tls.as_deref())?);
+    let transport = transport(args.tls.as_deref())?;
+    let (roster, session) = remote::session(&local.config.prefix.id(), transport);
     let mut addresses = Vec::new();
     for (worker, address) in (0..).map(WorkerIndex).zip(&args.at) {
-        let (address, found) = watch::channel(Some(address.clone()));
+        let process = remote::Process { address: address.clone(), pod: None };
+        let (address, found) = watch::channel(Some(process));
         roster.add(worker, found, None);
         addresses.push(address);
     }

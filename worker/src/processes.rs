@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use millstream_coordinator::remote::{self, Lost, RemoteSession, Roster};
+use millstream_coordinator::remote::{self, Lost, Process, RemoteSession, Roster};
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ pub(crate) struct Processes {
 
 /// How they are started.
 pub(crate) struct Start {
+    /// For which job, as `namespace/name`.
+    pub(crate) job: String,
     pub(crate) threads: u32,
     pub(crate) log_format: LogFormat,
     /// Where worker 0 answers probes.
@@ -73,7 +75,7 @@ struct Keeper {
     tls: Option<PathBuf>,
     /// Where it says where it listens.
     folder: TempDir,
-    address: watch::Sender<Option<String>>,
+    address: watch::Sender<Option<Process>>,
     lost: mpsc::Receiver<Lost>,
     stop: watch::Receiver<bool>,
 }
@@ -83,7 +85,7 @@ impl Processes {
     pub(crate) fn start(workers: u32, start: Start) -> Result<(Self, RemoteSession)> {
         let transport = transport(start.tls.as_deref())?;
         sweep();
-        let (roster, session) = remote::session(transport);
+        let (roster, session) = remote::session(&start.job, transport);
         let mut processes = Self { start, roster, kept: Vec::new() };
         processes.grow(workers)?;
         Ok((processes, session))
@@ -120,11 +122,11 @@ impl Start {
     fn keeper(
         &self,
         worker: WorkerIndex,
-        address: watch::Sender<Option<String>>,
+        address: watch::Sender<Option<Process>>,
         lost: mpsc::Receiver<Lost>,
         stop: watch::Receiver<bool>,
     ) -> Result<Keeper> {
-        let Self { threads, log_format, health, tls } = self;
+        let Self { job: _, threads, log_format, health, tls } = self;
         let binary = std::env::current_exe();
         let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
         let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
@@ -211,7 +213,7 @@ impl Keeper {
                     tracing::warn!("worker {} does not start", self.worker);
                     return false;
                 };
-                self.address.send_replace(Some(address));
+                self.address.send_replace(Some(Process { address, pod: None }));
                 None
             }
             status = child.wait() => Some(status),
@@ -262,9 +264,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Returns when the session with the process at this address is lost.
-async fn lost(lost: &mut mpsc::Receiver<Lost>, address: &watch::Sender<Option<String>>) {
+async fn lost(lost: &mut mpsc::Receiver<Lost>, address: &watch::Sender<Option<Process>>) {
     while let Some(Lost(which)) = lost.recv().await {
-        if address.borrow().as_ref() == Some(&which) {
+        if address.borrow().as_ref().is_some_and(|process| process.address == which) {
             return;
         }
     }

@@ -2,10 +2,13 @@
 //!
 //! Takes a coordinator's session and the records of other workers over gRPC; hands commands to
 //! [`crate::session`], messages to [`crate::exchange`]. Invariant: one session at a time; a newer
-//! one takes the place of an older one, whose tasks are gone before the newer one is heard.
+//! one takes the place of an older one of the same job, whose tasks are gone before the newer one
+//! is heard, or are gone on with. While it works for a job, it takes no session of another one.
+
+mod ends;
+mod whom;
 
 use std::net::SocketAddr;
-use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -22,16 +25,16 @@ use millstream_protocol::grpc::v1::control_server::{Control, ControlServer};
 use millstream_protocol::grpc::v1::data_server::{Data, DataServer};
 use millstream_protocol::grpc::{chain, v1};
 use millstream_protocol::session::{Command, Hello, Report};
-use millstream_protocol::time::GepDuration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::ends::{leave, orphaned, told_to_end};
+use self::whom::Whom;
 use crate::cli;
 use crate::exchange::Exchange;
 use crate::health;
@@ -43,12 +46,10 @@ use crate::session::{Ending, Obeyed, Session};
 use crate::terminal;
 use crate::tls::transport;
 
+/// The variable that says the UID of the pod that this process is in.
+const POD_UID: &str = "MILLSTREAM_POD_UID";
 /// How long a coordinator may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a worker that is to end looks whether it may.
-const IDLE_EVERY: Duration = Duration::from_millis(20);
-/// How often a worker looks whether the process that started it is still there.
-const PARENT_EVERY: Duration = Duration::from_millis(500);
 /// Commands and reports on their way between the network and the session.
 const QUEUE: usize = 64;
 /// A connection on which nothing is heard is asked after so long,
@@ -77,6 +78,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     let listener = listener.or_kind(Kind::Invalid, || format!("--listen: cannot use {listen}"))?;
     let address = listener.local_addr()?;
     let service = Service {
+        whom: Whom::of(std::env::var(POD_UID).ok().filter(|uid| !uid.is_empty())),
         process: Process {
             programs,
             threads: args.threads,
@@ -138,21 +140,6 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     }
 }
 
-/// Says that this process is to end, and waits until no task is left in it: its job takes a
-/// snapshot and lets it go. Nobody is there to do so for tasks without a coordinator.
-async fn leave(process: &Process, grace: Duration) {
-    process.leaving.send_replace(true);
-    let idle = async {
-        let mut look = interval(IDLE_EVERY);
-        while process.metrics.has_tasks() && process.coordinated.load(Ordering::Relaxed) {
-            look.tick().await;
-        }
-    };
-    if timeout(grace, idle).await.is_err() {
-        tracing::warn!("ends after {} although its tasks are still here", GepDuration(grace));
-    }
-}
-
 /// Says where this process can be reached: in a file that appears whole.
 fn announce(file: &Path, address: SocketAddr) -> Result<()> {
     let beside = file.with_extension("new");
@@ -166,35 +153,10 @@ fn announce(file: &Path, address: SocketAddr) -> Result<()> {
     std::fs::rename(&beside, file).or_kind(Kind::Invalid, attempt)
 }
 
-/// Returns at a signal to end. What goes to all processes of a group, as Ctrl-C does, goes to the
-/// one that started this one as well: that one says what is to be done, by a signal of its own.
-fn told_to_end(is_child: bool) -> Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut by_parent = signal(SignalKind::user_defined1())?;
-    Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => if !is_child { return },
-                _ = interrupt.recv() => if !is_child { return },
-                _ = by_parent.recv() => if is_child { return },
-            }
-        }
-    })
-}
-
-/// Returns when the process that started this one is gone, which it may be before this one has
-/// begun to look; never where there is none to look for.
-async fn orphaned(parent: Option<u32>) {
-    let mut look = interval(PARENT_EVERY);
-    while parent.is_none_or(|parent| parent_id() == parent) {
-        look.tick().await;
-    }
-}
-
 #[derive(Clone)]
 struct Service {
     process: Process,
+    whom: Whom,
     /// Held by whoever serves a coordinator, with the tasks that outlive their coordinator.
     current: Arc<Mutex<Option<Session>>>,
     /// How many coordinators have come so far.
@@ -206,8 +168,8 @@ struct Service {
 #[derive(Default)]
 struct Sessions {
     tasks: JoinSet<()>,
-    /// What ends the one that is served.
-    served: Option<AbortHandle>,
+    /// The job of the one that is served, or was served last, and what ends it.
+    served: Option<(Arc<str>, AbortHandle)>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
@@ -220,13 +182,14 @@ impl Control for Service {
     async fn session(&self, request: Request<Streaming<v1::Command>>) -> Answer<v1::Report> {
         let (reports, said) = mpsc::channel(QUEUE);
         let service = self.clone();
-        let commands = request.into_inner();
         let (link_commands, received) = mpsc::channel(QUEUE);
         let mut sessions = self.sessions();
+        let job = self.whom.meant(request.metadata(), self.occupant(&sessions).as_deref())?;
+        let commands = request.into_inner();
         while sessions.tasks.try_join_next().is_some() {}
         // Ends when the coordinator's end does, and with it the session.
         let hearing = sessions.tasks.spawn(hear(commands, link_commands));
-        sessions.tasks.spawn(service.attend(hearing, received, reports));
+        sessions.tasks.spawn(service.attend(job, hearing, received, reports));
         drop(sessions);
         let said = ReceiverStream::new(said).map(|report| Ok(v1::Report::from(&report)));
         Ok(Response::new(said.boxed()))
@@ -265,9 +228,20 @@ impl Service {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The job that this process works for: it has a coordinator, or tasks that outlived theirs.
+    fn occupant(&self, sessions: &Sessions) -> Option<Arc<str>> {
+        let (job, hearing) = sessions.served.as_ref()?;
+        let process = &self.process;
+        let is_at_work = !hearing.is_finished()
+            || process.coordinated.load(Ordering::Relaxed)
+            || process.metrics.has_tasks();
+        is_at_work.then(|| job.clone())
+    }
+
     /// Serves one coordinator, once the one before is served no more.
     async fn attend(
         self,
+        job: Arc<str>,
         hearing: AbortHandle,
         mut commands: mpsc::Receiver<Command>,
         reports: mpsc::Sender<Report>,
@@ -277,9 +251,17 @@ impl Service {
             Ok(Some(other)) => return tracing::warn!("a session begins with {other:?}"),
             Ok(None) | Err(_) => return,
         };
-        if let Err(failure) = self.take_place(&hello, hearing) {
-            let _ = reports.send(unfit(hello.generation, failure)).await;
-            return until_stop(&mut commands).await;
+        if *job != *format!("{}/{}", hello.namespace, hello.name) {
+            return tracing::warn!("a session for {job} says hello for {}", hello.name);
+        }
+        match self.take_place(job, &hello, hearing) {
+            Ok(true) => {}
+            // It calls again, and hears whose worker this is.
+            Ok(false) => return,
+            Err(failure) => {
+                let _ = reports.send(unfit(hello.generation, failure)).await;
+                return until_stop(&mut commands).await;
+            }
         }
         let arrived = {
             let mut arrived = 0;
@@ -329,7 +311,13 @@ impl Service {
     }
 
     /// Ends the session that is served. A coordinator that has been replaced does not come back.
-    fn take_place(&self, hello: &Hello, hearing: AbortHandle) -> Result<(), Failure> {
+    /// False where another job has come first.
+    fn take_place(
+        &self,
+        job: Arc<str>,
+        hello: &Hello,
+        hearing: AbortHandle,
+    ) -> std::result::Result<bool, Failure> {
         let obeyed = prefix_of(hello).ok().and_then(|job| self.process.obeyed.of(&job));
         if let (Some(holds), Some(obeyed)) = (hello.holds, obeyed)
             && holds < obeyed
@@ -342,10 +330,14 @@ impl Service {
             );
             return Err(Failure::new(ErrorKind::Fenced, message));
         }
-        if let Some(older) = self.sessions().served.replace(hearing) {
+        let mut sessions = self.sessions();
+        if self.occupant(&sessions).is_some_and(|occupant| occupant != job) {
+            return Ok(false);
+        }
+        if let Some((_, older)) = sessions.served.replace((job, hearing)) {
             older.abort();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Goes on with the tasks that are here, where they are of the same job.

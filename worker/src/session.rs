@@ -311,7 +311,7 @@ impl Session {
         match Host::deploy(&self.worker, self.index, deploy).await {
             Ok(host) => {
                 let links = host.engine.links().clone();
-                self.losses = Some(self.worker.exchange.open(run, links));
+                self.losses = Some(self.worker.exchange.open(self.worker.job.clone(), run, links));
                 self.drift = Teller::of(&host);
                 self.host = Some(host);
                 vec![]

@@ -5,12 +5,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::disallowed_methods, reason = "code of a user that takes its time")]
 
+#[path = "processes/close.rs"]
+mod close;
 #[path = "support/suite.rs"]
 mod suite;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 #[path = "processes/tls.rs"]
 mod tls;
+#[path = "processes/whom.rs"]
+mod whom;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -398,6 +402,7 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
         worker.interrupt();
         let ended = worker.end();
         assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
+        assert!(!ended.err.contains("while no coordinator is there"), "{}", ended.err);
     }
 }
 
@@ -590,6 +595,11 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::a_worker_with_tls_refuses_who_has_none_and_says_so,
     tls::a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mended,
     tls::files_of_no_use_are_bad_input,
+    whom::a_worker_of_a_job_takes_no_session_of_another_one,
+    whom::a_worker_in_another_pod_is_called_until_the_right_one_is_there,
+    whom::a_stream_of_records_is_of_the_same_job_and_run,
+    close::a_worker_hears_what_it_was_told_before_its_session_ends,
+    close::a_worker_that_hangs_does_not_hold_up_the_end,
     probes_and_prometheus_are_answered_by_every_worker,
     what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes,
 ];

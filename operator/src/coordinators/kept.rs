@@ -7,7 +7,7 @@ use std::time::Duration;
 use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::{Clock, Driver, Handle, Request, WallClock};
 use millstream_coordinator::machine::Outcome;
-use millstream_coordinator::remote::{self, Roster};
+use millstream_coordinator::remote::{self, Process, Roster};
 use millstream_coordinator::status::{Phase, Status};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::time::Timestamp;
@@ -41,7 +41,8 @@ pub(super) struct Kept {
     clock: WallClock,
     ended: watch::Receiver<Option<(Outcome, Timestamp)>>,
     roster: Roster,
-    addresses: BTreeMap<u32, Address>,
+    /// The process that each worker is.
+    workers: BTreeMap<u32, watch::Sender<Option<Process>>>,
     /// End with it.
     _tasks: JoinSet<()>,
 }
@@ -70,14 +71,6 @@ impl Gauge {
     }
 }
 
-/// Where a worker is called.
-#[derive(Debug)]
-struct Address {
-    /// The pod that it is of.
-    uid: String,
-    say: watch::Sender<Option<String>>,
-}
-
 impl Kept {
     /// Starts a coordinator. To be called within a runtime.
     pub(super) fn start(
@@ -88,7 +81,7 @@ impl Kept {
         told: Told,
     ) -> Self {
         let Told { changed, present } = told;
-        let (roster, session) = remote::session(Transport::default());
+        let (roster, session) = remote::session(&config.prefix.id(), Transport::default());
         let clock = WallClock::new();
         let (driver, handle) = Driver::new(config, session, clock);
         let (end, ended) = watch::channel(None);
@@ -113,7 +106,7 @@ impl Kept {
             clock,
             ended,
             roster,
-            addresses: BTreeMap::new(),
+            workers: BTreeMap::new(),
             _tasks: tasks,
         }
     }
@@ -174,24 +167,22 @@ impl Kept {
     /// Another pod is another process, also at the same address.
     pub(super) fn locate(&mut self, workers: &[Worker]) {
         for worker in workers {
-            let address = self.addresses.entry(worker.ordinal).or_insert_with(|| {
+            let say = self.workers.entry(worker.ordinal).or_insert_with(|| {
                 let (say, found) = watch::channel(None);
                 self.roster.add(WorkerIndex(worker.ordinal), found, None);
-                Address { uid: worker.uid.clone(), say }
+                say
             });
-            if address.uid != worker.uid {
-                address.uid.clone_from(&worker.uid);
-                address.say.send_replace(None);
-            }
-            address.say.send_if_modified(|now| {
-                let is_other = *now != worker.address;
-                now.clone_from(&worker.address);
+            let address = worker.address.clone();
+            let process = address.map(|address| Process { address, pod: Some(worker.uid.clone()) });
+            say.send_if_modified(|now| {
+                let is_other = *now != process;
+                *now = process;
                 is_other
             });
         }
-        for (ordinal, address) in &self.addresses {
+        for (ordinal, say) in &self.workers {
             if !workers.iter().any(|worker| worker.ordinal == *ordinal) {
-                address.say.send_replace(None);
+                say.send_replace(None);
             }
         }
     }

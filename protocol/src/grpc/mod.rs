@@ -14,6 +14,10 @@ use crate::session;
 #[rustfmt::skip]
 pub mod v1;
 
+/// Metadata of a session and of an exchange: for which job, as `namespace/name`.
+pub const JOB: &str = "millstream-job";
+/// Metadata of a session: the UID of the pod that is called, where it is known.
+pub const POD: &str = "millstream-pod";
 /// Metadata of an exchange: for which run.
 pub const RUN: &str = "millstream-run";
 /// Metadata of an exchange: from which worker.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millstream_coordinator::driver::Session as _;
 use millstream_coordinator::machine::Event;
-use millstream_coordinator::remote::session;
+use millstream_coordinator::remote::{Process, session};
 use millstream_protocol::id::WorkerIndex;
 use millstream_testkit::{Authority, Certificate};
 use millstream_transport::Transport;
@@ -80,8 +80,8 @@ pub(crate) fn a_coordinator_of_another_ca_calls_in_vain_until_its_files_are_mend
 
     let runtime = Runtime::new().unwrap();
     let _inside = runtime.enter();
-    let (_tell, address) = watch::channel(Some(announced(&place)));
-    let (roster, mut session) = session(Transport::tls(&other).unwrap());
+    let (_tell, address) = watch::channel(Some(Process { address: announced(&place), pod: None }));
+    let (roster, mut session) = session("default/sums", Transport::tls(&other).unwrap());
     roster.add(WorkerIndex(0), address, None);
     running.wait_for(
         "refuses a connection from 127.0.0.1, for the 10th time: it refuses the certificate in \

@@ -121,10 +121,16 @@ pub struct Running {
 
 impl Running {
     pub fn start(place: &Place, args: &[&str]) -> Self {
+        Self::start_with(place, args, &[])
+    }
+
+    /// The same with more variables.
+    pub fn start_with(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(&place.binary);
         command.current_dir(place.directory.path()).args(args).stdin(Stdio::null());
         // A panic says where, and nothing more.
         command.env("MILLSTREAM_LOG", "info").env("RUST_BACKTRACE", "0").env(ROLE, "worker");
+        command.envs(variables.iter().copied());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (err, mut out) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
