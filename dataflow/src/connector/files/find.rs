@@ -90,12 +90,37 @@ fn find(path: &Path) -> Result<Found> {
             let root = path.parent().unwrap_or(Path::new(""));
             Ok([(id(root, path)?, Item::file(path.to_owned()))].into())
         }
-        Ok(_) => Err(Error::invalid(format!(
-            "{text} is neither a file nor a directory: the files source reads nothing else"
-        ))),
+        Ok(_) => Err(neither(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_glob(text) => find_glob(text),
         Err(error) => Err(fail("cannot look at", path, error)),
     }
+}
+
+/// What a name that was listed stands for; none where it is gone since.
+fn look(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() || meta.is_dir() => Ok(Some(meta)),
+        Ok(_) => Err(neither(path)),
+        // The link is there, what it leads to is not: its records would be missed in silence.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            Err(Error::new(
+                Kind::Unavailable,
+                format!(
+                    "{} is a link to what is not there: mend or remove the link",
+                    path.display()
+                ),
+            ))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail("cannot look at", path, error)),
+    }
+}
+
+fn neither(path: &Path) -> Error {
+    Error::invalid(format!(
+        "{} is neither a file nor a directory: the files source reads nothing else",
+        path.display()
+    ))
 }
 
 fn find_glob(pattern: &str) -> Result<Found> {
@@ -108,14 +133,8 @@ fn find_glob(pattern: &str) -> Result<Found> {
             let path = error.path().to_owned();
             fail("cannot list", &path, error.into())
         })?;
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_file() => {
-                found.insert(id(&root, &path)?, Item::file(path));
-            }
-            // A directory; or gone since it was listed.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail("cannot look at", &path, error)),
+        if look(&path)?.is_some_and(|meta| meta.is_file()) {
+            found.insert(id(&root, &path)?, Item::file(path));
         }
     }
     Ok(found)
@@ -136,14 +155,12 @@ fn walk(root: &Path, directory: &Path, found: &mut Found) -> Result<()> {
             continue;
         }
         let path = entry.path();
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => walk(root, &path, found)?,
-            Ok(meta) if meta.is_file() => {
+        match look(&path)? {
+            Some(meta) if meta.is_dir() => walk(root, &path, found)?,
+            Some(_) => {
                 found.insert(id(root, &path)?, Item::file(path));
             }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail("cannot look at", &path, error)),
+            None => {}
         }
     }
     Ok(())
@@ -178,6 +195,27 @@ mod tests {
         assert_eq!(ids(&dir.path().join("*.json")), ["a.json", "b.json"]);
         assert_eq!(ids(&dir.path().join("**/*.json")), ["a.json", "b.json", "sub/c.json"]);
         assert_eq!(ids(&dir.path().join("*.txt")), [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_passed_over_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.json"), "").unwrap();
+        let check = |name: &str, kind: Kind| {
+            for path in [dir.path(), &dir.path().join("*.json")] {
+                let error =
+                    Pattern::new(path.to_str().unwrap()).find(&Stop::default()).unwrap_err();
+                assert_eq!(error.kind(), kind, "{error}");
+                assert!(error.to_string().contains(name), "{error}");
+            }
+            fs::remove_file(dir.path().join(name)).unwrap();
+        };
+        let socket = dir.path().join("socket.json");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        check("socket.json", Kind::Invalid);
+        std::os::unix::fs::symlink("nothing", dir.path().join("link.json")).unwrap();
+        check("link.json", Kind::Unavailable);
+        assert_eq!(ids(dir.path()), ["a.json"]);
     }
 
     #[test]
