@@ -76,6 +76,7 @@ fn chapters(story: &Story, cluster: &Cluster) -> Result<()> {
     loses_the_operator(&job)?;
     is_suspended(&job)?;
     goes_back_to_a_savepoint(&job)?;
+    is_counted(&job)?;
     cluster.kubectl(&["--namespace=plants", "delete", "streamjob", "counts", "--timeout=60s"])?;
     story.until(90, "its objects are gone", || {
         let left = cluster.kubectl(&[
@@ -217,6 +218,23 @@ fn goes_back_to_a_savepoint(job: &Job) -> Result<()> {
         is(status, "/restored/from", |it| *it == uri)?;
         ready(status, 1)
     })
+}
+
+/// By the operator that has looked after it since the first one was deleted.
+fn is_counted(job: &Job) -> Result<()> {
+    let path = "/api/v1/namespaces/system/services/millstream-metrics:9100/proxy/metrics";
+    let metrics = job.cluster.kubectl(&["get", "--raw", path])?;
+    for counted in [
+        "leader 1",
+        "coordinators 1",
+        "jobs{phase=\"Running\"} 1",
+        "transition_seconds_count{transition=\"suspend\"} 1",
+        "transition_seconds_count{transition=\"resume\"} 1",
+    ] {
+        let line = format!("millstream_operator_{counted}");
+        ensure!(metrics.lines().any(|it| it == line), "no {line} in {metrics}");
+    }
+    Ok(())
 }
 
 struct Job<'a> {

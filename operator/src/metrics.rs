@@ -104,6 +104,19 @@ impl Metrics {
         });
     }
 
+    /// A job that was seen has come back from a failure; it is counted once.
+    pub(crate) fn restarted(&self, owner: &Owner, failed: Timestamp, took: Duration) {
+        self.with(|counted| {
+            let Counted { jobs, transitions, .. } = counted;
+            let key = (owner.namespace.clone(), owner.name.clone());
+            let course = jobs.get_mut(&key).filter(|course| course.failed_at != Some(failed));
+            if let Some(course) = course {
+                course.failed_at = Some(failed);
+                transitions.entry(Transition::Restart).or_default().add(took);
+            }
+        });
+    }
+
     /// Forgets the jobs of a namespace, or of all, that are not there any more.
     pub(crate) fn keep(&self, namespace: Option<&str>, is_there: impl Fn(&str, &str) -> bool) {
         self.with(|counted| {
@@ -213,6 +226,10 @@ mod tests {
         metrics.saw(&owner("plants", "a"), Phase::Pending, true, Timestamp(0));
         metrics.saw(&owner("plants", "a"), Phase::Running, true, Timestamp(1500));
         metrics.saw(&owner("farms", "b"), Phase::Suspended, false, Timestamp(0));
+        for _ in 0..2 {
+            let took = Duration::from_secs(3);
+            metrics.restarted(&owner("plants", "a"), Timestamp(2000), took);
+        }
         let text = metrics.text();
         for line in [
             "millstream_operator_leader 1",
@@ -225,6 +242,8 @@ mod tests {
             "millstream_operator_look_seconds_sum 7.07",
             "millstream_operator_look_failures_total{kind=\"unavailable\"} 1",
             "millstream_operator_api_requests_total{method=\"GET\"} 2",
+            "millstream_operator_transition_seconds_sum{transition=\"restart\"} 3",
+            "millstream_operator_transition_seconds_count{transition=\"restart\"} 1",
             "millstream_operator_transition_seconds_sum{transition=\"start\"} 1.5",
             "millstream_operator_transition_seconds_bucket{transition=\"start\",le=\"1\"} 0",
             "millstream_operator_transition_seconds_bucket{transition=\"start\",le=\"2\"} 1",

@@ -15,7 +15,7 @@ use crate::crd::status::Phase;
 pub(super) enum Transition {
     /// From a job's creation until it runs.
     Start,
-    /// From a failure until it runs again.
+    /// From a failure until it runs again, by its coordinator's word.
     Restart,
     /// To other numbers of tasks.
     Rescale,
@@ -44,6 +44,10 @@ impl fmt::Display for Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Course {
     pub(super) phase: Phase,
+    /// When it was looked at last.
+    seen_at: Timestamp,
+    /// The failure of the restart that was counted last.
+    pub(super) failed_at: Option<Timestamp>,
     under_way: Option<(Transition, Timestamp)>,
 }
 
@@ -51,14 +55,19 @@ impl Course {
     /// A job that is seen for the first time; it is new where nobody has looked at it before.
     pub(super) fn new(phase: Phase, is_new: bool, now: Timestamp) -> Self {
         let under_way = (is_new && !lasts(phase)).then_some((Transition::Start, now));
-        Self { phase, under_way }
+        Self { phase, seen_at: now, failed_at: None, under_way }
     }
 
     /// The phase that it is in now; what is over with it, and how long that took.
     pub(super) fn see(&mut self, phase: Phase, now: Timestamp) -> Option<(Transition, Duration)> {
         let before = std::mem::replace(&mut self.phase, phase);
+        let since = std::mem::replace(&mut self.seen_at, now);
         if before == phase {
             return None;
+        }
+        if (before, phase) == (Phase::Running, Phase::Suspended) {
+            // The look before is the one that has wished it.
+            return Some((Transition::Suspend, now.since(since)));
         }
         if lasts(before) {
             self.under_way = begun(before, phase).map(|transition| (transition, now));
@@ -96,10 +105,6 @@ fn begun(before: Phase, phase: Phase) -> Option<Transition> {
         (_, Phase::Rescaling) => Some(Transition::Rescale),
         (_, Phase::Upgrading) => Some(Transition::Upgrade),
         (_, Phase::Suspending) => Some(Transition::Suspend),
-        (
-            Phase::Running,
-            Phase::Restarting | Phase::Pending | Phase::Starting | Phase::Restoring,
-        ) => Some(Transition::Restart),
         (Phase::Suspended | Phase::Finished | Phase::Failed, _) => Some(Transition::Resume),
         _ => None,
     }
@@ -127,13 +132,13 @@ mod tests {
         };
         let new = Course::new(Pending, true, at(0));
         let phases = [Starting, Running, Restarting, Pending, Restoring, Restoring, Running];
-        let expected = [(Transition::Start, 2), (Transition::Restart, 4)];
-        assert_eq!(told(new, &phases), expected);
+        assert_eq!(told(new, &phases), [(Transition::Start, 2)], "a restart is told of otherwise");
         let runs = Course::new(Running, false, at(0));
         let phases = [Phase::Rescaling, Running, Upgrading, Restarting, Pending, Running];
         assert_eq!(told(runs, &phases), [(Transition::Rescale, 1), (Transition::Upgrade, 3)]);
         let phases = [Suspending, Suspended, Pending, Restoring, Running];
         assert_eq!(told(runs, &phases), [(Transition::Suspend, 1), (Transition::Resume, 2)]);
+        assert_eq!(told(runs, &[Running, Running, Suspended]), [(Transition::Suspend, 1)], "fast");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
-use millstream_protocol::job::RestoreSpec;
 use serde_json::Value;
 
 use super::accepted::Accepted;
@@ -72,19 +71,16 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
     Ok(Fetched { live, template, revision, workers: pods::workers(name, &own), objects })
 }
 
-/// The `StreamSnapshot` that `restore` names, if there is one.
+/// The `StreamSnapshot` of this name, if there is one.
 pub(super) async fn snapshot(
     client: &Client,
     owner: &Owner,
-    restore: &RestoreSpec,
+    name: &str,
 ) -> Result<Option<StreamSnapshot>, Error> {
-    let Some(name) = restore.snapshot_name.as_ref().filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
     let snapshots: Api<StreamSnapshot> = Api::namespaced(client.clone(), &owner.namespace);
     match snapshots.get_opt(name).await {
         // No object can have such a name, which is said of the spec.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 400 | 404 | 422) => Ok(None),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 400 | 422) => Ok(None),
         found => Ok(found?),
     }
 }

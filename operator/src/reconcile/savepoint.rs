@@ -1,8 +1,8 @@
 //! From a `StreamSnapshot` to its status, and whether a savepoint is to be asked for.
 //!
 //! Received from: the API server, and the coordinator of the job that it names. Handed to:
-//! `savepoints`, which says and does it. Pure. Invariants: one that is Completed or Failed stays so;
-//! a savepoint is asked for only where the job runs.
+//! `savepoints`, which says and does it. Pure. Invariants: one that is Completed or Failed stays
+//! so; a savepoint is asked for only where the job runs.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;

@@ -140,7 +140,13 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
-    let named = fetch::snapshot(&context.client, &owner, &job.spec.job.restore).await?;
+    // A spec in force has its address.
+    let is_in_force =
+        there.live.as_ref().is_some_and(|live| live.accepted.hash == accepted::hash(&job.spec.job));
+    let named = match &job.spec.job.restore.snapshot_name {
+        Some(name) if !is_in_force => fetch::snapshot(&context.client, &owner, name).await?,
+        _ => None,
+    };
     let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
     let facts = Facts {
         valid: valid.as_ref().ok(),
@@ -159,6 +165,10 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         act(context, &owner, decision, &there, restarts).await?;
     }
     say(context, job, &owner, &status(&sight)).await?;
+    let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
+    if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
+        context.metrics.restarted(&owner, last.at, running_at.since(last.at));
+    }
     let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
     Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
 }
