@@ -104,7 +104,9 @@ pub mod control_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Commands down, reports up. A newer session takes the place of an older one.
+        /// Commands down, reports up. A newer session takes the place of an older one. Metadata say for which job
+        /// (`millstream-job`, namespace/name) and, where it is known, which pod is meant (`millstream-pod`, its UID): whoever
+        /// is another pod, or works for another job, refuses with FAILED_PRECONDITION.
         pub async fn session(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::Command>,
@@ -150,7 +152,9 @@ pub mod control_server {
             >
             + std::marker::Send
             + 'static;
-        /// Commands down, reports up. A newer session takes the place of an older one.
+        /// Commands down, reports up. A newer session takes the place of an older one. Metadata say for which job
+        /// (`millstream-job`, namespace/name) and, where it is known, which pod is meant (`millstream-pod`, its UID): whoever
+        /// is another pod, or works for another job, refuses with FAILED_PRECONDITION.
         async fn session(
             &self,
             request: tonic::Request<tonic::Streaming<super::Command>>,
@@ -329,7 +333,8 @@ pub mod data_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// The plane of records: each worker opens one exchange with each other worker that its tasks send to.
-    /// Metadata say for which run (`millstream-run`) and from which worker (`millstream-worker`).
+    /// Metadata say for which job (`millstream-job`), for which run (`millstream-run`) and from which worker
+    /// (`millstream-worker`).
     #[derive(Debug, Clone)]
     pub struct DataClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -452,7 +457,8 @@ pub mod data_server {
         ) -> std::result::Result<tonic::Response<Self::ExchangeStream>, tonic::Status>;
     }
     /// The plane of records: each worker opens one exchange with each other worker that its tasks send to.
-    /// Metadata say for which run (`millstream-run`) and from which worker (`millstream-worker`).
+    /// Metadata say for which job (`millstream-job`), for which run (`millstream-run`) and from which worker
+    /// (`millstream-worker`).
     #[derive(Debug)]
     pub struct DataServer<T> {
         inner: Arc<T>,

@@ -35,7 +35,11 @@ pub(crate) fn a_worker_of_a_job_takes_no_session_of_another_one() {
     let ([mut worker], [at]) = serving::<1>(&place);
     let args = [&["run", "job.yaml", "--at", &at][..], &SLOWER].concat();
     let refused = "who is at 127.0.0.1";
-    let with = |name: &str| Running::start(&place, &[&args[..], &["--set", name]].concat());
+    // It shows nothing of its own before the job's output was looked at.
+    let with = |name: &str| {
+        let sets = ["--set", name, "--set", "spec.snapshots.interval=1h"];
+        Running::start(&place, &[&args[..], &sets].concat())
+    };
     let first = Running::start(&place, &args);
     worker.wait_for("seen 5000 of");
     // One comes while the job has a coordinator,
@@ -88,8 +92,8 @@ pub(crate) fn a_worker_in_another_pod_is_called_until_the_right_one_is_there() {
     let (roster, mut session) = session("default/spread", Transport::default());
     roster.add(WorkerIndex(0), found, None);
     worker.wait_for(
-        "refuses a coordinator of job default/spread, which means another one: pod uid-2 is called, \
-         and this is pod uid-1",
+        "refuses a coordinator of job default/spread, which means another one: pod uid-2 is \
+         called, and this is pod uid-1",
     );
     let many = std::time::Duration::from_secs(1);
     let early = runtime.block_on(async { timeout(many, session.recv()).await });
