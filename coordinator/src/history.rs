@@ -214,14 +214,17 @@ impl History {
         })
     }
 
-    /// The manifests that retention keeps: the newest `count`, savepoints, the bases of the last
-    /// claims, and what a restart would begin from.
+    /// The manifests that retention keeps: the newest `count`, savepoints, and what starts need.
     pub fn kept(&self, count: u32) -> BTreeSet<Seq> {
         let newest = self.manifests().rev().take(count.max(1) as usize).map(|(seq, _)| seq);
-        let bases = self.claims().rev().take(CLAIMS_WITH_BASE).filter_map(|(_, claim)| claim.base);
         let savepoints = self.manifests().filter(|(_, manifest)| manifest.savepoint);
-        let savepoints = savepoints.map(|(seq, _)| seq);
-        newest.chain(bases).chain(savepoints).chain(self.restorable()).collect()
+        newest.chain(savepoints.map(|(seq, _)| seq)).chain(self.bases()).collect()
+    }
+
+    /// The bases of the last claims, and what a restart would begin from.
+    pub fn bases(&self) -> BTreeSet<Seq> {
+        let bases = self.claims().rev().take(CLAIMS_WITH_BASE).filter_map(|(_, claim)| claim.base);
+        bases.chain(self.restorable()).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which old manifests become tombstones, and which objects may be deleted.
 //!
-//! Received from: [`History`] after a snapshot is committed. Handed to: a worker, as
-//! [`Retain`](millstream_protocol::session::Retain). Invariants: a slot of the log is never freed;
-//! no object is deleted that a remaining manifest names.
+//! Received from: [`History`] after a snapshot is committed, or when a user deletes a savepoint.
+//! Handed to: a worker, as [`Retain`](millstream_protocol::session::Retain), or to the command.
+//! Invariants: a slot of the log is never freed; no object is deleted that a remaining manifest
+//! names.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,57 @@ impl Retention {
 
 /// Which manifests go when the newest `count` are kept, and what goes with them.
 pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
-    let kept = history.kept(count);
+    keep(history, &history.kept(count), now)
+}
+
+/// Why a snapshot cannot be deleted by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Indispensable {
+    /// No manifest is there.
+    #[error("is not a snapshot that is kept: snapshots list shows those that are")]
+    Missing,
+    /// It is the last one.
+    #[error(
+        "is the newest snapshot, which a start goes on from: take another one first, or delete the \
+         whole job by naming its place"
+    )]
+    Newest,
+    /// Retention sees to it.
+    #[error(
+        "is no savepoint: it goes by itself when there are newer ones (spec.snapshots.retain says \
+         how many are kept)"
+    )]
+    NoSavepoint,
+    /// Runs of the job are built on it.
+    #[error(
+        "is what one of the job's last two runs began with, and may be needed again: delete it \
+         when two more runs have begun"
+    )]
+    Base,
+}
+
+/// What goes when a user deletes this savepoint.
+///
+/// # Errors
+/// Where it is none, or must stay.
+pub fn delete(history: &History, seq: Seq, now: Timestamp) -> Result<Retention, Indispensable> {
+    let manifest = history.manifest(seq).ok_or(Indispensable::Missing)?;
+    let newest = history.manifests().next_back();
+    if newest.is_some_and(|(newest, _)| newest == seq) {
+        return Err(Indispensable::Newest);
+    }
+    if !manifest.savepoint {
+        return Err(Indispensable::NoSavepoint);
+    }
+    if history.bases().contains(&seq) {
+        return Err(Indispensable::Base);
+    }
+    let others = history.manifests().map(|(other, _)| other).filter(|other| *other != seq);
+    Ok(keep(history, &others.collect(), now))
+}
+
+/// Lets all manifests go but these.
+fn keep(history: &History, kept: &BTreeSet<Seq>, now: Timestamp) -> Retention {
     let mut retention = Retention::default();
     retention.delete.extend(history.stale_marks().map(|seq| Name::Committed(seq).to_string()));
     for (seq, manifest) in history.manifests().filter(|(seq, _)| !kept.contains(seq)) {
@@ -43,7 +94,7 @@ pub fn retain(history: &History, count: u32, now: Timestamp) -> Retention {
         }
     }
     for seq in kept {
-        for object in history.manifest(seq).into_iter().flat_map(Manifest::objects) {
+        for object in history.manifest(*seq).into_iter().flat_map(Manifest::objects) {
             retention.delete.remove(object);
         }
     }
@@ -114,6 +165,53 @@ mod tests {
             manifest_with(2, 3, &["parts/2/3/0-a"]),
         ]);
         assert_eq!(overwritten(&retain(&log, 1, Timestamp(0))), [3]);
+    }
+
+    fn savepoint(run: u64, epoch: u64, objects: &[&str]) -> Entry {
+        let mut entry = manifest_with(run, epoch, objects);
+        if let Entry::Manifest(manifest) = &mut entry {
+            manifest.savepoint = true;
+        }
+        entry
+    }
+
+    #[test]
+    fn a_savepoint_that_is_deleted_goes_with_what_no_other_snapshot_names() {
+        let mut log = history(vec![
+            claim(1, None),
+            manifest_with(1, 1, &["parts/1/1/0-a"]),
+            savepoint(1, 2, &["parts/1/1/0-a", "parts/1/2/0-a", "parts/1/2/0-b"]),
+            savepoint(1, 3, &["parts/1/2/0-b", "parts/1/3/0-a"]),
+            manifest_with(1, 4, &["parts/1/4/0-a"]),
+        ]);
+        log.commit(Seq(3));
+        assert_eq!(overwritten(&retain(&log, 1, Timestamp(9))), [2], "retention leaves them");
+        let retention = delete(&log, Seq(3), Timestamp(9)).unwrap();
+        let tombstone = Tombstone { run: Run(1), epoch: Epoch(2), at: Timestamp(9) };
+        assert_eq!(retention.tombstones, [(Seq(3), Entry::Tombstone(tombstone))]);
+        let gone = ["committed/3".to_owned(), "parts/1/2/0-a".to_owned()];
+        assert_eq!(retention.delete, BTreeSet::from(gone));
+    }
+
+    #[test]
+    fn what_is_no_savepoint_or_is_needed_is_not_deleted() {
+        let log = history(vec![
+            claim(1, None),
+            savepoint(1, 1, &["parts/1/1/0-a"]),
+            savepoint(1, 2, &["parts/1/2/0-a"]),
+            manifest_with(1, 3, &["parts/1/3/0-a"]),
+            claim(2, Some(2)),
+            claim(3, Some(3)),
+            savepoint(3, 4, &["parts/3/4/0-a"]),
+            tombstone(3, 5),
+        ]);
+        let refused = |seq| delete(&log, Seq(seq), Timestamp(9)).unwrap_err();
+        assert_eq!(refused(1), Indispensable::Missing);
+        assert_eq!(refused(8), Indispensable::Missing);
+        assert_eq!(refused(9), Indispensable::Missing);
+        assert_eq!(refused(7), Indispensable::Newest);
+        assert_eq!(refused(4), Indispensable::NoSavepoint);
+        assert_eq!((refused(2), refused(3)), (Indispensable::Base, Indispensable::Base));
     }
 
     #[test]

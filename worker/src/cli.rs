@@ -27,7 +27,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Let a job that runs on this machine with --workers go on with another number of them.
     Scale(Scale),
-    /// Take a snapshot of a job that runs on this machine, which is kept until it is deleted.
+    /// Take a snapshot of a job that runs on this machine, which is kept until it is deleted by
+    /// `snapshots delete`.
     Savepoint(Running),
     /// Stop a job that runs on this machine after a last snapshot.
     Stop(Stop),
@@ -231,10 +232,10 @@ pub(crate) enum Snapshots {
         #[command(flatten)]
         bucket: Bucket,
     },
-    /// Remove a job's log, parts and marks. The job must not be running.
+    /// Remove a job's log, parts and marks, or one savepoint. The job must not be running.
     Delete {
-        /// The job's place in its store.
-        store: String,
+        /// The job's place in its store, or a savepoint: `<place>/log/<number>.json`.
+        place: String,
         /// Really.
         #[arg(long)]
         yes: bool,

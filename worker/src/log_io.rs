@@ -136,7 +136,8 @@ async fn follows(store: &dyn Store, seq: Seq) -> Result<(), AppendOutcome> {
     }
 }
 
-async fn retain_objects(store: &dyn Store, retain: Retain) -> Result<(), Failure> {
+/// Overwrites old manifests, then deletes objects, unless another coordinator is at work.
+pub(crate) async fn retain_objects(store: &dyn Store, retain: Retain) -> Result<(), Failure> {
     let try_retain = async {
         for (seq, text) in &retain.tombstones {
             store.overwrite(&Name::Log(*seq).to_string(), text.as_bytes()).await?;

@@ -1,5 +1,7 @@
 //! `snapshots`: lists, shows, verifies, marks and deletes the snapshots of a job.
 
+mod delete;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -8,10 +10,11 @@ use millstream_coordinator::history::History;
 use millstream_dataflow::snapshot::{Put, Store, share};
 use millstream_dataflow::{Error, Result, Timestamp};
 use millstream_protocol::id::{Epoch, Run, Seq};
-use millstream_protocol::log::{Entry, Manifest};
+use millstream_protocol::log::Manifest;
 use millstream_protocol::path::{JobPrefix, Name};
 use serde::Serialize;
 
+use self::delete::delete;
 use crate::cli::Snapshots;
 use crate::config::absolute_store;
 use crate::log_io::read_log;
@@ -40,8 +43,8 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
             Snapshots::Mark { snapshot, yes, bucket } => {
                 mark(&Job::named(&snapshot, bucket.access()).await?, yes).await
             }
-            Snapshots::Delete { store, yes, bucket } => {
-                delete(&Job::named(&store, bucket.access()).await?, yes).await
+            Snapshots::Delete { place, yes, bucket } => {
+                delete(&Job::named(&place, bucket.access()).await?, yes).await
             }
         }
     })
@@ -81,18 +84,23 @@ fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
     Ok((JobPrefix::new(root, namespace, job).map_err(|_| wrong())?, None))
 }
 
-struct Log {
-    manifests: BTreeMap<Seq, Manifest>,
-    committed: Vec<Seq>,
-}
-
-async fn read(Job { prefix, store, .. }: &Job) -> Result<Log> {
+async fn history(Job { prefix, store, .. }: &Job) -> Result<(History, Vec<Seq>)> {
     let (entries, committed) = read_log(&**store).await?;
     if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));
     }
     let history = History::read(prefix, &entries, &committed)
         .map_err(|failure| Error::new(failure.kind, format!("{prefix}{}", failure.message)))?;
+    Ok((history, committed))
+}
+
+struct Log {
+    manifests: BTreeMap<Seq, Manifest>,
+    committed: Vec<Seq>,
+}
+
+async fn read(job: &Job) -> Result<Log> {
+    let (history, committed) = history(job).await?;
     let manifests = history.manifests().map(|(seq, manifest)| (seq, manifest.clone())).collect();
     Ok(Log { manifests, committed })
 }
@@ -231,68 +239,4 @@ async fn mark(job: &Job, yes: bool) -> Result<String> {
         Put::Created => Ok(format!("{uri} is marked: a start sends none of its output again\n")),
         Put::Exists => Ok(format!("{uri} was marked before\n")),
     }
-}
-
-/// What is to be removed of a job's place.
-struct Own {
-    names: Vec<String>,
-    /// How many other files lie there.
-    others: usize,
-}
-
-/// Tells the objects of a job from what else lies in its place.
-///
-/// # Errors
-/// Where no entry of a log is there: the place is no job's.
-async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
-    let is_own = |name: &String| name.parse::<Name>().is_ok();
-    let log = store.list(Name::LOG, "").await?;
-    // Not the whole log: a job whose log is damaged must be removable too.
-    let mut is_job = false;
-    for name in log.iter().filter(|name| is_own(name)) {
-        let bytes = store.read(name).await?.unwrap_or_default();
-        // One that was cut off to nothing has its name left.
-        if bytes.is_empty() || str::from_utf8(&bytes).is_ok_and(Entry::is_any) {
-            is_job = true;
-            break;
-        }
-    }
-    if !is_job {
-        return Err(Error::invalid(format!(
-            "there is no job at {prefix}: {prefix}{} holds no entry of a log that can be read, so \
-             nothing is removed",
-            Name::LOG
-        )));
-    }
-    let all = store.list("", "").await?;
-    let (names, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
-    Ok(Own { names, others: others.len() })
-}
-
-async fn delete(Job { prefix, seq, store }: &Job, yes: bool) -> Result<String> {
-    if let Some(seq) = seq {
-        return Err(Error::invalid(format!(
-            "{} is one snapshot, and delete removes a job: name its place, {prefix}",
-            prefix.snapshot_uri(*seq)
-        )));
-    }
-    let Own { names, others } = own(prefix, &**store).await?;
-    let left = match others {
-        0 => String::new(),
-        1 => "; 1 other file there is left".to_owned(),
-        _ => format!("; {others} other files there are left"),
-    };
-    if !yes {
-        return Err(Error::invalid(format!(
-            "this would remove all {} objects of {prefix}, also the log that keeps two runs of \
-             the job apart: make sure that it is not running, and add --yes{left}",
-            names.len()
-        )));
-    }
-    // The log goes last: a removal that was broken off can be begun again.
-    let (log, rest): (Vec<_>, Vec<_>) = names.iter().partition(|it| it.starts_with(Name::LOG));
-    for name in rest.into_iter().chain(log) {
-        store.delete(name).await?;
-    }
-    Ok(format!("removed {} objects of {prefix}{left}\n", names.len()))
 }

@@ -351,9 +351,18 @@ fn only_a_job_is_removed_and_of_its_place_only_what_is_its_own() {
         let ran = place.run(&["snapshots", "delete", &format!("file://{innocent}"), "--yes"]);
         assert_eq!(ran.code, Some(2), "{innocent}: {ran:?}");
     }
-    let entry = uri(&place, LOG[3]);
-    let ran = place.run(&["snapshots", "delete", &entry, "--yes"]);
-    assert!(ran.code == Some(2) && ran.err.contains("is one snapshot"), "{ran:?}");
+    let reasons = [
+        "is not a snapshot that is kept: ",
+        "is no savepoint: it goes by itself when there are newer ones ",
+        "is not a snapshot that is kept: ",
+        "is the newest snapshot, which a start goes on from: take another one first, or ",
+    ];
+    for (entry, reason) in LOG.into_iter().zip(reasons) {
+        let entry = uri(&place, entry);
+        let ran = place.run(&["snapshots", "delete", &entry, "--yes"]);
+        let said = format!("error: {entry} {reason}");
+        assert!(ran.code == Some(2) && ran.err.starts_with(&said), "{ran:?}");
+    }
     assert!(place.path("job.yaml").exists());
     assert!(place.path("thesis/chapters/one.txt").exists());
     assert_eq!(place.objects("counts").len(), whole.len() + 2);
@@ -385,4 +394,48 @@ fn a_store_that_is_emptied_under_a_running_job_is_noticed() {
     );
     assert!(ran.err.ends_with(&reason), "{ran:?}");
     assert!(!place.objects("counts").contains_key(LOG[1]));
+}
+
+/// Starts the job, and when it says this takes a savepoint; then stops it.
+fn savepoint_of(place: &Place, begins: &str) -> String {
+    let mut saved = String::new();
+    let save = || {
+        let ran = place.run(&["savepoint", "job.yaml"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out.trim().clone_into(&mut saved);
+    };
+    let ran = place.run_until_then(begins, RUN, save);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    saved
+}
+
+#[test]
+fn a_savepoint_is_deleted_by_itself_and_the_job_goes_on() {
+    let place = Place::new(Path::new(env!("CARGO_BIN_EXE_millstream-worker")), JOB);
+    let saved = savepoint_of(&place, "starts from an empty state");
+    let name = saved.strip_prefix(&format!("{}/", job(&place))).unwrap();
+    let before = place.objects("counts");
+    let ran = place.run(&["snapshots", "delete", &saved]);
+    let said = format!("error: this would delete the savepoint {saved}, and ");
+    assert!(ran.code == Some(2) && ran.err.starts_with(&said), "{ran:?}");
+    assert!(ran.err.contains("add --yes"), "{ran:?}");
+    assert_eq!(place.objects("counts"), before);
+
+    let ran = place.run(&["snapshots", "delete", &saved, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with(&format!("deleted {saved}, and ")), "{ran:?}");
+    let after = place.objects("counts");
+    assert!(String::from_utf8_lossy(&after[name]).contains("tombstone"));
+    assert!(before.contains_key("committed/2") && !after.contains_key("committed/2"), "{after:?}");
+    for (other, bytes) in &after {
+        assert!(other == name || before[other] == *bytes, "{other}");
+    }
+    let ran = place.run(&["snapshots", "verify", &job(&place)]);
+    assert_eq!(ran.code, Some(0), "no other snapshot has lost a part: {ran:?}");
+    let ran = place.run(&["snapshots", "delete", &saved, "--yes"]);
+    let said = format!("error: {saved} is not a snapshot that is kept: ");
+    assert!(ran.code == Some(2) && ran.err.starts_with(&said), "{ran:?}");
+
+    let ran = place.run_until("resumes from snapshot 2", RUN);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
