@@ -61,6 +61,7 @@ pub(crate) struct Run {
         long,
         value_name = "HOST:PORT",
         value_delimiter = ',',
+        value_parser = host_and_port,
         group = "processes",
         conflicts_with = "health"
     )]
@@ -131,7 +132,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) tls: Option<PathBuf>,
     /// Engine threads. Default: spec.threadsPerWorker, else the cores of this machine.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) threads: Option<u32>,
     /// How long it may take to end after SIGTERM, in which its job takes a snapshot and lets it go.
     #[arg(long, value_name = "DURATION", default_value = "25s")]
@@ -258,4 +259,13 @@ pub(crate) fn asks_for_json(args: impl IntoIterator<Item = OsString>) -> bool {
         before = arg;
         asks
     })
+}
+
+/// A host, by name or address, and a port that is one.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let wanted = "write HOST:PORT, as in 10.0.0.7:7070";
+    let (host, port) = text.rsplit_once(':').ok_or(wanted)?;
+    let is_host = !host.is_empty() && !host.contains('/');
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    if is_host && is_port { Ok(text.to_owned()) } else { Err(wanted.to_owned()) }
 }

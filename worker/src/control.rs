@@ -66,6 +66,19 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// As [`Self::listen`], unless another run of the job answers there.
+    pub(crate) async fn listen_unless_taken(job: &JobPrefix) -> Result<Option<Self>> {
+        match UnixStream::connect(place(job)?).await {
+            Ok(_) => Ok(None),
+            Err(_) => Self::listen(job).map(Some),
+        }
+    }
+
+    /// Whether whoever asks finds this one.
+    pub(crate) fn is_found(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode)
+    }
+
     /// Takes the place of another run of the same job, which this one replaces.
     pub(crate) fn listen(job: &JobPrefix) -> Result<Self> {
         let path = place(job)?;
@@ -82,8 +95,9 @@ impl Socket {
         loop {
             let (stream, _) = self.listener.accept().await?;
             let (read, write) = stream.into_split();
-            if let Ok(Ok(Some(ask))) = timeout(ASK_TIMEOUT, line(&mut BufReader::new(read))).await {
-                return Ok((ask, Asker(write)));
+            let mut read = BufReader::new(read);
+            if let Ok(Ok(Some(ask))) = timeout(ASK_TIMEOUT, line(&mut read)).await {
+                return Ok((ask, Asker { write, read }));
             }
         }
     }
@@ -91,22 +105,30 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let is_own = std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
-        if is_own {
+        if self.is_found() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 /// Whoever waits for answers.
-pub(crate) struct Asker(OwnedWriteHalf);
+pub(crate) struct Asker {
+    write: OwnedWriteHalf,
+    read: BufReader<OwnedReadHalf>,
+}
 
 impl Asker {
+    /// Returns when they have hung up: nothing more is said on this way.
+    pub(crate) async fn gone(&mut self) {
+        let mut rest = [0; 64];
+        while self.read.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+    }
+
     /// Whether they were still there to hear it.
     pub(crate) async fn answer(&mut self, answer: &Answer) -> bool {
         let mut text = serde_json::to_vec(answer).expect("answers are plain data");
         text.push(b'\n');
-        self.0.write_all(&text).await.is_ok()
+        self.write.write_all(&text).await.is_ok()
     }
 }
 

@@ -11,9 +11,11 @@ use millstream_coordinator::driver::{Handle, Request};
 use millstream_coordinator::edit::Edit;
 use millstream_coordinator::machine::StopMode;
 use millstream_coordinator::status::{Phase, Refusal, Status};
+use millstream_dataflow::Result;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::job::StreamJob;
+use millstream_protocol::path::JobPrefix;
 use millstream_protocol::validate;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
@@ -29,6 +31,9 @@ use crate::terminal::say;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Those who may wait at once: a person or two.
 const ASKERS_MAX: usize = 8;
+
+/// What comes of what was asked: words for whoever asked.
+type Said = std::result::Result<String, Failure>;
 
 /// Answers for one run.
 #[derive(Clone)]
@@ -50,23 +55,37 @@ impl Desk {
         Self { handle, wanted: Arc::new(Mutex::new(wanted)), processes }
     }
 
-    /// Answers until it is dropped.
-    pub(crate) async fn serve(self, socket: Socket) {
+    /// Answers until the job ends.
+    pub(crate) async fn serve(self, job: JobPrefix) {
         let mut answering = JoinSet::new();
+        if let Err(error) = self.answer(&job, &mut answering).await {
+            tracing::warn!("nobody can ask this job for anything any more: {error}");
+        }
+        let last_words = async { while answering.join_next().await.is_some() {} };
+        let _ = timeout(LAST_WORDS, last_words).await;
+    }
+
+    async fn answer(&self, job: &JobPrefix, answering: &mut JoinSet<()>) -> Result<()> {
+        // Another run is asked until this one has the job: it may never get it.
+        let mut socket = Socket::listen_unless_taken(job).await?;
+        let mut is_claimed = false;
         loop {
             let next = tokio::select! {
-                next = socket.next() => next,
-                () = ended(self.handle.status.clone()) => break,
-            };
-            let (ask, mut asker) = match next {
-                Ok(next) => next,
-                Err(error) => {
-                    tracing::warn!("nobody can ask this job for anything any more: {error}");
-                    break;
+                next = next(socket.as_ref()) => next,
+                () = claimed(self.handle.status.clone()), if !is_claimed => {
+                    is_claimed = true;
+                    if !socket.as_ref().is_some_and(Socket::is_found) {
+                        socket = Some(Socket::listen(job)?);
+                    }
+                    continue;
                 }
+                () = ended(self.handle.status.clone()) => return Ok(()),
             };
+            let (ask, mut asker) = next?;
             while answering.try_join_next().is_some() {}
-            if answering.len() >= ASKERS_MAX {
+            // A stop is always let in.
+            let is_stop = matches!(ask, Ask::Stop { .. });
+            if answering.len() >= ASKERS_MAX && !is_stop {
                 let message = "too much is asked of this job at once: try again";
                 let failure = Failure::new(ErrorKind::Unavailable, message);
                 asker.answer(&Answer::Failed(failure)).await;
@@ -74,26 +93,29 @@ impl Desk {
             }
             let desk = self.clone();
             answering.spawn(async move {
-                let answer = match desk.act(ask, &mut asker).await {
-                    Ok(done) => Answer::Done(done),
-                    Err(failure) => Answer::Failed(failure),
+                let acted = match ask {
+                    // It has workers to start and to end, whoever waits for it.
+                    Ask::Scale { workers } => desk.scale(workers, &mut asker).await,
+                    Ask::Savepoint | Ask::Stop { .. } => tokio::select! {
+                        acted = desk.act(ask) => acted,
+                        // What was asked for goes on, and nobody waits for it.
+                        () = asker.gone() => return,
+                    },
                 };
+                let answer = acted.map_or_else(Answer::Failed, Answer::Done);
                 asker.answer(&answer).await;
             });
         }
-        let last_words = async { while answering.join_next().await.is_some() {} };
-        let _ = timeout(LAST_WORDS, last_words).await;
     }
 
-    async fn act(&self, ask: Ask, asker: &mut Asker) -> Result<String, Failure> {
+    async fn act(&self, ask: Ask) -> Said {
         match ask {
-            Ask::Scale { workers } => self.scale(workers, asker).await,
-            Ask::Savepoint => self.savepoint().await,
             Ask::Stop { savepoint } => self.stop(savepoint).await,
+            Ask::Savepoint | Ask::Scale { .. } => self.savepoint().await,
         }
     }
 
-    async fn scale(&self, workers: u32, asker: &mut Asker) -> Result<String, Failure> {
+    async fn scale(&self, workers: u32, asker: &mut Asker) -> Said {
         let invalid = |message: String| Failure::new(ErrorKind::Invalid, message);
         let Some(processes) = &self.processes else {
             let message = "only a job that was started with --workers can be scaled while it runs: \
@@ -142,7 +164,7 @@ impl Desk {
     }
 
     /// Waits until the job runs by the spec with this number.
-    async fn scaled(&self, generation: u64) -> Result<(), Failure> {
+    async fn scaled(&self, generation: u64) -> std::result::Result<(), Failure> {
         let refusal = |status: &Status| {
             let refused: Option<&Refusal> = status.refused.as_ref();
             refused.filter(|refused| refused.generation == generation).map(|it| it.failure.clone())
@@ -179,7 +201,7 @@ impl Desk {
         }
     }
 
-    async fn savepoint(&self) -> Result<String, Failure> {
+    async fn savepoint(&self) -> Said {
         let asked = {
             let status = self.handle.status.borrow();
             status.last_savepoint.as_ref().map_or(0, |last| last.request) + 1
@@ -188,7 +210,7 @@ impl Desk {
         self.saved(asked).await
     }
 
-    async fn saved(&self, request: u64) -> Result<String, Failure> {
+    async fn saved(&self, request: u64) -> Said {
         let is_over = |status: &Status| {
             let last = status.last_savepoint.as_ref();
             last.is_some_and(|last| last.request >= request) || has_ended(status.phase)
@@ -202,7 +224,7 @@ impl Desk {
         }
     }
 
-    async fn stop(&self, savepoint: bool) -> Result<String, Failure> {
+    async fn stop(&self, savepoint: bool) -> Said {
         let asked = {
             let status = self.handle.status.borrow();
             status.last_savepoint.as_ref().map_or(0, |last| last.request) + 1
@@ -215,13 +237,35 @@ impl Desk {
             return self.saved(asked).await;
         }
         let mut status = self.handle.status.clone();
-        let _ = status.wait_for(|status| has_ended(status.phase)).await;
-        Ok(String::new())
+        let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
+        let ended = status.wait_for(|status| has_ended(status.phase)).await.map_err(|_| gone())?;
+        match (ended.phase, &ended.last_failure, &ended.snapshot_failure) {
+            (Phase::Failed, Some(last), _) => Err(last.failure.clone()),
+            (Phase::Suspended, _, Some(reason)) => {
+                let message = format!("stopped before its last snapshot was complete: {reason}");
+                Err(Failure::new(ErrorKind::Unavailable, message))
+            }
+            _ => Ok(String::new()),
+        }
     }
 
-    async fn request(&self, request: Request) -> Result<(), Failure> {
+    async fn request(&self, request: Request) -> std::result::Result<(), Failure> {
         let gone = |_| Failure::new(ErrorKind::Unavailable, "the job has ended");
         self.handle.requests.send(request).await.map_err(gone)
+    }
+}
+
+async fn next(socket: Option<&Socket>) -> Result<(Ask, Asker)> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when this run has the job.
+async fn claimed(mut status: watch::Receiver<Status>) {
+    if status.wait_for(|status| status.run.is_some()).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

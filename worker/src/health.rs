@@ -4,6 +4,7 @@
 //! planes are. Invariant: an answer waits for nothing but the runtime, so that none says more than
 //! that this runs.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millstream_dataflow::{Context as _, Kind, Result};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::metrics::Metrics;
 
@@ -32,14 +33,19 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
 /// Answers until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
     let mut connections = JoinSet::new();
+    let mut order = VecDeque::new();
     loop {
         while connections.try_join_next().is_some() {}
-        if connections.len() >= CONNECTIONS_MAX {
-            connections.join_next().await;
-        }
         let Ok((stream, _)) = listener.accept().await else { continue };
+        order.retain(|it: &AbortHandle| !it.is_finished());
+        // Who says nothing does not keep a probe out.
+        if order.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            oldest.abort();
+        }
         let metrics = metrics.clone();
-        connections.spawn(async move {
+        let connection = connections.spawn(async move {
             let service = service_fn(move |request| {
                 let answer = answer(&request, &metrics);
                 async move { Ok::<_, Infallible>(answer) }
@@ -52,6 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
                 tracing::debug!("health: {error}");
             }
         });
+        order.push_back(connection);
     }
 }
 

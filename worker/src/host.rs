@@ -25,11 +25,10 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
 
-use self::reading::{read_parts, tell_dropped};
+use self::reading::{read_parts, tell_dropped, tell_read};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::parts::Places;
-use crate::progress::{brief, short};
 use crate::runs::LogRuns;
 use crate::session::Worker;
 
@@ -142,14 +141,7 @@ impl Host {
         }
         // Of a store on this machine there is nothing to tell.
         if let Some(from) = deploy.restore.as_ref().filter(|_| worker.local.is_some()) {
-            tracing::info!(
-                "{}: worker {index} read snapshot {} in {}: {}B from the disk, {}B from the store",
-                worker.job,
-                from.manifest.epoch,
-                brief(took),
-                short(read.from_disk as f64),
-                short(read.from_store as f64)
-            );
+            tell_read(worker, index, from.manifest.epoch, took, &read);
         }
         restore.drop_unfit = spec.restore.allow_dropped_state;
         let (history, runs) = history(worker, &deploy);

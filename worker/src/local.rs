@@ -30,7 +30,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
-use crate::control::Socket;
 use crate::desk::Desk;
 use crate::end::{End, report};
 use crate::exchange::Exchange;
@@ -75,6 +74,13 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
     }
     if args.at.is_empty() {
         return config::local(job, (args.workers, args.threads), args.fresh, seed());
+    }
+    for (at, address) in args.at.iter().enumerate() {
+        if args.at[..at].contains(address) {
+            return Err(Error::invalid(format!(
+                "--at: names {address} twice: each worker is a process of its own"
+            )));
+        }
     }
     // Each of those workers has its own cores.
     let threads = args.threads.or(job.spec.threads_per_worker);
@@ -276,12 +282,8 @@ async fn coordinate(
     watching.spawn(stop);
     watching.spawn(view.run());
     let mut desk = JoinSet::new();
-    match Socket::listen(&local.config.prefix) {
-        Ok(socket) => {
-            desk.spawn(Desk::new(local, handle.clone(), processes).serve(socket));
-        }
-        Err(error) => tracing::warn!("the job cannot be scaled while it runs: {error}"),
-    }
+    let answers = Desk::new(local, handle.clone(), processes);
+    desk.spawn(answers.serve(local.config.prefix.clone()));
     let outcome = driver.run().await;
     while desk.join_next().await.is_some() {}
     watching.shutdown().await;

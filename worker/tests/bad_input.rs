@@ -581,6 +581,18 @@ fn last_snapshot_that_does_not_fit() {
     assert!(last.starts_with(first) && last.contains("cannot write "), "{ran:?}");
 }
 
+fn worker_that_is_no_address() {
+    let place = place("read", "{in: in.csv}");
+    for at in ["", ",", "127.0.0.1", "127.0.0.1:0", ":7070", "a:99999", "http://a:7070", "a:1,"] {
+        let ran = place.run(&["run", "job.yaml", "--at", at]);
+        assert!(ran.code == Some(2) && ran.err.contains("write HOST:PORT"), "{at:?}: {ran:?}");
+    }
+    let ran = place.run(&["run", "job.yaml", "--at", "a:1,b:1,a:1"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--at: names a:1 twice"), "{ran:?}");
+    let ran = place.run(&["serve", "--listen", "127.0.0.1:0", "--threads", "0"]);
+    assert!(ran.code == Some(2) && ran.err.contains("--threads"), "{ran:?}");
+}
+
 fn rate_that_is_none() {
     let stock = Path::new(env!("CARGO_BIN_EXE_millstream-worker"));
     for (rate, shown) in [("0", "0.0"), ("-1", "-1.0"), ("NaN", "NaN"), ("1e-300", "1e-300")] {
@@ -849,6 +861,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     log_that_is_full,
     log_that_hangs,
     last_snapshot_that_does_not_fit,
+    worker_that_is_no_address,
     rate_that_is_none,
     link_that_leads_to_itself,
     first_and_last_date,

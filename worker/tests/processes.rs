@@ -372,6 +372,34 @@ fn a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint() {
     assert!(wanted.is_subset(&output(&place, &ran)));
 }
 
+/// What others leave undone at the job's door does not keep its owner out.
+fn a_job_is_stopped_whoever_else_has_asked_or_tried_to_run_it() {
+    let place = place();
+    let args = ["run", "job.yaml", "--threads", "1"];
+    let mut running = Running::start(&place, &[&args[..], &SLOWER].concat());
+    running.wait_for("seen 5000 of");
+    let [nobody] = free_ports();
+    let nobody = format!("127.0.0.1:{nobody}");
+    let mut other = Running::start(&place, &["run", "job.yaml", "--at", &nobody]);
+    other.wait_for("cannot reach worker 0");
+    other.signal("-KILL");
+    assert_eq!(other.end().code, None);
+    let stopped = place.run(&["stop", "job.yaml"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert_eq!(running.end().code, Some(0));
+
+    let mut waits = Running::start(&place, &["run", "job.yaml", "--at", &nobody]);
+    waits.wait_for("cannot reach worker 0");
+    let asked: Vec<_> =
+        (0..12).map(|_| Running::start(&place, &["savepoint", "job.yaml"])).collect();
+    sleep(Duration::from_millis(500));
+    let stopped = place.run(&["stop", "job.yaml"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let ended: Vec<_> = asked.into_iter().map(|it| it.end().code).collect();
+    assert!(ended.iter().all(|code| *code == Some(1)), "{ended:?}");
+    waits.end();
+}
+
 fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
     let wanted = wanted();
     let place = place();
@@ -535,6 +563,8 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
     let asked = || {
         let mut splits = vec![];
         for port in [port, after] {
+            let _silent: Vec<_> =
+                (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
             assert_eq!(ask(port, "/livez"), (200, "ok\n".to_owned()));
             assert_eq!(ask(port, "/readyz").0, 200);
             assert_eq!(ask(port, "/").0, 404);
@@ -585,6 +615,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     a_job_goes_on_with_other_numbers_of_workers,
     a_job_is_scaled_while_it_runs,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
+    a_job_is_stopped_whoever_else_has_asked_or_tried_to_run_it,
     tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them,
     a_worker_that_is_told_to_end_is_let_go_behind_a_snapshot,
     a_task_that_is_a_thousand_times_slower_holds_up_the_others_and_no_memory,

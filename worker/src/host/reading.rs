@@ -2,12 +2,16 @@
 //!
 //! Called by [`super::Host`], before its engine is built.
 
+use std::time::Duration;
+
 use millstream_dataflow::Result;
 use millstream_dataflow::snapshot::{Needs, Restore, RestoredPart};
-use millstream_protocol::id::{Epoch, OperatorId};
+use millstream_protocol::id::{Epoch, OperatorId, WorkerIndex};
 use millstream_protocol::log::PartRef;
 
 use crate::parts::{self, Places};
+use crate::progress::{brief, short};
+use crate::session::Worker;
 
 /// What a restore read.
 #[derive(Default)]
@@ -42,6 +46,23 @@ pub(super) async fn read_parts(
         })?);
     }
     Ok((restore, bytes))
+}
+
+/// Says how much of a snapshot was read, and from where.
+pub(super) fn tell_read(
+    worker: &Worker,
+    index: WorkerIndex,
+    epoch: Epoch,
+    took: Duration,
+    read: &ReadBytes,
+) {
+    tracing::info!(
+        "{}: worker {index} read snapshot {epoch} in {}: {}B from the disk, {}B from the store",
+        worker.job,
+        brief(took),
+        short(read.from_disk as f64),
+        short(read.from_store as f64)
+    );
 }
 
 /// Says which state is left behind by the job's leave.
