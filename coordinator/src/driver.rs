@@ -90,6 +90,8 @@ impl Clock for WallClock {
 pub enum Request {
     /// Stop the job.
     Stop(StopMode),
+    /// Stop it behind a snapshot that is kept: the status says what became of it, with this number.
+    StopWithSavepoint(u64),
     /// Let the job be something else from now on.
     Edit(Box<Edit>),
     /// Take a snapshot now.
@@ -131,12 +133,11 @@ impl<S: Session, C: Clock> Driver<S, C> {
     /// notice by their sessions.
     pub async fn run(mut self) -> Outcome {
         loop {
-            let event = self.next_event().await;
-            let Some(event) = event else {
+            let Some(events) = self.next_events().await else {
                 let message = "all sessions are closed and no worker can come again";
                 return Outcome::Failed(Failure::new(ErrorKind::Unavailable, message));
             };
-            if let Some(outcome) = self.take(event) {
+            if let Some(outcome) = self.take(events) {
                 // A worker that was told to stop is not to see the session end before it hears so.
                 self.session.close().await;
                 return outcome;
@@ -144,7 +145,7 @@ impl<S: Session, C: Clock> Driver<S, C> {
         }
     }
 
-    async fn next_event(&mut self) -> Option<Event> {
+    async fn next_events(&mut self) -> Option<VecDeque<Event>> {
         let Self { machine, session, clock, requests, .. } = self;
         let wake_at = machine.wake_at();
         let tick = async {
@@ -153,23 +154,27 @@ impl<S: Session, C: Clock> Driver<S, C> {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let event = tokio::select! {
             // A due time goes first: a flood of reports must not put off a time-out.
             biased;
-            () = tick => Some(Event::Tick),
-            Some(request) = requests.recv() => Some(match request {
+            () = tick => Event::Tick,
+            Some(request) = requests.recv() => match request {
                 Request::Stop(mode) => Event::Stop(mode),
+                Request::StopWithSavepoint(request) => {
+                    let stop = Event::Stop(StopMode::AfterSnapshot);
+                    return Some([stop, Event::Savepoint(request)].into());
+                }
                 Request::Edit(edit) => Event::Edit(edit),
                 Request::Snapshot => Event::Snapshot,
                 Request::Savepoint(request) => Event::Savepoint(request),
-            }),
-            event = session.recv() => event,
-        }
+            },
+            event = session.recv() => event?,
+        };
+        Some([event].into())
     }
 
-    /// Handles an event, and the losses of workers that come of it.
-    fn take(&mut self, event: Event) -> Option<Outcome> {
-        let mut events = VecDeque::from([event]);
+    /// Handles events, and the losses of workers that come of it.
+    fn take(&mut self, mut events: VecDeque<Event>) -> Option<Outcome> {
         let mut outcome = None;
         while let Some(event) = events.pop_front() {
             tracing::trace!(?event);

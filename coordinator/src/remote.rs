@@ -5,6 +5,7 @@
 //! for one process never reach another that takes its place, nor one of another job; queues are
 //! bounded, and the coordinator never waits for a worker.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -217,7 +218,7 @@ async fn attend(
                 }
                 let reason = tokio::select! {
                     _ = ended => "it was given up".to_owned(),
-                    reason = listen(worker, reports, &heard) => reason,
+                    reason = listen((worker, &found.address), reports, &heard) => reason,
                     _ = address.wait_for(|now| now.as_ref() != Some(&found)) => {
                         "its process is gone".to_owned()
                     }
@@ -311,7 +312,7 @@ impl Calls {
 
 /// Hands on what a worker reports, until its session is over; returns why it is.
 async fn listen(
-    worker: WorkerIndex,
+    (worker, called): (WorkerIndex, &str),
     mut reports: Streaming<v1::Report>,
     heard: &mpsc::Sender<Heard>,
 ) -> String {
@@ -322,11 +323,39 @@ async fn listen(
             Err(status) => return said(&status),
         };
         let report = match Report::try_from(report) {
+            // Who listens everywhere does not know where others find it: where this one did.
+            Ok(Report::Facts(mut facts)) if is_everywhere(facts.address.as_ref()) => {
+                facts.address = Some(called.to_owned());
+                Report::Facts(facts)
+            }
             Ok(report) => report,
             Err(error) => return error.to_string(),
         };
         if heard.send(Heard::Report(worker, report)).await.is_err() {
             return "the coordinator is gone".to_owned();
+        }
+    }
+}
+
+fn is_everywhere(address: Option<&String>) -> bool {
+    let address = address.and_then(|it| it.parse::<SocketAddr>().ok());
+    address.is_some_and(|address| address.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nobody_can_call_is_known_as_such() {
+        for (address, is) in [
+            (Some("0.0.0.0:7070"), true),
+            (Some("[::]:7070"), true),
+            (Some("10.0.0.7:7070"), false),
+            (Some("jobs-0.jobs:7070"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_everywhere(address.map(str::to_owned).as_ref()), is, "{address:?}");
         }
     }
 }

@@ -7,6 +7,7 @@
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 
 use crate::context::Context;
+use crate::snapshot::Purpose;
 use crate::status::{Savepoint, SnapshotStatus};
 
 /// So many snapshots are tried for a savepoint.
@@ -34,6 +35,12 @@ impl Context {
         if request > last.max(wanted) {
             self.savepoint = Some(Wanted { request, attempts: 0 });
         }
+    }
+
+    /// The request that the last snapshot of a job that stops answers, also one that came after it
+    /// was begun: nothing is read behind it.
+    pub(crate) fn savepoint_at(&self, purpose: Purpose) -> Option<u64> {
+        self.savepoint.filter(|_| purpose == Purpose::Suspend).map(|wanted| wanted.request)
     }
 
     /// The snapshot that was begun for a request is there.

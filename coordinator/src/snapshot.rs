@@ -222,6 +222,7 @@ impl Snapshot {
     }
 
     fn publish(mut self, ctx: &mut Context, shares: Vec<TaskShare>) -> Progress {
+        let last_for = ctx.savepoint_at(self.purpose);
         let (nonce, now, key_groups) = (ctx.nonce(), ctx.now, ctx.config.key_groups);
         let reign = ctx.reign.as_ref().expect("an epoch runs under a claim");
         let parent = reign.parent.and_then(|seq| ctx.history.manifest(seq));
@@ -236,6 +237,7 @@ impl Snapshot {
         };
         let data = shares.iter().filter_map(|share| share.data.as_ref());
         self.new_bytes = data.map(|data| data.length).sum();
+        self.savepoint = self.savepoint.or(last_for);
         let manifest = Manifest {
             nonce: nonce.clone(),
             run: self.run,

@@ -120,7 +120,8 @@ pub(crate) struct Serve {
     /// Where to listen for the coordinator and for other workers.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7070")]
     pub(crate) listen: SocketAddr,
-    /// How other workers reach this one. Default: where it listens.
+    /// How other workers reach this one. Default: where it listens; if that is everywhere, as the
+    /// coordinator does.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
     /// Where to answer /livez, /readyz and /metrics (Prometheus). Default: nowhere.

@@ -230,12 +230,10 @@ impl Desk {
             status.last_savepoint.as_ref().map_or(0, |last| last.request) + 1
         };
         if savepoint {
-            self.request(Request::Savepoint(asked)).await?;
-        }
-        self.request(Request::Stop(StopMode::AfterSnapshot)).await?;
-        if savepoint {
+            self.request(Request::StopWithSavepoint(asked)).await?;
             return self.saved(asked).await;
         }
+        self.request(Request::Stop(StopMode::AfterSnapshot)).await?;
         let mut status = self.handle.status.clone();
         let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
         let ended = status.wait_for(|status| has_ended(status.phase)).await.map_err(|_| gone())?;

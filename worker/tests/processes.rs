@@ -358,6 +358,9 @@ fn a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint() {
     running.wait_for("seen 5000 of");
     let stopped = place.run(&["stop", "job.yaml", "--savepoint"]);
     assert!(stopped.code == Some(0) && stopped.out.starts_with("file:///"), "{stopped:?}");
+    let (log, name) = stopped.out.trim()["file://".len()..].rsplit_once('/').unwrap();
+    let newest = fs::read_dir(log).unwrap().map(|it| it.unwrap().file_name()).max();
+    assert_eq!(newest.unwrap(), name, "it is the last entry");
     assert_eq!(running.end().code, Some(0));
     let mut running =
         Running::start(&place, &[&["run", "job.yaml", "--workers", "2"][..], &SLOWER].concat());

@@ -243,7 +243,10 @@ fn a_stop_takes_the_savepoint_with_it() {
     rig.feed(Event::Savepoint(1));
     rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
-    assert!(rig.machine.status().last_savepoint.as_ref().unwrap().result.is_err(), "too late");
+    let saved = rig.machine.status().last_savepoint.clone().unwrap().result.unwrap();
+    let marked =
+        rig.outside.entries().filter_map(|(seq, it)| Some((seq, it.as_manifest()?.savepoint)));
+    assert_eq!(marked.collect::<Vec<_>>(), [(saved.seq, true)], "it is the last one");
     let mut rig = Rig::at_barrier(1);
     rig.feed(Event::Savepoint(1));
     rig.feed(Event::Stop(StopMode::AfterSnapshot));
