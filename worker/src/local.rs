@@ -318,9 +318,9 @@ fn stop_on_signals(handle: Handle, signals: Arc<AtomicU32>) -> Result<impl Futur
     })
 }
 
-/// Waits until a snapshot has failed of a job that has read all its input. The coordinator takes
-/// its final snapshot again for ever, as a job that nobody stops should; of one that stops while it
-/// reads (it is suspending then), it bounds the attempts itself.
+/// Waits until a snapshot has failed of a job that has read all its input. Whoever is at the
+/// terminal does not wait for further attempts at the final one, which the coordinator bounds where
+/// the job is to stop.
 async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Option<String>) {
     let failed = |now: &Status| {
         let failure = &now.snapshot_failure;
