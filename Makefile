@@ -35,6 +35,13 @@ PEERS_TARGET := $(CACHE)/peers-target
 # What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --cost growth --json FILE".
 BENCH_ARGS ?=
 
+# What the images are made of is built first, by the profile of the tests.
+STORIES ?=
+define stories
+cargo build --workspace --all-features --locked --bins
+MILLSTREAM_E2E=1 cargo test --workspace --all-features --locked --test stories -- $(STORIES)
+endef
+
 # How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
 # profile `soak` of Cargo.toml: as `release`, without optimising over crates, which no test needs.
 SOAK_CASES ?= 1000
@@ -59,11 +66,12 @@ demo-kafka: libraries tools ## The same from Kafka to Kafka with snapshots in S3
 	cargo test --locked --package millstream-example-kafka --test demo
 
 .PHONY: test
-test: libraries tools ## Run every test, then those of the crates outside the workspace
+test: libraries tools cluster-tools ## Run every test, those of the crates outside the workspace, and the stories of e2e
 	cargo test --workspace --all-features --locked
 	for dir in $(EXTERNAL_EXAMPLES); do \
 	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
 	done
+	$(stories)
 
 # What the features `kafka` and `rocksdb` are built with; all else asks for cargo and a C compiler alone.
 .PHONY: libraries
@@ -97,11 +105,10 @@ cluster-down: ## Take all of it away
 cluster-test: tools ## Show that such a cluster has what e2e relies on, and leaves nothing
 	e2e/cluster/selftest.sh
 
-# What the images are made of is built first, by the profile of the tests.
+# Some of them: STORIES="begins rescaled".
 .PHONY: e2e
-e2e: libraries tools ## Tell the stories of e2e/tests on such a cluster, as root
-	cargo build --workspace --all-features --locked --bins
-	MILLSTREAM_E2E=1 cargo test --workspace --all-features --locked --test a_job_lives
+e2e: libraries tools cluster-tools ## Tell the stories of e2e/tests on such a cluster, as root (STORIES)
+	$(stories)
 
 .PHONY: check
 check: check-fmt check-tidy check-shell check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules

@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, repository, run};
 
-/// The tag of the images of a story.
+/// The tag of the images that stories begin with.
 pub const TAG: &str = "e2e";
+/// The tag of a worker's image that a job is upgraded to.
+pub const NEXT: &str = "next";
 
 /// What an image is called in the cluster, without its tag.
 pub fn name(target: &str) -> String {
@@ -29,11 +31,11 @@ pub fn built() -> Result<PathBuf> {
 }
 
 /// Builds a stage of the Dockerfile around the binary `millstream-<target>`, and gives it to all
-/// nodes.
+/// nodes under this tag.
 ///
 /// # Errors
 /// Where the binary is not there, or the image cannot be built.
-pub fn give(cluster: &Cluster, target: &str) -> Result<()> {
+pub fn give(cluster: &Cluster, target: &str, tag: &str) -> Result<()> {
     let scratch = TempDir::new().context("cannot make a temporary folder")?;
     let stage = scratch.path().join("built");
     std::fs::create_dir(&stage)?;
@@ -44,7 +46,7 @@ pub fn give(cluster: &Cluster, target: &str) -> Result<()> {
     let mut build = cluster.script("build-image.sh");
     run(build
         .args([&repository(), Path::new(target), &stage])
-        .arg(format!("{}:{TAG}", name(target)))
+        .arg(format!("{}:{tag}", name(target)))
         .arg(&file))?;
     run(cluster.script("import.sh").arg(&file))?;
     Ok(())

@@ -1,6 +1,5 @@
 //! What a story says while it is told, and how it waits.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,37 +10,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A story that is being told.
 #[derive(Debug)]
 pub struct Story {
+    name: String,
     begun: Instant,
 }
 
-/// Tells a story where it was asked for, by `MILLSTREAM_E2E=1`; else says that it was not.
-pub fn tell(name: &str, story: impl FnOnce(&Story) -> Result<()>) -> ExitCode {
-    if std::env::var("MILLSTREAM_E2E").as_deref() != Ok("1") {
-        eprintln!("{name}: NOT RUN: it needs root and a cluster; `make e2e` runs it");
-        return ExitCode::SUCCESS;
-    }
-    let told = Story { begun: now() };
+/// Tells a story to its end; whether it came to a good one.
+pub fn tell(name: &str, story: impl FnOnce(&Story) -> Result<()>) -> bool {
+    let told = Story { name: name.to_owned(), begun: now() };
     match story(&told) {
-        Ok(()) => {
-            told.say("the end");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => told.say("the end"),
         Err(error) => {
             told.say(&format!("FAILED: {error:#}"));
-            ExitCode::FAILURE
+            return false;
         }
     }
+    true
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one reading of the clock in a story")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 impl Story {
     /// Says what has come about, with the time since the beginning.
     pub fn say(&self, what: &str) {
-        eprintln!("{:6.1} s  {what}", (now() - self.begun).as_secs_f64());
+        eprintln!("{:>12} {:6.1} s  {what}", self.name, (now() - self.begun).as_secs_f64());
     }
 
     /// Waits until something has come about, and says how long that took.
@@ -69,12 +63,17 @@ impl Story {
             if now() - begin > Duration::from_secs(seconds) {
                 bail!("{what}: not in {seconds} s; seen last: {seen}");
             }
-            pause();
+            pause(LOOK_EVERY);
         }
+    }
+
+    /// Lets time go by.
+    pub fn wait(&self, time: Duration) {
+        pause(time);
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a cluster in other processes rings no bell")]
-fn pause() {
-    std::thread::sleep(LOOK_EVERY);
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -20,3 +20,4 @@ pub mod savepoint;
 pub mod status;
 pub(crate) mod step;
 pub mod validate;
+pub(crate) mod written;

@@ -34,6 +34,7 @@ use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
 use crate::reconcile::validate::Owner;
+use crate::reconcile::written::Written;
 use crate::savepoints;
 use crate::teller::Teller;
 
@@ -161,6 +162,7 @@ async fn control(
         clock: WallClock::new(),
         metrics,
         teller: Teller::new(client.clone(), options.pod_name.clone()),
+        written: Written::default(),
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
@@ -181,6 +183,7 @@ async fn control(
             });
             let uids: HashSet<String> = jobs.state().iter().filter_map(|job| job.uid()).collect();
             context.teller.keep(|uid| uids.contains(uid));
+            context.written.keep(|uid| uids.contains(uid));
             context.metrics.keep(namespace, |namespace, name| {
                 jobs.get(&ObjectRef::new(name).within(namespace)).is_some()
             });

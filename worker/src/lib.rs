@@ -85,4 +85,6 @@ pub mod embed {
 /// The programs of the stock binary.
 pub mod stock {
     pub use crate::program::stock::PROGRAMS;
+    #[cfg(feature = "kafka")]
+    pub use crate::program::turnover::{LATE, Order, PARTITIONS, Turnover, WINDOW};
 }

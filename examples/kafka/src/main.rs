@@ -1,9 +1,9 @@
-//! The binary: the program of this crate behind Millstream's command line.
+//! The stock programs behind Millstream's command line, `turnover` among them.
+//!
+//! A crate of its own, so that the demo in `tests/` has a binary to kill.
 
 use std::process::ExitCode;
 
-use millstream_worker::programs;
-
 fn main() -> ExitCode {
-    millstream_worker::main(programs![millstream_example_kafka::turnover])
+    millstream_worker::main(millstream_worker::stock::PROGRAMS)
 }

@@ -33,7 +33,7 @@ pub struct StreamJobStatus {
     /// Workers whose tasks run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_workers: Option<i32>,
-    /// Both as a text, as in `2/2`.
+    /// How many of the workers that the spec in force asks for run their tasks, as in `2/2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
     /// The labels that find the pods, for the scale subresource.

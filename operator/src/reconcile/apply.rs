@@ -90,16 +90,12 @@ pub(super) async fn delete<'a>(
     Ok(())
 }
 
-/// Writes a status where it is another one.
+/// Writes a status.
 pub(super) async fn write(
     client: &Client,
-    job: &StreamJob,
     owner: &Owner,
     status: &StreamJobStatus,
 ) -> Result<(), Error> {
-    if job.status.as_ref() == Some(status) {
-        return Ok(());
-    }
     let api: Api<StreamJob> = Api::namespaced(client.clone(), &owner.namespace);
     let patch = json!({
         "apiVersion": API_VERSION,

@@ -166,7 +166,9 @@ fn wanted(live: &Live, facts: &Facts) -> Option<Accepted> {
     let next = Accepted::of(facts.valid?);
     let is_same = next.hash == live.accepted.hash || next.spec == live.accepted.spec;
     let is_refused = live.refused.as_ref() == Some(&next.hash);
-    let may_be = !is_same && !is_refused && impossible(&live.accepted, &next).is_none();
+    // A watch may be behind what was accepted.
+    let is_old = next.generation < live.accepted.generation;
+    let may_be = !is_same && !is_refused && !is_old && impossible(&live.accepted, &next).is_none();
     may_be.then_some(next)
 }
 

@@ -106,12 +106,18 @@ fn selector(job: &StreamJob) -> String {
     pairs.join(",")
 }
 
-/// Pods that say that they are ready, while the job runs.
+/// Workers whose tasks run. A job runs when those of all do: its coordinator knows that before a
+/// pod is asked whether it is ready, but not before a pod is gone. While it stops, pods say how
+/// many still do.
 fn ready_workers(sight: &Sight, phase: Phase) -> i32 {
     let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers);
-    let is_at_work = matches!(phase, Phase::Running | Phase::Rescaling | Phase::Suspending);
-    let ready = |it: &&Worker| it.is_ready && !it.is_leaving && it.ordinal < of;
-    if is_at_work { sight.workers.iter().filter(ready).count() as i32 } else { 0 }
+    let there = sight.workers.iter().filter(|it| !it.is_leaving && it.ordinal < of);
+    let ready = match phase {
+        Phase::Running => there.count(),
+        Phase::Rescaling | Phase::Suspending => there.filter(|it| it.is_ready).count(),
+        _ => 0,
+    };
+    ready as i32
 }
 
 fn phase(sight: &Sight) -> Phase {
@@ -123,7 +129,8 @@ fn phase(sight: &Sight) -> Phase {
         return Phase::Finished;
     }
     if decision.order == Order::Rest && decision.accepted.spec.suspend {
-        return Phase::Suspended;
+        let has_pods = sight.workers.iter().any(|it| !it.is_leaving);
+        return if has_pods { Phase::Suspending } else { Phase::Suspended };
     }
     let Some(seen) = sight.coordinator else { return Phase::Pending };
     match &seen.outcome {

@@ -19,6 +19,7 @@ use super::decide::{Decision, Facts, Live, Order, decide, impossible};
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
+use super::written::Written;
 use super::{apply, fetch, restore};
 use crate::coordinators::Coordinators;
 use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) clock: WallClock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) teller: Teller,
+    pub(crate) written: Written,
 }
 
 /// Why a look at a job came to nothing. It is repeated.
@@ -116,6 +118,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         }
     };
     let owner = validate::owner(job)?;
+    let job = &context.written.newest(job);
     if job.metadata.deletion_timestamp.is_some() {
         context.coordinators.remove(&owner);
         return Ok(Action::await_change());
@@ -180,7 +183,10 @@ async fn say(
     owner: &Owner,
     status: &StreamJobStatus,
 ) -> Result<(), Error> {
-    apply::write(&context.client, job, owner, status).await?;
+    if job.status.as_ref() != Some(status) {
+        apply::write(&context.client, owner, status).await?;
+        context.written.wrote(job, status);
+    }
     if let Some(phase) = status.phase {
         context.metrics.saw(owner, phase, job.status.is_none(), context.clock.now());
     }

@@ -3,6 +3,8 @@
 mod bird_strikes;
 mod counter;
 pub mod stock;
+#[cfg(feature = "kafka")]
+pub(crate) mod turnover;
 
 use std::collections::BTreeMap;
 

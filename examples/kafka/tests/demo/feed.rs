@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use millstream_example_kafka::{LATE, Order, PARTITIONS, WINDOW};
 use millstream_worker::Timestamp;
+use millstream_worker::stock::{LATE, Order, PARTITIONS, WINDOW};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::topic::Topic;

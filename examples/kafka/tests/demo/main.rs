@@ -11,8 +11,8 @@ mod topic;
 use std::process::Command;
 use std::time::Duration;
 
-use millstream_example_kafka::PARTITIONS;
 use millstream_testkit::{Kafka, Life, S3};
+use millstream_worker::stock::PARTITIONS;
 
 use feed::{Feed, PER_PARTITION, PER_SECOND, SHOPS};
 use topic::Topic;

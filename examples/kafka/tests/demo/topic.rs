@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use millstream_example_kafka::PARTITIONS;
 use millstream_testkit::Kafka;
+use millstream_worker::stock::PARTITIONS;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

@@ -84,7 +84,7 @@ fn is_paused(sight: &Sight) -> bool {
 fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
     let trouble = sight.workers.iter().find_map(|worker| worker.trouble.as_ref());
     match phase {
-        Phase::Running => return yes(condition::AS_EXPECTED, ""),
+        Phase::Running => return runs(sight),
         Phase::Suspended => return no(condition::SUSPENDED, "spec.suspend is true"),
         Phase::Finished => return no(condition::FINISHED, ""),
         Phase::Failed => return no(condition::FAILED, failure(sight, status)),
@@ -99,6 +99,16 @@ fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
         }
         _ if sight.decision.is_none() => no(condition::INVALID, sight.mistakes.unwrap_or_default()),
         _ => no(condition::STARTING, ""),
+    }
+}
+
+/// All tasks run, unless a pod is gone and its coordinator does not know yet.
+fn runs(sight: &Sight) -> Says {
+    let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers);
+    let is_there = |ordinal| sight.workers.iter().any(|it| it.ordinal == ordinal && !it.is_leaving);
+    match (0..of).find(|ordinal| !is_there(*ordinal)) {
+        None => yes(condition::AS_EXPECTED, ""),
+        Some(gone) => no(condition::WORKER_LOST, format!("worker {gone} has no pod")),
     }
 }
 

@@ -176,6 +176,8 @@ fn ready_is_true_while_the_tasks_run_and_names_the_generation_in_force() {
         it.accepted.spec.suspend = true;
     });
     still.seen = None;
+    assert_eq!(still.status().phase, Some(Phase::Suspending), "it has pods");
+    still.workers.iter_mut().for_each(|it| it.is_leaving = true);
     expect(&still, "Ready", "False", "Suspended");
     assert_eq!(still.status().phase, Some(Phase::Suspended));
 }
@@ -315,9 +317,17 @@ fn a_later_snapshot_is_written_every_half_minute_or_at_once_when_the_next_one_fa
 }
 
 #[test]
-fn workers_are_ready_by_what_their_pods_say_while_the_job_runs() {
+fn workers_are_ready_while_their_tasks_run() {
     let mut case = case();
     case.workers[1].is_ready = false;
+    let all = case.status().ready;
+    assert_eq!(all.as_deref(), Some("2/2"), "the coordinator knows before a pod is asked");
+    let mut case = case.shown(|it| it.phase = Doing::Rescaling);
+    assert_eq!(case.status().ready.as_deref(), Some("1/2"));
+    case = case.shown(|it| it.phase = Doing::Running);
+    expect(&case, "Ready", "True", "AsExpected");
+    case.workers.pop();
+    expect(&case, "Ready", "False", "WorkerLost");
     assert_eq!(case.status().ready.as_deref(), Some("1/2"));
     let case = case.shown(|it| it.phase = Doing::Restarting);
     assert_eq!(case.status().ready.as_deref(), Some("0/2"));

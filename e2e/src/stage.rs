@@ -1,0 +1,139 @@
+//! The stage of all stories: a cluster with Kafka, S3, the images and the chart.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cluster::{Cluster, repository, run};
+use crate::image;
+use crate::story::Story;
+
+/// The namespace of the operator.
+pub const SYSTEM: &str = "system";
+
+/// Where stories are told.
+#[derive(Debug)]
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Where pods, and programs in the sandbox, reach Kafka.
+    pub kafka: String,
+    /// Where they reach S3; the bucket is `snapshots`.
+    pub s3: String,
+}
+
+impl Stage {
+    /// Sets it up; a minute.
+    ///
+    /// # Errors
+    /// Where a part does not come up.
+    pub fn set(story: &Story) -> Result<Self> {
+        let cluster = Cluster::start()?;
+        story.say("the cluster is up");
+        let start = |name: &str| Ok(run(cluster.script(name).arg("start"))?.trim().to_owned());
+        let (kafka, s3) = std::thread::scope(|scope| {
+            let kafka = scope.spawn(|| start("kafka.sh"));
+            let s3 = scope.spawn(|| start("s3.sh"));
+            for (target, tag) in
+                [("worker", image::TAG), ("worker", image::NEXT), ("operator", image::TAG)]
+            {
+                image::give(&cluster, target, tag)?;
+                story.say(&format!("the nodes have {target}:{tag}"));
+            }
+            let joined = |part: std::thread::ScopedJoinHandle<'_, Result<String>>| {
+                part.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a part has panicked")))
+            };
+            anyhow::Ok((joined(kafka)?, joined(s3)?))
+        })?;
+        story.say("Kafka and S3 are up");
+        let stage = Self { cluster, kafka, s3 };
+        stage.install()?;
+        story.say("the chart is installed");
+        Ok(stage)
+    }
+
+    fn install(&self) -> Result<()> {
+        let namespace = format!("--namespace={SYSTEM}");
+        let mut arguments: Vec<String> =
+            ["install", "millstream", "charts/millstream", "--create-namespace", "--wait"]
+                .map(Into::into)
+                .into();
+        arguments.extend([namespace, "--timeout=60s".into()]);
+        for (value, target) in [("image", "operator"), ("workerImage", "worker")] {
+            arguments.push(format!("--set={value}.repository={}", image::name(target)));
+            arguments.push(format!("--set={value}.tag={}", image::TAG));
+        }
+        self.cluster.helm(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    /// A namespace that takes restricted pods alone, with the bucket's keys.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn namespace(&self, name: &str) -> Result<()> {
+        self.apply(&format!(
+            "apiVersion: v1
+kind: Namespace
+metadata:
+  name: {name}
+  labels: {{pod-security.kubernetes.io/enforce: restricted}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: bucket, namespace: {name}}}
+stringData: {{AWS_ACCESS_KEY_ID: writer, AWS_SECRET_ACCESS_KEY: writer-secret}}
+"
+        ))
+    }
+
+    /// `kubectl apply` of these objects.
+    ///
+    /// # Errors
+    /// Where they are not taken.
+    pub fn apply(&self, objects: &str) -> Result<()> {
+        let mut kubectl = self.cluster.script("kubectl.sh");
+        let kubectl = kubectl.args(["apply", "--filename=-"]).stdin(Stdio::piped());
+        let mut kubectl = kubectl.stdout(Stdio::null()).spawn()?;
+        kubectl.stdin.take().context("it reads nothing")?.write_all(objects.as_bytes())?;
+        ensure!(kubectl.wait()?.success(), "kubectl apply failed");
+        Ok(())
+    }
+
+    /// The StreamJob of `examples/kubernetes`, for the Kafka, the bucket and the topics of a story.
+    ///
+    /// # Errors
+    /// Where the example cannot be read.
+    pub fn turnover(&self, story: &str) -> Result<String> {
+        let path = repository().join("examples/kubernetes/turnover.yaml");
+        let mut text = std::fs::read_to_string(path)?;
+        for (from, to) in [
+            ("brokers: kafka:9092", format!("brokers: {}", self.kafka)),
+            ("orders: orders", format!("orders: orders-{story}")),
+            ("turnover: turnover", format!("turnover: turnover-{story}")),
+            ("endpoint: http://minio:9000", format!("endpoint: {}", self.s3)),
+            ("  name: turnover\nspec", format!("  name: turnover\n  namespace: {story}\nspec")),
+        ] {
+            ensure!(text.matches(from).count() == 1, "the example does not have {from:?} once");
+            text = text.replace(from, &to);
+        }
+        Ok(text)
+    }
+
+    /// The operator is gone at once, without a word; the Deployment makes another one.
+    ///
+    /// # Errors
+    /// Where it cannot be deleted.
+    pub fn kill_operator(&self) -> Result<()> {
+        self.cluster.kubectl(&[
+            &format!("--namespace={SYSTEM}"),
+            "delete",
+            "pod",
+            "--selector=app.kubernetes.io/name=millstream-operator",
+            "--grace-period=0",
+            "--force",
+        ])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The stories, all on one cluster: `make e2e` tells them, each in a namespace of its own.
+//!
+//!     MILLSTREAM_E2E=1 cargo test --test stories -- [NAME]..
+//!
+//! Two are told at a time; those that do something to the operator, which all share, come last and
+//! alone. In the cluster's sandbox the same program feeds Kafka ([`millstream_e2e::inside`]).
+
+mod begins;
+mod operator_lost;
+mod rescaled;
+mod savepoint;
+mod suspended;
+mod upgraded;
+mod worker_lost;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use millstream_e2e::inside;
+use millstream_e2e::job::Job;
+use millstream_e2e::orders::Orders;
+use millstream_e2e::stage::{SYSTEM, Stage};
+use millstream_e2e::story::{Story, tell};
+
+/// A story by its name, which is that of its namespace.
+type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
+
+/// What may be told beside others.
+const TOGETHER: [Told; 5] = [
+    ("begins", begins::story),
+    ("worker-lost", worker_lost::story),
+    ("rescaled", rescaled::story),
+    ("upgraded", upgraded::story),
+    ("suspended", suspended::story),
+];
+/// What needs the operator for itself.
+const ALONE: [Told; 2] = [("operator-lost", operator_lost::story), ("savepoint", savepoint::story)];
+/// So many at a time: each has a job of two pods.
+const AT_ONCE: usize = 2;
+/// Orders a second, where a story does not say otherwise.
+const RATE: u64 = 2000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|it| it == inside::COMMAND) {
+        return inside(&arguments[1..]);
+    }
+    if std::env::var("MILLSTREAM_E2E").as_deref() != Ok("1") {
+        eprintln!("stories: NOT RUN: they need root and a cluster; `make e2e` tells them");
+        return ExitCode::SUCCESS;
+    }
+    let is_asked = |name: &str| {
+        let mut names = arguments.iter().filter(|it| !it.starts_with('-')).peekable();
+        names.peek().is_none() || names.any(|it| it == name)
+    };
+    let asked = |all: &[Told]| all.iter().copied().filter(|it| is_asked(it.0)).collect::<Vec<_>>();
+    let is_good = tell("stage", |story| {
+        let stage = Stage::set(story)?;
+        let told = tell_all(&stage, asked(&TOGETHER), AT_ONCE) & tell_all(&stage, asked(&ALONE), 1);
+        anyhow::ensure!(told, "a story has failed: see above");
+        Ok(())
+    });
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn inside(arguments: &[String]) -> ExitCode {
+    match inside::run(arguments) {
+        Ok(said) => {
+            println!("{}{said}", inside::COMPLETE);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{}{error:#}", inside::FAILED);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells these stories, so many at a time; whether all came to a good end.
+fn tell_all(stage: &Stage, stories: Vec<Told>, at_once: usize) -> bool {
+    let left = Mutex::new(stories.into_iter());
+    let is_good = AtomicBool::new(true);
+    let next = || left.lock().ok().and_then(|mut it| it.next());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some((name, story)) = next() {
+                    if !tell(name, |told| in_namespace(told, stage, name, story)) {
+                        is_good.store(false, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    is_good.into_inner()
+}
+
+/// Tells a story in its namespace, which is deleted; where it fails, shows what there was.
+fn in_namespace(
+    told: &Story,
+    stage: &Stage,
+    name: &str,
+    story: fn(&Story, &Stage) -> Result<()>,
+) -> Result<()> {
+    stage.namespace(name)?;
+    let ended = story(told, stage);
+    if ended.is_err() {
+        let namespace = format!("--namespace={name}");
+        for look in [
+            [&namespace, "describe", "streamjob,streamsnapshot,statefulset,pod"].as_slice(),
+            &[&namespace, "logs", "--selector=millstream.dev/role=worker", "--tail=40"],
+            &[&format!("--namespace={SYSTEM}"), "logs", "deployment/millstream", "--tail=60"],
+        ] {
+            let shown = stage.cluster.kubectl(look);
+            eprintln!("{}", shown.unwrap_or_else(|error| format!("{error:#}")));
+        }
+    }
+    stage.cluster.kubectl(&["delete", "namespace", name, "--wait=false"])?;
+    ended
+}
+
+/// Orders come in, and the job of `examples/kubernetes` is applied and Ready; results come.
+fn open<'a>(story: &'a Story, stage: &'a Stage, name: &str) -> Result<(Job<'a>, Orders)> {
+    let orders = Orders::start(story, stage, name, RATE)?;
+    stage.apply(&stage.turnover(name)?)?;
+    let job = Job::watch(story, stage, name, "turnover")?;
+    job.is_ready(2)?;
+    orders.flow(story, 30)?;
+    Ok((job, orders))
+}
+
+/// All results are there, each once; nothing was said that cannot be true.
+fn close(job: &Job, orders: Orders) -> Result<()> {
+    orders.end(job.story)?;
+    job.is_honest()
+}
