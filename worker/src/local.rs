@@ -30,6 +30,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::control;
 use crate::desk::Desk;
 use crate::end::{End, report};
 use crate::exchange::Exchange;
@@ -45,6 +46,9 @@ use crate::store::{self, Access};
 use crate::terminal::{self, say};
 use crate::tls::transport;
 
+/// The executable that this process was started from, also where another one, or none, lies at its
+/// path by now.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How long what is left behind may take once all is said: it ends at once, or hangs.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
@@ -173,9 +177,8 @@ fn copies(prefix: &JobPrefix, worker: WorkerIndex) -> Result<Option<LocalParts>>
 
 /// Names this executable by its bytes.
 pub(crate) fn executable_hash() -> Result<String> {
-    let path = std::env::current_exe()?;
-    let hash = hash_file(&path);
-    let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {}", path.display()))?;
+    let hash = hash_file(Path::new(THIS_PROGRAM));
+    let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {THIS_PROGRAM}"))?;
     Ok(format!("{hash:016x}"))
 }
 
@@ -199,6 +202,9 @@ fn hash_file(path: &Path) -> io::Result<u64> {
 async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Result<u8> {
     for note in &local.notes {
         tracing::info!("{note}");
+    }
+    if !args.take_over {
+        refuse_second(&local).await?;
     }
     if !args.at.is_empty() {
         return run_at(&local, args).await;
@@ -227,6 +233,18 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     }
     while beside.join_next().await.is_some() {}
     Ok(report(&end, &local, args))
+}
+
+/// A second run of a job takes it from the first one: not by mistake, where that can be known.
+async fn refuse_second(local: &LocalJob) -> Result<()> {
+    let Some(holder) = control::holder(&local.config.prefix).await else { return Ok(()) };
+    let message = format!(
+        "{holder} runs {} on this machine, so that nothing was touched. `stop` with the same file \
+         stops that one after a snapshot; --take-over lets this run take the job from it; another \
+         job needs another metadata.name, or another store",
+        local.config.prefix.id()
+    );
+    Err(Error::new(Kind::Fenced, message))
 }
 
 /// The same with workers in processes of their own.

@@ -165,6 +165,12 @@ impl Running {
         }
     }
 
+    #[allow(dead_code, reason = "few tests ask")]
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal("-INT");
