@@ -63,12 +63,12 @@ pub(crate) struct Run {
         value_name = "HOST:PORT",
         value_delimiter = ',',
         value_parser = host_and_port,
-        group = "processes",
-        conflicts_with = "health"
+        group = "processes"
     )]
     pub(crate) at: Vec<String>,
     /// Where to answer /livez, /readyz and /metrics (Prometheus); with --workers, worker 0, and the
-    /// others on the ports behind it. Default: nowhere.
+    /// others on the ports behind it. Not with --at: there each `serve` has its own. Default:
+    /// nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
     /// Let the workers and this process talk by TLS, with ca.crt, tls.crt and tls.key of this

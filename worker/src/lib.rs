@@ -29,6 +29,7 @@ mod progress;
 mod runs;
 mod serve;
 mod session;
+mod signals;
 mod snapshots;
 mod store;
 mod terminal;

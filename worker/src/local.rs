@@ -12,17 +12,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use millstream_coordinator::channel;
-use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
-use millstream_coordinator::machine::{Outcome, StopMode};
+use millstream_coordinator::driver::{Driver, Session, WallClock};
+use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::remote;
-use millstream_coordinator::status::{Phase, Status};
+use millstream_coordinator::status::Status;
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::job::StreamJob;
 use millstream_protocol::path::{JobPrefix, Store as Place};
 use millstream_protocol::session::Hello;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -42,8 +41,9 @@ use crate::processes::{Processes, Start};
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Obeyed, Worker, serve};
+use crate::signals::stop_on_signals;
 use crate::store::{self, Access};
-use crate::terminal::{self, say};
+use crate::terminal;
 use crate::tls::transport;
 
 /// The executable that this process was started from, also where another one, or none, lies at its
@@ -78,6 +78,12 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
     }
     if args.at.is_empty() {
         return config::local(job, (args.workers, args.threads), args.fresh, seed());
+    }
+    if args.health.is_some() {
+        return Err(Error::invalid(
+            "--health: does not go with --at: no task runs in this process, and each worker \
+             answers for itself: write it behind `serve`",
+        ));
     }
     for (at, address) in args.at.iter().enumerate() {
         if args.at[..at].contains(address) {
@@ -307,47 +313,6 @@ async fn coordinate(
     watching.shutdown().await;
     let status = handle.status.borrow().clone();
     Ok(End { outcome, status, signals: signals.load(Ordering::Relaxed) })
-}
-
-/// The first signal stops the job after a snapshot, the second at once. Counts them.
-fn stop_on_signals(handle: Handle, signals: Arc<AtomicU32>) -> Result<impl Future<Output = ()>> {
-    let listen = |kind: SignalKind| -> Result<Signal> {
-        signal(kind).or_kind(Kind::Unavailable, || "cannot listen for signals".to_owned())
-    };
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut next = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    Ok(async move {
-        next().await;
-        signals.store(1, Ordering::Relaxed);
-        say("stopping after a last snapshot; again to stop at once");
-        let before = handle.status.borrow().snapshot_failure.clone();
-        let _ = handle.requests.send(Request::Stop(StopMode::AfterSnapshot)).await;
-        tokio::select! {
-            () = next() => signals.store(2, Ordering::Relaxed),
-            () = final_snapshot_failed(handle.status.clone(), before) => {}
-        }
-        let _ = handle.requests.send(Request::Stop(StopMode::AtOnce)).await;
-    })
-}
-
-/// Waits until a snapshot has failed of a job that has read all its input. Whoever is at the
-/// terminal does not wait for further attempts at the final one, which the coordinator bounds where
-/// the job is to stop.
-async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Option<String>) {
-    let failed = |now: &Status| {
-        let failure = &now.snapshot_failure;
-        now.phase == Phase::Running && failure.is_some() && *failure != before
-    };
-    if status.wait_for(failed).await.is_err() {
-        // The coordinator has ended: there is nothing left to stop.
-        std::future::pending::<()>().await;
-    }
 }
 
 /// A job run by a benchmark or a test, without a command line.

@@ -23,6 +23,7 @@ use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -33,7 +34,7 @@ use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::operator::aggregate::Sum;
 use millstream_worker::window::Tumbling;
-use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
+use millstream_worker::{Error, Job, Result, Timestamp, Watermarks, programs};
 use serde::{Deserialize, Serialize};
 
 use support::{Place, ROLE, Ran, Running};
@@ -73,6 +74,9 @@ fn reading(n: u64) -> Reading {
 
 /// Sums per sensor and second, spread over all tasks twice.
 fn sums(job: &mut Job) -> Result<()> {
+    if Path::new("unfit").exists() {
+        return Err(Error::invalid("it is not to be built now"));
+    }
     let rate: f64 = job.args().parse("rate")?;
     let readings = Generator::new(reading).records(RECORDS).records_per_second(rate);
     let source = job.source("readings", readings);
@@ -445,6 +449,17 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
         let ended = worker.end();
         assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
         assert!(!ended.err.contains("while no coordinator is there"), "{}", ended.err);
+        let mut lines = ended.err.lines();
+        for said in [
+            "serves at 127.0.0.1:",
+            "of default/spread takes run 1, for the coordinator at 127.0.0.1:",
+            "of default/spread goes on with run 1 alone: its coordinator is gone",
+            "of default/spread goes on with run 1, for the coordinator at 127.0.0.1:",
+            "of default/spread has ended run 1, as its coordinator says",
+            "ends (SIGINT): what runs here is let go",
+        ] {
+            assert!(lines.any(|line| line.contains(said)), "{said}: {}", ended.err);
+        }
     }
 }
 

@@ -94,6 +94,13 @@ pub(crate) fn after_a_refusal_the_workers_are_those_that_were_there() {
                 spec.keyGroups is 720, and each thread needs one";
     refused.refused(2, said);
     assert_eq!(workers(&place), before);
+    // What only the new workers can know.
+    place.write("unfit", "");
+    let refused = place.run(&["scale", "job.yaml", "--workers", "2"]);
+    let said = "from 1 to 2 workers\nerror: it is not to be built now\n";
+    assert_eq!((refused.code, &*refused.err), (Some(2), said));
+    assert_eq!(workers(&place), before);
+    fs::remove_file(place.path("unfit")).unwrap();
     // It still moves to what can be.
     let scaled = place.run(&["scale", "job.yaml", "--workers", "2"]);
     assert_eq!(scaled.code, Some(0), "{scaled:?}");
@@ -124,6 +131,17 @@ pub(crate) fn a_second_run_is_refused_unless_it_is_to_take_over() {
         refused.refused(3, &said);
     }
     assert_eq!((claims(&before), claims(&place.objects("spread"))), (1, 1));
+    // Nor does anything go that the first one relies on.
+    let job = format!("file://{}", place.path("state/default/spread").display());
+    for command in [&["snapshots", "delete", &job, "--yes"], &["snapshots", "mark", &job, "--yes"]]
+    {
+        let said = format!(
+            "process {} runs this job on this machine, so that nothing was touched: `stop` it \
+             first",
+            first.id()
+        );
+        place.run(command).refused(2, &said);
+    }
     let mut second = Running::start(&place, &[&args[..], &["--take-over"]].concat());
     second.wait_for("resumes from snapshot");
     let first = first.end();

@@ -176,6 +176,14 @@ impl Running {
         self.signal("-INT");
     }
 
+    #[allow(dead_code, reason = "few tests are so impatient")]
+    #[expect(clippy::disallowed_methods, reason = "a moment is what is to pass")]
+    /// The same once more, by hand: what comes at once is the same signal.
+    pub fn interrupt_again(&self) {
+        thread::sleep(Duration::from_millis(150));
+        self.interrupt();
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
