@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::files::Files;
 use crate::words;
@@ -128,7 +128,12 @@ impl AsyncWrite for Socket {
 }
 
 impl Connected for Socket {
-    type ConnectInfo = ();
+    type ConnectInfo = TcpConnectInfo;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> TcpConnectInfo {
+        match &self.bytes {
+            Bytes::Clear(stream) => stream.connect_info(),
+            Bytes::Secured(stream, _) => stream.get_ref().0.connect_info(),
+        }
+    }
 }

@@ -13,7 +13,8 @@ use crate::store::Access;
 /// Runs streaming jobs.
 ///
 /// Exit codes: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its arguments or the
-/// command line are wrong; 3 a newer run owns the job; 4 stopped without a snapshot.
+/// command line are wrong; 3 another run owns the job; 4 stopped without a snapshot; 5 no answer
+/// within --timeout.
 #[derive(Debug, Parser)]
 #[command(name = "millstream-worker", version)]
 pub(crate) struct Cli {
@@ -62,12 +63,12 @@ pub(crate) struct Run {
         value_name = "HOST:PORT",
         value_delimiter = ',',
         value_parser = host_and_port,
-        group = "processes",
-        conflicts_with = "health"
+        group = "processes"
     )]
     pub(crate) at: Vec<String>,
     /// Where to answer /livez, /readyz and /metrics (Prometheus); with --workers, worker 0, and the
-    /// others on the ports behind it. Default: nowhere.
+    /// others on the ports behind it. Not with --at: there each `serve` has its own. Default:
+    /// nowhere.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
     /// Let the workers and this process talk by TLS, with ca.crt, tls.crt and tls.key of this
@@ -81,6 +82,10 @@ pub(crate) struct Run {
     /// earlier runs stays where it is: an output directory then holds both.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Take the job from another run of it on this machine, which stops with code 3. Without this,
+    /// the second one is refused, and the first one goes on.
+    #[arg(long)]
+    pub(crate) take_over: bool,
     /// How to log. With `json`, standard error takes objects only; the last has `exit_code`.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -95,6 +100,10 @@ pub(crate) struct Running {
     /// and its name, count here.
     #[arg(long = "set", value_name = "spec.path=value")]
     pub(crate) sets: Vec<String>,
+    /// How long to wait for an answer. What was asked for is not withdrawn then, and may still take
+    /// effect; the exit code is 5.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = a_while)]
+    pub(crate) timeout: GepDuration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -260,6 +269,17 @@ pub(crate) fn asks_for_json(args: impl IntoIterator<Item = OsString>) -> bool {
         before = arg;
         asks
     })
+}
+
+/// How long to wait: not for nothing.
+fn a_while(text: &str) -> Result<GepDuration, String> {
+    match text.parse::<GepDuration>() {
+        Ok(GepDuration(duration)) if duration.is_zero() => {
+            Err("write a duration above 0, such as 10s".to_owned())
+        }
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A host, by name or address, and a port that is one.

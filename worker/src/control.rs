@@ -1,11 +1,14 @@
 //! The way to a job that runs on this machine: a socket that its `run` answers at.
 //!
 //! Asked by the commands `scale`, `savepoint` and `stop`; answered by [`crate::desk`]. A line of
-//! JSON there, lines of JSON back, the last of which says how it ended. Invariant: the socket
-//! belongs to the job's place in its store and to this user.
+//! JSON there, lines of JSON back, the last of which says how it ended; before it there is one at
+//! least every second. Invariant: the socket belongs to the job's place in its store and to this
+//! user.
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use millstream_dataflow::{Context as _, Error, Kind, Result};
@@ -15,13 +18,22 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The longest line that is read: what is asked is short, and messages are not long.
 const LINE_MAX: u64 = 1 << 20;
 /// How long whoever connects may take to say what is wanted.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long whoever waits may take to take a line: they have room for a thousand.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A run that says nothing for so long is stopped, or hangs: it has something to say every second.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How often, and how many times, it is looked whether another run is there: one that has said
+/// that it has ended is gone within moments.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 10;
 
 /// What is asked of a job that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +57,8 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Answer {
+    /// That it was heard, and is being seen to.
+    Heard,
     /// What is waited for.
     Note(String),
     /// It is done.
@@ -90,17 +104,38 @@ impl Socket {
         Ok(Self { listener, path, inode })
     }
 
-    /// The next one who asks, with what is asked.
-    pub(crate) async fn next(&self) -> Result<(Ask, Asker)> {
-        loop {
-            let (stream, _) = self.listener.accept().await?;
-            let (read, write) = stream.into_split();
-            let mut read = BufReader::new(read);
-            if let Ok(Ok(Some(ask))) = timeout(ASK_TIMEOUT, line(&mut read)).await {
-                return Ok((ask, Asker { write, read }));
-            }
+    /// The next one who asks.
+    pub(crate) async fn next(&self) -> Result<Asker> {
+        let (stream, _) = self.listener.accept().await?;
+        let (read, write) = stream.into_split();
+        Ok(Asker { write, read: BufReader::new(read) })
+    }
+}
+
+/// Whoever runs a job on this machine: a process of this user that answers.
+pub(crate) struct Holder(Option<i32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "process {id}"),
+            None => f.write_str("another process"),
         }
     }
+}
+
+/// Who runs the job on this machine, if somebody does. One that is about to end is waited for.
+/// Where nobody could be asked, nobody is found.
+pub(crate) async fn holder(job: &JobPrefix) -> Option<Holder> {
+    let path = place(job).ok()?;
+    let mut look = interval(LOOK_EVERY);
+    let mut holder = None;
+    for _ in 0..LOOKS {
+        look.tick().await;
+        // What a process that was killed has left behind takes no connection.
+        holder = Some(Holder(process(&UnixStream::connect(&path).await.ok()?)));
+    }
+    holder
 }
 
 impl Drop for Socket {
@@ -118,17 +153,22 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    /// What is asked; none where nothing is that can be understood.
+    pub(crate) async fn ask(&mut self) -> Option<Ask> {
+        timeout(ASK_TIMEOUT, line(&mut self.read)).await.ok()?.ok()?
+    }
+
     /// Returns when they have hung up: nothing more is said on this way.
     pub(crate) async fn gone(&mut self) {
         let mut rest = [0; 64];
         while self.read.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
     }
 
-    /// Whether they were still there to hear it.
+    /// Whether they were still there to hear it. Once they were not, nothing more is to be said.
     pub(crate) async fn answer(&mut self, answer: &Answer) -> bool {
         let mut text = serde_json::to_vec(answer).expect("answers are plain data");
         text.push(b'\n');
-        self.write.write_all(&text).await.is_ok()
+        timeout(TAKE_TIMEOUT, self.write.write_all(&text)).await.is_ok_and(|taken| taken.is_ok())
     }
 }
 
@@ -142,8 +182,21 @@ async fn line<T: for<'de> Deserialize<'de>>(
     Ok(Some(serde_json::from_str(&text)?))
 }
 
-/// Asks the job that runs here; says what it waits for; returns how it ended.
-pub(crate) async fn ask(job: &JobPrefix, ask: &Ask, note: impl Fn(&str)) -> Result<String> {
+/// What came of what was asked.
+pub(crate) enum Asked {
+    /// It is done.
+    Done(String),
+    /// Nobody knows: it was waited for as long as whoever asked wanted to. What was heard last.
+    Pending(Option<String>),
+}
+
+/// Asks the job that runs here; says what it waits for, for so long at most; returns how it ended.
+pub(crate) async fn ask(
+    job: &JobPrefix,
+    ask: &Ask,
+    limit: Duration,
+    note: impl Fn(&str),
+) -> Result<Asked> {
     let path = place(job)?;
     let nobody = || {
         format!(
@@ -152,13 +205,46 @@ pub(crate) async fn ask(job: &JobPrefix, ask: &Ask, note: impl Fn(&str)) -> Resu
         )
     };
     let stream = UnixStream::connect(&path).await.or_kind(Kind::Invalid, nobody)?;
+    let silent = format!("{} does not answer: it is stopped, or hangs", Holder(process(&stream)));
     let (read, mut write) = stream.into_split();
     let mut text = serde_json::to_vec(ask).expect("what is asked is plain data");
     text.push(b'\n');
     write.write_all(&text).await.or_kind(Kind::Unavailable, nobody)?;
-    let mut answers = BufReader::new(read);
+    let mut last = None;
+    let answered = answers(BufReader::new(read), &silent, |text| {
+        note(text);
+        last = Some(text.to_owned());
+    });
+    match timeout(limit, answered).await {
+        Ok(answered) => answered.map(Asked::Done),
+        Err(_) => Ok(Asked::Pending(last)),
+    }
+}
+
+/// The process at the other end.
+fn process(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok()?.pid()
+}
+
+/// Takes answers up to the last one.
+async fn answers(
+    mut answers: BufReader<OwnedReadHalf>,
+    silent: &str,
+    mut note: impl FnMut(&str),
+) -> Result<String> {
     loop {
-        match line(&mut answers).await.or_kind(Kind::Unavailable, nobody)? {
+        let answer = {
+            let mut next = pin!(line(&mut answers));
+            if let Ok(answer) = timeout(SILENCE, &mut next).await {
+                answer
+            } else {
+                note(silent);
+                next.await
+            }
+        };
+        let unread = || "cannot read what the run answers".to_owned();
+        match answer.or_kind(Kind::Unavailable, unread)? {
+            Some(Answer::Heard) => {}
             Some(Answer::Note(text)) => note(&text),
             Some(Answer::Done(text)) => return Ok(text),
             Some(Answer::Failed(Failure { kind, message })) => {

@@ -4,6 +4,11 @@
 //! of workers. Invariant: a worker's process ends only when no task of the spec in force is meant
 //! to run on it.
 
+mod door;
+mod waits;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,38 +16,49 @@ use millstream_coordinator::driver::{Handle, Request};
 use millstream_coordinator::edit::Edit;
 use millstream_coordinator::machine::StopMode;
 use millstream_coordinator::status::{Phase, Refusal, Status};
-use millstream_dataflow::Result;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::job::StreamJob;
 use millstream_protocol::path::JobPrefix;
-use millstream_protocol::validate;
-use tokio::sync::{Mutex, watch};
+use millstream_protocol::validate::{self, Problem};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
+use self::door::Door;
+use self::waits::Waits;
 use crate::config::LocalJob;
-use crate::control::{Answer, Ask, Asker, Socket};
+use crate::control::{Answer, Ask, Asker};
 use crate::processes::Processes;
 use crate::progress::brief;
 use crate::terminal::say;
 
 /// How long whoever waits may take to hear how the job ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often it is looked whether whoever asks finds this run: folders of temporary files are
+/// cleared.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Those who may wait at once: a person or two.
 const ASKERS_MAX: usize = 8;
 
 /// What comes of what was asked: words for whoever asked.
-type Said = std::result::Result<String, Failure>;
+type Said = Result<String, Failure>;
 
 /// Answers for one run.
 #[derive(Clone)]
 pub(crate) struct Desk {
     handle: Handle,
-    /// The job as it was last asked to be.
-    wanted: Arc<Mutex<(u64, StreamJob)>>,
+    wanted: Arc<Mutex<Wanted>>,
     /// Its workers; none where it runs in one process.
     processes: Option<Arc<Mutex<Processes>>>,
+}
+
+/// The job as it was last asked to be.
+struct Wanted {
+    generation: u64,
+    job: StreamJob,
+    /// How many workers each generation has, from that of the spec in force on.
+    workers: BTreeMap<u64, u32>,
 }
 
 impl Desk {
@@ -51,71 +67,92 @@ impl Desk {
         handle: Handle,
         processes: Option<Arc<Mutex<Processes>>>,
     ) -> Self {
-        let wanted = (local.config.generation, local.job.clone());
+        let (generation, job) = (local.config.generation, local.job.clone());
+        let workers = BTreeMap::from([(generation, job.spec.workers)]);
+        let wanted = Wanted { generation, job, workers };
         Self { handle, wanted: Arc::new(Mutex::new(wanted)), processes }
     }
 
     /// Answers until the job ends.
     pub(crate) async fn serve(self, job: JobPrefix) {
         let mut answering = JoinSet::new();
-        if let Err(error) = self.answer(&job, &mut answering).await {
-            tracing::warn!("nobody can ask this job for anything any more: {error}");
-        }
+        self.answer(&job, &mut answering).await;
         let last_words = async { while answering.join_next().await.is_some() {} };
         let _ = timeout(LAST_WORDS, last_words).await;
     }
 
-    async fn answer(&self, job: &JobPrefix, answering: &mut JoinSet<()>) -> Result<()> {
-        // Another run is asked until this one has the job: it may never get it.
-        let mut socket = Socket::listen_unless_taken(job).await?;
+    async fn answer(&self, job: &JobPrefix, answering: &mut JoinSet<()>) {
+        let mut door = Door::default();
+        let mut look = interval(LOOK_EVERY);
         let mut is_claimed = false;
         loop {
-            let next = tokio::select! {
-                next = next(socket.as_ref()) => next,
-                () = claimed(self.handle.status.clone()), if !is_claimed => {
-                    is_claimed = true;
-                    if !socket.as_ref().is_some_and(Socket::is_found) {
-                        socket = Some(Socket::listen(job)?);
-                    }
+            let asker = tokio::select! {
+                asker = door.next() => asker,
+                // Another run is asked until this one has the job: it may never get it.
+                _ = look.tick() => {
+                    door.keep(job).await;
                     continue;
                 }
-                () = ended(self.handle.status.clone()) => return Ok(()),
+                () = claimed(self.handle.status.clone()), if !is_claimed => {
+                    is_claimed = true;
+                    door.take(job);
+                    continue;
+                }
+                () = ended(self.handle.status.clone()) => return,
             };
-            let (ask, mut asker) = next?;
             while answering.try_join_next().is_some() {}
-            // A stop is always let in.
-            let is_stop = matches!(ask, Ask::Stop { .. });
-            if answering.len() >= ASKERS_MAX && !is_stop {
-                let message = "too much is asked of this job at once: try again";
-                let failure = Failure::new(ErrorKind::Unavailable, message);
-                asker.answer(&Answer::Failed(failure)).await;
-                continue;
-            }
-            let desk = self.clone();
-            answering.spawn(async move {
-                let acted = match ask {
-                    // It has workers to start and to end, whoever waits for it.
-                    Ask::Scale { workers } => desk.scale(workers, &mut asker).await,
-                    Ask::Savepoint | Ask::Stop { .. } => tokio::select! {
-                        acted = desk.act(ask) => acted,
-                        // What was asked for goes on, and nobody waits for it.
-                        () = asker.gone() => return,
-                    },
-                };
-                let answer = acted.map_or_else(Answer::Failed, Answer::Done);
-                asker.answer(&answer).await;
-            });
+            let is_full = answering.len() >= ASKERS_MAX;
+            answering.spawn(self.clone().attend(asker, is_full));
         }
     }
 
-    async fn act(&self, ask: Ask) -> Said {
+    /// Does what is asked for, and says meanwhile what that waits for.
+    async fn attend(self, mut asker: Asker, is_full: bool) {
+        let Some(ask) = asker.ask().await else { return };
+        // A stop is always let in.
+        if is_full && !matches!(ask, Ask::Stop { .. }) {
+            let message = "too much is asked of this job at once: try again";
+            let failure = Failure::new(ErrorKind::Unavailable, message);
+            asker.answer(&Answer::Failed(failure)).await;
+            return;
+        }
+        // It has workers to start and to end, whoever waits for it.
+        let goes_on = matches!(ask, Ask::Scale { .. });
+        let mut waits = Waits::new(ask.clone(), self.handle.status.clone());
+        let (note, mut notes) = mpsc::channel(1);
+        let mut acted = pin!(self.act(ask, note));
+        let mut is_there = true;
+        let said = loop {
+            let news = tokio::select! {
+                // What was asked for goes to the coordinator, also of those who hang up at once.
+                biased;
+                Some(note) = notes.recv() => Answer::Note(note),
+                acted = &mut acted => break acted,
+                news = waits.next() => news,
+                () = asker.gone(), if is_there => {
+                    if !goes_on {
+                        return;
+                    }
+                    is_there = false;
+                    continue;
+                }
+            };
+            is_there = is_there && asker.answer(&news).await;
+        };
+        if is_there {
+            asker.answer(&said.map_or_else(Answer::Failed, Answer::Done)).await;
+        }
+    }
+
+    async fn act(&self, ask: Ask, note: mpsc::Sender<String>) -> Said {
         match ask {
             Ask::Stop { savepoint } => self.stop(savepoint).await,
-            Ask::Savepoint | Ask::Scale { .. } => self.savepoint().await,
+            Ask::Savepoint => self.savepoint().await,
+            Ask::Scale { workers } => self.scale(workers, note).await,
         }
     }
 
-    async fn scale(&self, workers: u32, asker: &mut Asker) -> Said {
+    async fn scale(&self, workers: u32, note: mpsc::Sender<String>) -> Said {
         let invalid = |message: String| Failure::new(ErrorKind::Invalid, message);
         let Some(processes) = &self.processes else {
             let message = "only a job that was started with --workers can be scaled while it runs: \
@@ -124,32 +161,40 @@ impl Desk {
         };
         let (generation, before) = {
             let mut wanted = self.wanted.lock().await;
-            let (generation, job) = &mut *wanted;
-            let mut next = job.clone();
+            let mut next = wanted.job.clone();
             let before = std::mem::replace(&mut next.spec.workers, workers);
             if let Some(problem) = validate::job(&next).first() {
-                return Err(invalid(problem.to_string().replace("spec.workers", "--workers")));
+                return Err(invalid(of_workers(problem, &next)));
             }
-            processes.lock().await.grow(workers).map_err(|error| crate::host::failure(&error))?;
-            *generation += 1;
-            *job = next;
-            let (generation, spec) = (*generation, job.spec.clone());
+            let mut processes = processes.lock().await;
+            let kept = processes.count();
+            processes.grow(workers).map_err(|error| crate::host::failure(&error))?;
+            let generation = wanted.generation + 1;
             // A wish is acted upon when the job starts.
-            let edit = Edit { generation, spec, wish: millstream_protocol::wish::Wish::Latest };
-            self.request(Request::Edit(Box::new(edit))).await?;
+            let wish = millstream_protocol::wish::Wish::Latest;
+            let edit = Edit { generation, spec: next.spec.clone(), wish };
+            if let Err(failure) = self.request(Request::Edit(Box::new(edit))).await {
+                processes.shrink(kept).await;
+                return Err(failure);
+            }
+            let in_force = self.handle.status.borrow().generation;
+            wanted.workers.retain(|generation, _| *generation >= in_force);
+            wanted.workers.insert(generation, workers);
+            (wanted.generation, wanted.job) = (generation, next);
             (generation, before)
         };
         say(&format!("scaling from {before} to {workers} workers"));
         let clock = SystemClock::new();
         let asked = clock.monotonic_ns();
-        let note = Answer::Note(format!("from {before} to {workers} workers"));
-        asker.answer(&note).await;
+        let _ = note.send(format!("from {before} to {workers} workers")).await;
         let scaled = self.scaled(generation).await;
         let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(asked));
         // Whoever asks next may have asked for more of them already.
         let wanted = self.wanted.lock().await;
         match &scaled {
-            Ok(()) if wanted.0 == generation => processes.lock().await.shrink(workers).await,
+            Ok(()) if wanted.generation == generation => {
+                processes.lock().await.shrink(workers).await;
+            }
             Ok(()) | Err(_) => {}
         }
         drop(wanted);
@@ -164,7 +209,7 @@ impl Desk {
     }
 
     /// Waits until the job runs by the spec with this number.
-    async fn scaled(&self, generation: u64) -> std::result::Result<(), Failure> {
+    async fn scaled(&self, generation: u64) -> Result<(), Failure> {
         let refusal = |status: &Status| {
             let refused: Option<&Refusal> = status.refused.as_ref();
             refused.filter(|refused| refused.generation == generation).map(|it| it.failure.clone())
@@ -189,12 +234,13 @@ impl Desk {
         }
     }
 
-    /// What was refused is wanted no more.
+    /// What was refused is wanted no more: the workers of the spec in force are left.
     async fn take_back(&self, generation: u64) {
         let mut wanted = self.wanted.lock().await;
-        if wanted.0 == generation {
-            let workers = self.handle.status.borrow().workers;
-            wanted.1.spec.workers = workers;
+        let in_force = self.handle.status.borrow().generation;
+        let Some(workers) = wanted.workers.get(&in_force).copied() else { return };
+        if wanted.generation == generation {
+            wanted.job.spec.workers = workers;
             if let Some(processes) = &self.processes {
                 processes.lock().await.shrink(workers).await;
             }
@@ -247,16 +293,24 @@ impl Desk {
         }
     }
 
-    async fn request(&self, request: Request) -> std::result::Result<(), Failure> {
+    async fn request(&self, request: Request) -> Result<(), Failure> {
         let gone = |_| Failure::new(ErrorKind::Unavailable, "the job has ended");
         self.handle.requests.send(request).await.map_err(gone)
     }
 }
 
-async fn next(socket: Option<&Socket>) -> Result<(Ask, Asker)> {
-    match socket {
-        Some(socket) => socket.next().await,
-        None => std::future::pending().await,
+/// What is wrong with a job of another number of workers: the option is all that changes.
+fn of_workers(problem: &Problem, job: &StreamJob) -> String {
+    match (problem.path.as_str(), job.spec.threads_per_worker) {
+        ("spec.threadsPerWorker", Some(threads)) => {
+            let (workers, key_groups) = (job.spec.workers, job.spec.key_groups);
+            format!(
+                "--workers: is {workers}, with {threads} threads each: write a number from 1 to \
+                 {}: spec.keyGroups is {key_groups}, and each thread needs one",
+                key_groups.checked_div(threads).unwrap_or_default()
+            )
+        }
+        _ => problem.to_string().replace("spec.workers", "--workers"),
     }
 }
 

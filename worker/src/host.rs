@@ -231,6 +231,10 @@ impl Host {
         }
         loop {
             let Some(event) = self.events.recv().await else {
+                // Of tasks that have failed that was said.
+                if self.broken {
+                    return std::future::pending().await;
+                }
                 return Seen::Failed(Error::bug("the engine is gone"));
             };
             match event {

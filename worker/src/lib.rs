@@ -29,6 +29,7 @@ mod progress;
 mod runs;
 mod serve;
 mod session;
+mod signals;
 mod snapshots;
 mod store;
 mod terminal;
@@ -47,8 +48,8 @@ pub use crate::store::{FileStore, MemoryStore};
 /// The whole program of a user's binary: reads the command line and does what it says.
 ///
 /// Returns the exit code: 0 finished, or stopped after a snapshot; 1 failed; 2 the job, its
-/// arguments or the command line are wrong; 3 a newer run owns the job; 4 stopped without a
-/// snapshot.
+/// arguments or the command line are wrong; 3 another run owns the job; 4 stopped without a
+/// snapshot; 5 no answer within `--timeout`.
 pub fn main(programs: &[Program]) -> ExitCode {
     memory::keep();
     let programs = Programs::new(programs);
@@ -63,9 +64,9 @@ pub fn main(programs: &[Program]) -> ExitCode {
     };
     match cli.command {
         cli::Command::Run(args) => local::run(programs, args),
-        cli::Command::Scale(args) => terminal::finish(ask::scale(args)),
-        cli::Command::Savepoint(args) => terminal::finish(ask::savepoint(args)),
-        cli::Command::Stop(args) => terminal::finish(ask::stop(args)),
+        cli::Command::Scale(args) => ask::scale(args),
+        cli::Command::Savepoint(args) => ask::savepoint(args),
+        cli::Command::Stop(args) => ask::stop(args),
         cli::Command::Serve(args) => serve::run(programs, args),
         cli::Command::Describe(args) => terminal::finish(describe::describe(&programs, &args)),
         cli::Command::Snapshots(command) => terminal::finish(snapshots::run(command)),

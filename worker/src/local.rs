@@ -12,17 +12,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use millstream_coordinator::channel;
-use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
-use millstream_coordinator::machine::{Outcome, StopMode};
+use millstream_coordinator::driver::{Driver, Session, WallClock};
+use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::remote;
-use millstream_coordinator::status::{Phase, Status};
+use millstream_coordinator::status::Status;
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::job::StreamJob;
 use millstream_protocol::path::{JobPrefix, Store as Place};
 use millstream_protocol::session::Hello;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -30,6 +29,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cli;
 use crate::config::{self, LocalJob};
+use crate::control;
 use crate::desk::Desk;
 use crate::end::{End, report};
 use crate::exchange::Exchange;
@@ -41,10 +41,14 @@ use crate::processes::{Processes, Start};
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Obeyed, Worker, serve};
+use crate::signals::stop_on_signals;
 use crate::store::{self, Access};
-use crate::terminal::{self, say};
+use crate::terminal;
 use crate::tls::transport;
 
+/// The executable that this process was started from, also where another one, or none, lies at its
+/// path by now.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How long what is left behind may take once all is said: it ends at once, or hangs.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
@@ -74,6 +78,12 @@ fn prepare(args: &cli::Run) -> Result<LocalJob> {
     }
     if args.at.is_empty() {
         return config::local(job, (args.workers, args.threads), args.fresh, seed());
+    }
+    if args.health.is_some() {
+        return Err(Error::invalid(
+            "--health: does not go with --at: no task runs in this process, and each worker \
+             answers for itself: write it behind `serve`",
+        ));
     }
     for (at, address) in args.at.iter().enumerate() {
         if args.at[..at].contains(address) {
@@ -173,9 +183,8 @@ fn copies(prefix: &JobPrefix, worker: WorkerIndex) -> Result<Option<LocalParts>>
 
 /// Names this executable by its bytes.
 pub(crate) fn executable_hash() -> Result<String> {
-    let path = std::env::current_exe()?;
-    let hash = hash_file(&path);
-    let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {}", path.display()))?;
+    let hash = hash_file(Path::new(THIS_PROGRAM));
+    let hash = hash.or_kind(Kind::Unavailable, || format!("cannot read {THIS_PROGRAM}"))?;
     Ok(format!("{hash:016x}"))
 }
 
@@ -199,6 +208,9 @@ fn hash_file(path: &Path) -> io::Result<u64> {
 async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Result<u8> {
     for note in &local.notes {
         tracing::info!("{note}");
+    }
+    if !args.take_over {
+        refuse_second(&local).await?;
     }
     if !args.at.is_empty() {
         return run_at(&local, args).await;
@@ -227,6 +239,18 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     }
     while beside.join_next().await.is_some() {}
     Ok(report(&end, &local, args))
+}
+
+/// A second run of a job takes it from the first one: not by mistake, where that can be known.
+async fn refuse_second(local: &LocalJob) -> Result<()> {
+    let Some(holder) = control::holder(&local.config.prefix).await else { return Ok(()) };
+    let message = format!(
+        "{holder} runs {} on this machine, so that nothing was touched. `stop` with the same file \
+         stops that one after a snapshot; --take-over lets this run take the job from it; another \
+         job needs another metadata.name, or another store",
+        local.config.prefix.id()
+    );
+    Err(Error::new(Kind::Fenced, message))
 }
 
 /// The same with workers in processes of their own.
@@ -289,47 +313,6 @@ async fn coordinate(
     watching.shutdown().await;
     let status = handle.status.borrow().clone();
     Ok(End { outcome, status, signals: signals.load(Ordering::Relaxed) })
-}
-
-/// The first signal stops the job after a snapshot, the second at once. Counts them.
-fn stop_on_signals(handle: Handle, signals: Arc<AtomicU32>) -> Result<impl Future<Output = ()>> {
-    let listen = |kind: SignalKind| -> Result<Signal> {
-        signal(kind).or_kind(Kind::Unavailable, || "cannot listen for signals".to_owned())
-    };
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut next = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    Ok(async move {
-        next().await;
-        signals.store(1, Ordering::Relaxed);
-        say("stopping after a last snapshot; again to stop at once");
-        let before = handle.status.borrow().snapshot_failure.clone();
-        let _ = handle.requests.send(Request::Stop(StopMode::AfterSnapshot)).await;
-        tokio::select! {
-            () = next() => signals.store(2, Ordering::Relaxed),
-            () = final_snapshot_failed(handle.status.clone(), before) => {}
-        }
-        let _ = handle.requests.send(Request::Stop(StopMode::AtOnce)).await;
-    })
-}
-
-/// Waits until a snapshot has failed of a job that has read all its input. Whoever is at the
-/// terminal does not wait for further attempts at the final one, which the coordinator bounds where
-/// the job is to stop.
-async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Option<String>) {
-    let failed = |now: &Status| {
-        let failure = &now.snapshot_failure;
-        now.phase == Phase::Running && failure.is_some() && *failure != before
-    };
-    if status.wait_for(failed).await.is_err() {
-        // The coordinator has ended: there is nothing left to stop.
-        std::future::pending::<()>().await;
-    }
 }
 
 /// A job run by a benchmark or a test, without a command line.

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cli::LogFormat;
+use crate::local::THIS_PROGRAM;
 use crate::tls::transport;
 
 /// How often it is looked for the address of a process that starts.
@@ -69,12 +70,13 @@ struct Kept {
 /// What it takes to start one of them.
 struct Keeper {
     worker: WorkerIndex,
-    binary: PathBuf,
     args: Vec<String>,
     /// The folder with its files for TLS.
     tls: Option<PathBuf>,
     /// Where it says where it listens.
     folder: TempDir,
+    /// Why none could be started last: it is tried again and again.
+    told: Option<String>,
     address: watch::Sender<Option<Process>>,
     lost: mpsc::Receiver<Lost>,
     stop: watch::Receiver<bool>,
@@ -91,14 +93,22 @@ impl Processes {
         Ok((processes, session))
     }
 
-    /// Starts workers until there are so many.
+    /// How many are kept.
+    pub(crate) fn count(&self) -> u32 {
+        self.kept.len() as u32
+    }
+
+    /// Starts workers until there are so many; none where one of them cannot be.
     pub(crate) fn grow(&mut self, workers: u32) -> Result<()> {
-        for worker in (self.kept.len() as u32..workers).map(WorkerIndex) {
+        let mut new = Vec::new();
+        for worker in (self.count()..workers).map(WorkerIndex) {
             let (stop, stopped) = watch::channel(false);
             let (address, found) = watch::channel(None);
             let (say_lost, lost) = mpsc::channel(LOSSES);
-            let keeper = self.start.keeper(worker, address, lost, stopped)?;
-            self.roster.add(worker, found, Some(say_lost));
+            new.push((stop, found, say_lost, self.start.keeper(worker, address, lost, stopped)?));
+        }
+        for (stop, found, say_lost, keeper) in new {
+            self.roster.add(keeper.worker, found, Some(say_lost));
             let mut kept = Kept { stop, keeper: JoinSet::new() };
             kept.keeper.spawn(keeper.keep());
             self.kept.push(kept);
@@ -127,15 +137,9 @@ impl Start {
         stop: watch::Receiver<bool>,
     ) -> Result<Keeper> {
         let Self { job: _, threads, log_format, health, tls } = self;
-        let binary = std::env::current_exe();
-        let binary = binary.or_kind(Kind::Unavailable, || "cannot find this program".to_owned())?;
-        let folder = TempDir::with_prefix(format!("{FOLDER}{worker}-{}-", std::process::id()));
-        let folder =
-            folder.or_kind(Kind::Invalid, || "cannot make a temporary folder".to_owned())?;
-        let announce = folder.path().join("address").display().to_string();
+        let folder = folder_of(worker)?;
         let mut args = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-        let own = std::process::id().to_string();
-        args.extend(["--child".to_owned(), own, "--announce".to_owned(), announce]);
+        args.extend(["--child".to_owned(), std::process::id().to_string()]);
         args.extend(["--threads".to_owned(), threads.to_string()]);
         if let Some(address) = health {
             let address = health_of(*address, worker)?;
@@ -145,8 +149,22 @@ impl Start {
             args.extend(["--log-format", "json"].map(str::to_owned));
         }
         let tls = tls.clone();
-        Ok(Keeper { worker, binary, args, tls, folder, address, lost, stop })
+        Ok(Keeper { worker, args, tls, folder, told: None, address, lost, stop })
     }
+}
+
+/// A folder for a worker, and the one that it lies in, where that was removed.
+fn folder_of(worker: WorkerIndex) -> Result<TempDir> {
+    let place = std::env::temp_dir();
+    let attempt = || {
+        format!(
+            "cannot make a folder in {}: mend it, or set TMPDIR to another place",
+            place.display()
+        )
+    };
+    std::fs::create_dir_all(&place).or_kind(Kind::Invalid, attempt)?;
+    let prefix = format!("{FOLDER}{worker}-{}-", std::process::id());
+    TempDir::with_prefix_in(prefix, &place).or_kind(Kind::Invalid, attempt)
 }
 
 /// Where a worker answers probes, when the first does so here. A port that is taken is told of
@@ -171,24 +189,51 @@ impl Keeper {
             let has_served = match self.spawn() {
                 Ok(child) => self.mind(child).await,
                 Err(error) => {
-                    tracing::warn!("cannot start worker {}: {error}", self.worker);
+                    self.tell_unstarted(error.to_string());
                     false
                 }
             };
+            if has_served {
+                self.told = None;
+            }
             self.address.send_replace(None);
             pause = if has_served { RESTART_PAUSE } else { RESTART_PAUSE_MAX.min(pause * 2) };
             let _ = timeout(pause, stopped(&mut self.stop)).await;
         }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
+    /// Starts what this process was started from: another executable builds other plans.
+    fn spawn(&mut self) -> Result<Child> {
+        if !self.folder.path().is_dir() {
+            self.folder = folder_of(self.worker)?;
+        }
         let _ = std::fs::remove_file(self.announced());
-        Command::new(&self.binary)
+        let mut command = Command::new(THIS_PROGRAM);
+        // What lists processes shows the name, and not where the program was found.
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        command
             .args(&self.args)
+            .arg("--announce")
+            .arg(self.announced())
             .args(self.tls.iter().flat_map(|folder| [OsStr::new("--tls"), folder.as_os_str()]))
             .stdin(if self.worker == WorkerIndex(0) { Stdio::inherit() } else { Stdio::null() })
-            .kill_on_drop(true)
-            .spawn()
+            .kill_on_drop(true);
+        command.spawn().or_kind(Kind::Unavailable, || format!("cannot execute {THIS_PROGRAM}"))
+    }
+
+    /// Says why no process can be started: once, until there is another reason.
+    fn tell_unstarted(&mut self, reason: String) {
+        if self.told.as_ref() == Some(&reason) {
+            tracing::debug!("cannot start worker {}: {reason}", self.worker);
+        } else {
+            tracing::warn!(
+                "cannot start worker {}, which is tried again and again: {reason}",
+                self.worker
+            );
+            self.told = Some(reason);
+        }
     }
 
     fn announced(&self) -> PathBuf {

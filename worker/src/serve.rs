@@ -6,6 +6,7 @@
 //! is heard, or are gone on with. While it works for a job, it takes no session of another one.
 
 mod ends;
+mod told;
 mod whom;
 
 use std::net::SocketAddr;
@@ -33,13 +34,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::ends::{leave, orphaned, told_to_end};
+use self::ends::{leave, orphaned, take_name, told_to_end};
+use self::told::Told;
 use self::whom::Whom;
 use crate::cli;
 use crate::exchange::Exchange;
 use crate::health;
 use crate::host::failure;
 use crate::local::{Process, executable_hash, prefix_of, runtime};
+use crate::metrics::Metrics;
 use crate::program::Programs;
 use crate::progress;
 use crate::session::{Ending, Obeyed, Session};
@@ -64,6 +67,9 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Runs the command.
 pub(crate) fn run(programs: Programs, args: cli::Serve) -> ExitCode {
     progress::init_log(args.log_format);
+    if args.child.is_some() {
+        take_name();
+    }
     let served = runtime().and_then(|runtime| runtime.block_on(serve(programs, args)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,7 +83,9 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     let listener = TcpListener::bind(listen).await;
     let listener = listener.or_kind(Kind::Invalid, || format!("--listen: cannot use {listen}"))?;
     let address = listener.local_addr()?;
+    let told = Told { is_child: args.child.is_some() };
     let service = Service {
+        told,
         whom: Whom::of(std::env::var(POD_UID).ok().filter(|uid| !uid.is_empty())),
         process: Process {
             programs,
@@ -99,17 +107,11 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         Some(address) => Some(health::listen(address).await?),
         None => None,
     };
-    let metrics = service.process.metrics.clone();
-    let answers = async move {
-        match health {
-            Some(listener) => health::serve(listener, metrics).await,
-            None => std::future::pending().await,
-        }
-    };
+    let answers = answer(health, service.process.metrics.clone());
     if let Some(file) = &args.announce {
         announce(file, address)?;
     }
-    tracing::debug!("serves at {address}");
+    told.say(format_args!("serves at {address}, until a coordinator calls"));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -122,11 +124,15 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         )
         .add_service(DataServer::new(service))
         .serve_with_incoming(transport.accept(listener));
-    let told = told_to_end(args.child.is_some())?;
+    let signal = told_to_end(args.child.is_some())?;
     let ends = async {
-        told.await;
+        let signal = signal.await;
         // At the end of a local run nobody is left to let it go.
         if args.child.is_none() {
+            told.say(format_args!(
+                "ends ({signal}): what runs here is let go behind a snapshot, within {}",
+                args.grace
+            ));
             leave(&process, args.grace.0).await;
         }
     };
@@ -137,6 +143,14 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         () = answers => Ok(()),
         () = ends => Ok(()),
         () = orphaned(args.child) => Ok(()),
+    }
+}
+
+/// Answers probes, where it is to.
+async fn answer(at: Option<TcpListener>, metrics: Arc<Metrics>) {
+    match at {
+        Some(listener) => health::serve(listener, metrics).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -155,6 +169,7 @@ fn announce(file: &Path, address: SocketAddr) -> Result<()> {
 
 #[derive(Clone)]
 struct Service {
+    told: Told,
     process: Process,
     whom: Whom,
     /// Held by whoever serves a coordinator, with the tasks that outlive their coordinator.
@@ -185,11 +200,12 @@ impl Control for Service {
         let (link_commands, received) = mpsc::channel(QUEUE);
         let mut sessions = self.sessions();
         let job = self.whom.meant(request.metadata(), self.occupant(&sessions).as_deref())?;
+        let by = request.remote_addr();
         let commands = request.into_inner();
         while sessions.tasks.try_join_next().is_some() {}
         // Ends when the coordinator's end does, and with it the session.
         let hearing = sessions.tasks.spawn(hear(commands, link_commands));
-        sessions.tasks.spawn(service.attend(job, hearing, received, reports));
+        sessions.tasks.spawn(service.attend((job, by), hearing, received, reports));
         drop(sessions);
         let said = ReceiverStream::new(said).map(|report| Ok(v1::Report::from(&report)));
         Ok(Response::new(said.boxed()))
@@ -223,6 +239,20 @@ async fn hear(mut messages: Streaming<v1::Command>, commands: mpsc::Sender<Comma
     }
 }
 
+/// Hands commands on to the session, and tells of them, until one of both is gone.
+async fn hand_on(
+    mut from: mpsc::Receiver<Command>,
+    to: mpsc::Sender<Command>,
+    told: &mut told::Of,
+) {
+    while let Some(command) = from.recv().await {
+        told.command(&command);
+        if to.send(command).await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Service {
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
@@ -241,7 +271,7 @@ impl Service {
     /// Serves one coordinator, once the one before is served no more.
     async fn attend(
         self,
-        job: Arc<str>,
+        (job, by): (Arc<str>, Option<SocketAddr>),
         hearing: AbortHandle,
         mut commands: mpsc::Receiver<Command>,
         reports: mpsc::Sender<Report>,
@@ -254,6 +284,7 @@ impl Service {
         if *job != *format!("{}/{}", hello.namespace, hello.name) {
             return tracing::warn!("a session for {job} says hello for {}", hello.name);
         }
+        let mut told = self.told.of(job.clone(), hello.worker, by);
         match self.take_place(job, &hello, hearing) {
             Ok(true) => {}
             // It calls again, and hears whose worker this is.
@@ -281,13 +312,7 @@ impl Service {
         let (repeat, from_here) = mpsc::channel(QUEUE);
         let index = hello.worker;
         let _ = repeat.send(Command::Hello(hello)).await;
-        let hand_on = async move {
-            while let Some(command) = commands.recv().await {
-                if repeat.send(command).await.is_err() {
-                    return;
-                }
-            }
-        };
+        let hand_on = hand_on(commands, repeat, &mut told);
         let mut link = Link { worker: index, commands: from_here, reports };
         self.process.coordinated.store(true, Ordering::Relaxed);
         let ending = {
@@ -301,6 +326,7 @@ impl Service {
         self.process.coordinated.store(false, Ordering::Relaxed);
         // Whoever called hears that it is over.
         drop(link);
+        told.ended(ending, session.has_tasks());
         if ending == Ending::Left {
             let mut arrivals = self.arrivals.subscribe();
             tokio::select! {

@@ -17,6 +17,7 @@ use serde::Serialize;
 use self::delete::delete;
 use crate::cli::Snapshots;
 use crate::config::absolute_store;
+use crate::control;
 use crate::log_io::read_log;
 use crate::parts::{self, Places};
 use crate::store::{self, Access};
@@ -62,6 +63,14 @@ impl Job {
         let (prefix, seq) = place(address)?;
         let store = store::open(&prefix, &access).await?;
         Ok(Self { prefix, seq, store })
+    }
+
+    /// Whoever runs the job relies on what lies there. Of a run on another machine nobody knows.
+    async fn refuse_while_it_runs(&self) -> Result<()> {
+        let Some(holder) = control::holder(&self.prefix).await else { return Ok(()) };
+        Err(Error::invalid(format!(
+            "{holder} runs this job on this machine, so that nothing was touched: `stop` it first"
+        )))
     }
 }
 
@@ -235,6 +244,7 @@ async fn mark(job: &Job, yes: bool) -> Result<String> {
              visible then stays so. Make sure that the job is not running, look, and add --yes"
         )));
     }
+    job.refuse_while_it_runs().await?;
     match job.store.create(&Name::Committed(seq).to_string(), b"").await? {
         Put::Created => Ok(format!("{uri} is marked: a start sends none of its output again\n")),
         Put::Exists => Ok(format!("{uri} was marked before\n")),

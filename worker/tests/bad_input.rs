@@ -532,7 +532,7 @@ fn log_that_is_full() {
     running.wait_for("starts from an empty state");
     running.interrupt();
     running.wait_for(cannot);
-    running.interrupt();
+    running.interrupt_again();
     let ran = running.end();
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.err.contains(&format!(" WARN trial: {cannot}")), "{ran:?}");
@@ -555,7 +555,7 @@ fn log_that_hangs() {
     // Opens when somebody reads it, who then waits for what never comes.
     thread::spawn(move || say.send(File::options().write(true).open(entry)));
     let _writer = is_read.recv_timeout(PATIENCE).unwrap().unwrap();
-    running.interrupt();
+    running.interrupt_again();
     let ran = running.end();
     assert_eq!(ran.code, Some(4), "{ran:?}");
     let last = "trial stopped without a snapshot (at a second signal): the same command begins \
@@ -587,6 +587,11 @@ fn worker_that_is_no_address() {
         let ran = place.run(&["run", "job.yaml", "--at", at]);
         assert!(ran.code == Some(2) && ran.err.contains("write HOST:PORT"), "{at:?}: {ran:?}");
     }
+    let health = ["--health", "127.0.0.1:0"];
+    let ran = place.run(&[&["run", "job.yaml", "--at", "a:1"][..], &health].concat());
+    let said = "--health: does not go with --at: no task runs in this process, and each worker \
+                answers for itself: write it behind `serve`";
+    ran.refused(2, said);
     let ran = place.run(&["run", "job.yaml", "--at", "a:1,b:1,a:1"]);
     assert!(ran.code == Some(2) && ran.err.contains("--at: names a:1 twice"), "{ran:?}");
     let ran = place.run(&["serve", "--listen", "127.0.0.1:0", "--threads", "0"]);

@@ -102,8 +102,9 @@ fn a_signal_to_all_processes_of_its_group_is_one_to_it() {
         let mut said = String::new();
         for line in BufReader::new(child.stderr.take().unwrap()).lines() {
             let line = line.unwrap();
-            // Once: a second signal stops at once.
+            // Once, as `timeout` does it: a second one later on stops at once.
             if line.contains("starts from an empty state") {
+                signal(name, &child.id().to_string());
                 signal(name, &format!("-{}", child.id()));
             }
             said += &line;
@@ -117,6 +118,44 @@ fn a_signal_to_all_processes_of_its_group_is_one_to_it() {
         let left: Vec<_> = left.filter(|it| fs::remove_dir(it.path()).is_err()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// What one says until it ends, which is told of its terminal's end twice as soon as it runs.
+fn hung_up(mut child: Child) -> (Option<i32>, String) {
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("starts from an empty state") {
+            for _ in 0..2 {
+                signal("-HUP", &format!("-{}", child.id()));
+            }
+        }
+        // It goes on: so it is to be told otherwise.
+        if line.contains(" INFO counts  in ") {
+            signal("-TERM", &child.id().to_string());
+        }
+        said += &line;
+        said.push('\n');
+    }
+    (child.wait().unwrap().code(), said)
+}
+
+#[test]
+fn a_terminal_that_is_closed_is_a_stop_behind_a_snapshot_unless_it_is_to_be_outlived() {
+    let closed = "stopping after a last snapshot: the terminal is closed";
+    let place = place();
+    let (code, said) = hung_up(start(&place));
+    assert!(code == Some(0) && said.contains(closed) && !said.contains(" WARN "), "{said}");
+    assert!(said.contains("stopped after snapshot "), "{said}");
+    assert_eq!(workers(&place), 0);
+    let place = self::place();
+    let mut command = Command::new("nohup");
+    command.arg(binary()).args(RUN).current_dir(folder(&place)).process_group(0);
+    command.env("TMPDIR", place.path("tmp")).env("MILLSTREAM_LOG", "info");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (code, said) = hung_up(command.spawn().unwrap());
+    assert!(code == Some(0) && !said.contains(closed) && !said.contains(" WARN "), "{said}");
+    assert!(said.contains("stopped after snapshot "), "{said}");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::disallowed_methods, reason = "code of a user that takes its time")]
 
+#[path = "processes/asked.rs"]
+mod asked;
 #[path = "processes/close.rs"]
 mod close;
 #[path = "support/suite.rs"]
@@ -21,6 +23,7 @@ use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -31,7 +34,7 @@ use millstream_worker::connector::files::{FileSink, Files};
 use millstream_worker::connector::generator::Generator;
 use millstream_worker::operator::aggregate::Sum;
 use millstream_worker::window::Tumbling;
-use millstream_worker::{Job, Result, Timestamp, Watermarks, programs};
+use millstream_worker::{Error, Job, Result, Timestamp, Watermarks, programs};
 use serde::{Deserialize, Serialize};
 
 use support::{Place, ROLE, Ran, Running};
@@ -71,6 +74,9 @@ fn reading(n: u64) -> Reading {
 
 /// Sums per sensor and second, spread over all tasks twice.
 fn sums(job: &mut Job) -> Result<()> {
+    if Path::new("unfit").exists() {
+        return Err(Error::invalid("it is not to be built now"));
+    }
     let rate: f64 = job.args().parse("rate")?;
     let readings = Generator::new(reading).records(RECORDS).records_per_second(rate);
     let source = job.source("readings", readings);
@@ -179,6 +185,15 @@ fn large(job: &mut Job) -> Result<()> {
         (n, line.len(), line.bytes().map(u64::from).sum::<u64>())
     });
     sums.sink("out", FileSink::json("out"));
+    Ok(())
+}
+
+/// Fails at each attempt.
+fn fails(job: &mut Job) -> Result<()> {
+    let rate: f64 = job.args().parse("rate")?;
+    let records = Generator::new(|n| n).records(RECORDS).records_per_second(rate);
+    let checked = job.source("records", records).map(|n: u64| n.checked_sub(1).expect("no zero"));
+    checked.sink("out", FileSink::json("out"));
     Ok(())
 }
 
@@ -304,7 +319,7 @@ fn a_job_goes_on_with_other_numbers_of_workers() {
     let lives = [("3", "1", "seen 10000 of it"), ("1", "2", "seen 20000 of it")];
     for (count, threads, text) in lives {
         let args = ["run", "job.yaml", "--workers", count, "--threads", threads];
-        let ran = place.run_until(text, &[&args[..], &SLOW].concat());
+        let ran = place.run_until(text, &[&args[..], &SLOWER].concat());
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }
     let ran = place.run(&["run", "job.yaml", "--workers", "2", "--threads", "1"]);
@@ -383,7 +398,7 @@ fn a_job_is_stopped_whoever_else_has_asked_or_tried_to_run_it() {
     running.wait_for("seen 5000 of");
     let [nobody] = free_ports();
     let nobody = format!("127.0.0.1:{nobody}");
-    let mut other = Running::start(&place, &["run", "job.yaml", "--at", &nobody]);
+    let mut other = Running::start(&place, &["run", "job.yaml", "--at", &nobody, "--take-over"]);
     other.wait_for("cannot reach worker 0");
     other.signal("-KILL");
     assert_eq!(other.end().code, None);
@@ -420,7 +435,7 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
     let mut second = Running::start(&place, &args);
     second.wait_for(takes_over);
     second.signal("-STOP");
-    let mut third = Running::start(&place, &args);
+    let mut third = Running::start(&place, &[&args[..], &["--take-over"]].concat());
     third.wait_for(takes_over);
     second.signal("-CONT");
     let second = second.end();
@@ -434,6 +449,17 @@ fn tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them() {
         let ended = worker.end();
         assert!(ended.code == Some(0) && !ended.err.contains(" WARN "), "{ended:?}");
         assert!(!ended.err.contains("while no coordinator is there"), "{}", ended.err);
+        let mut lines = ended.err.lines();
+        for said in [
+            "serves at 127.0.0.1:",
+            "of default/spread takes run 1, for the coordinator at 127.0.0.1:",
+            "of default/spread goes on with run 1 alone: its coordinator is gone",
+            "of default/spread goes on with run 1, for the coordinator at 127.0.0.1:",
+            "of default/spread has ended run 1, as its coordinator says",
+            "ends (SIGINT): what runs here is let go",
+        ] {
+            assert!(lines.any(|line| line.contains(said)), "{said}: {}", ended.err);
+        }
     }
 }
 
@@ -634,6 +660,11 @@ const TESTS: &[(&str, fn())] = suite::tests![
     whom::a_stream_of_records_is_of_the_same_job_and_run,
     close::a_worker_hears_what_it_was_told_before_its_session_ends,
     close::a_worker_that_hangs_does_not_hold_up_the_end,
+    asked::who_asks_a_run_that_hangs_is_told_so_and_waits_no_longer_than_wanted,
+    asked::who_asks_a_job_that_fails_is_told_why_and_waits_no_longer_than_wanted,
+    asked::after_a_refusal_the_workers_are_those_that_were_there,
+    asked::a_second_run_is_refused_unless_it_is_to_take_over,
+    asked::workers_are_replaced_when_their_folder_and_their_binary_are_gone,
     probes_and_prometheus_are_answered_by_every_worker,
     what_a_join_holds_is_bounded_where_its_sides_are_read_by_different_processes,
 ];
@@ -642,5 +673,5 @@ fn main() -> ExitCode {
     if env::var_os(ROLE).is_none() {
         return suite::run(TESTS);
     }
-    millstream_worker::main(programs![sums, slow, skewed, large, apart])
+    millstream_worker::main(programs![sums, slow, skewed, large, apart, fails])
 }

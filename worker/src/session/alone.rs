@@ -73,3 +73,6 @@ impl Session {
         self.host.as_ref().is_some_and(|host| host.run == run)
     }
 }
+
+#[cfg(test)]
+mod tests;

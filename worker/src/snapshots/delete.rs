@@ -18,6 +18,9 @@ use crate::log_io::retain_objects;
 
 /// Removes what the address names.
 pub(super) async fn delete(job: &Job, yes: bool) -> Result<String> {
+    if yes {
+        job.refuse_while_it_runs().await?;
+    }
     match job.seq {
         Some(seq) => savepoint(job, seq, yes).await,
         None => whole(job, yes).await,
@@ -100,7 +103,8 @@ async fn whole(Job { prefix, store, .. }: &Job, yes: bool) -> Result<String> {
     if !yes {
         return Err(Error::invalid(format!(
             "this would remove all {} objects of {prefix}, also the log that keeps two runs of \
-             the job apart: make sure that it is not running, and add --yes{left}",
+             the job apart: make sure that it is not running, here or on another machine, and add \
+             --yes{left}",
             names.len()
         )));
     }

@@ -143,7 +143,8 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, args: &[&str], sets: &[String]) -> Life {
-        let mut command = self.command(&["run"]);
+        // Also from one that sleeps, or is about to be gone.
+        let mut command = self.command(&["run", "--take-over"]);
         command.arg(self.folder.path().join("job.yaml")).args(args);
         command.args(sets.iter().flat_map(|set| ["--set", set]));
         Life::start(command)

@@ -18,6 +18,8 @@ impl Life {
         command
             .arg("run")
             .arg(job)
+            // From one that is asleep, too.
+            .arg("--take-over")
             .args(["--threads", &threads.to_string()])
             .args(["--set", &format!("spec.program.args.rate={rate}")])
             .args(sets.iter().flat_map(|set| ["--set", set]))

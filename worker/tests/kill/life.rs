@@ -53,6 +53,8 @@ impl Life {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("run")
             .arg(job)
+            // One test has two of them at a time.
+            .arg("--take-over")
             .args(["--threads", &threads.to_string()])
             .args(["--set", &format!("spec.program.args.rate={rate}")])
             .env("MILLSTREAM_LOG", "info")

@@ -165,9 +165,23 @@ impl Running {
         }
     }
 
+    #[allow(dead_code, reason = "few tests ask")]
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal("-INT");
+    }
+
+    #[allow(dead_code, reason = "few tests are so impatient")]
+    #[expect(clippy::disallowed_methods, reason = "a moment is what is to pass")]
+    /// The same once more, by hand: what comes at once is the same signal.
+    pub fn interrupt_again(&self) {
+        thread::sleep(Duration::from_millis(150));
+        self.interrupt();
     }
 
     pub fn signal(&self, name: &str) {
