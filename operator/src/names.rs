@@ -21,8 +21,11 @@ pub const OPERATOR: &str = "millstream-operator";
 /// The annotation of a `StatefulSet` with the [`Accepted`](crate::reconcile::accepted::Accepted)
 /// spec.
 pub const ACCEPTED: &str = "millstream.dev/accepted";
-/// The annotation of a `StatefulSet` with the hash of the spec that was refused last.
+/// The annotation of a `StatefulSet` with the hash of the spec that was refused last, and why.
 pub const REFUSED: &str = "millstream.dev/refused";
+/// The annotation of a `StatefulSet` with the spec to which the job goes back where the accepted
+/// one does not come up.
+pub const PREVIOUS: &str = "millstream.dev/previous";
 /// The annotation of the `StatefulSet` of a job that has come to its end, which has no pods.
 pub const FINISHED: &str = "millstream.dev/finished";
 /// The annotation of every object of a job with the hash of what was applied last.

@@ -11,11 +11,12 @@ use std::env;
 use std::fs;
 
 use millstream_operator::crd::StreamJob;
-use millstream_operator::reconcile::accepted::Accepted;
+use millstream_operator::reconcile::accepted::{Accepted, Previous, Refused};
 use millstream_operator::reconcile::build::{Resources, Wanted, build};
 use millstream_operator::reconcile::operator::Operator;
 use millstream_operator::reconcile::validate::validate;
 use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 fn operator() -> Operator {
@@ -42,6 +43,7 @@ fn objects(job: &StreamJob) -> Resources {
         owner: &valid.owner,
         accepted: &accepted,
         refused: None,
+        previous: None,
         replicas: accepted.spec.workers,
         is_finished: false,
         operator: &operator,
@@ -123,16 +125,23 @@ fn what_was_refused_is_noted_and_pods_are_as_many_as_are_wanted_now() {
     let operator = operator();
     let valid = validate(&job("small"), &operator).unwrap();
     let accepted = Accepted::of(&valid);
-    let (owner, refused) = (&valid.owner, Some("00000000000000aa"));
+    let owner = &valid.owner;
+    let refused = Refused { hash: "00000000000000aa".into(), message: "why".into() };
+    let previous = Previous { accepted: accepted.clone(), since: Timestamp(5) };
     let wanted = Wanted {
         owner,
         accepted: &accepted,
-        refused,
+        refused: Some(&refused),
+        previous: Some(&previous),
         replicas: 0,
         is_finished: false,
         operator: &operator,
     };
     let made = build(&wanted).stateful_set;
-    assert_eq!(made["metadata"]["annotations"]["millstream.dev/refused"], "00000000000000aa");
+    let written = |name: &str| made["metadata"]["annotations"][name].as_str().unwrap();
+    let read = serde_json::from_str::<Refused>(written("millstream.dev/refused"));
+    assert_eq!(read.unwrap(), refused);
+    let read = serde_json::from_str::<Previous>(written("millstream.dev/previous"));
+    assert_eq!(read.unwrap(), previous);
     assert_eq!(made["spec"]["replicas"], 0);
 }

@@ -8,6 +8,7 @@
 mod begins;
 mod operator_lost;
 mod rescaled;
+mod rolled_back;
 mod savepoint;
 mod suspended;
 mod upgraded;
@@ -28,11 +29,12 @@ use millstream_e2e::story::{Story, tell};
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 5] = [
+const TOGETHER: [Told; 6] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
     ("upgraded", upgraded::story),
+    ("rolled-back", rolled_back::story),
     ("suspended", suspended::story),
 ];
 /// What needs the operator for itself.

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::time::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -25,6 +27,24 @@ pub struct Accepted {
     pub hash: String,
     /// The spec, with what was open in it resolved: image and threads.
     pub spec: JobSpec,
+}
+
+/// A spec that is not tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its hash.
+    pub hash: String,
+    /// Why.
+    pub message: String,
+}
+
+/// What a job goes back to where the spec in force does not come up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Previous {
+    /// The last spec by which the job has published a snapshot.
+    pub accepted: Accepted,
+    /// When the one after it came in force.
+    pub since: Timestamp,
 }
 
 /// Why an accepted spec cannot be read back.
@@ -76,6 +96,19 @@ impl Accepted {
         let text = annotations.get(names::ACCEPTED).ok_or(Error::Missing)?;
         serde_json::from_str(text).map_err(|source| Error::Unreadable { source })
     }
+}
+
+/// What is kept beside it, as the value of an annotation.
+pub(super) fn to_annotation(kept: &impl Serialize) -> String {
+    serde_json::to_string(kept).expect("what was read from JSON is JSON")
+}
+
+/// Such a value; none where it is not there, or of another version: neither is worth a failure.
+pub(super) fn kept<T: DeserializeOwned>(
+    annotations: &BTreeMap<String, String>,
+    name: &str,
+) -> Option<T> {
+    serde_json::from_str(annotations.get(name)?).ok()
 }
 
 /// The hash of a spec, as 16 digits. A later operator may know more fields and find another hash

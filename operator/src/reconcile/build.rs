@@ -23,7 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use millstream_protocol::job::{API_VERSION, KIND};
 use serde_json::Value;
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, Previous, Refused, to_annotation};
 use super::operator::Operator;
 use super::validate::Owner;
 use crate::names;
@@ -35,8 +35,10 @@ pub struct Wanted<'a> {
     pub owner: &'a Owner,
     /// The spec in force.
     pub accepted: &'a Accepted,
-    /// The hash of a newer spec that was refused, if there is one: it is not tried again.
-    pub refused: Option<&'a str>,
+    /// A spec that was refused, if there is one: it is not tried again.
+    pub refused: Option<&'a Refused>,
+    /// What the job goes back to, if the accepted spec does not come up.
+    pub previous: Option<&'a Previous>,
     /// How many workers there are to be now. It is not `workers` of the spec while a job rescales
     /// or is suspended.
     pub replicas: u32,
@@ -92,8 +94,11 @@ fn metadata(owner: &Owner) -> ObjectMeta {
 fn accepted(wanted: &Wanted) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     annotations.insert(names::ACCEPTED.to_owned(), wanted.accepted.to_annotation());
-    if let Some(hash) = wanted.refused {
-        annotations.insert(names::REFUSED.to_owned(), hash.to_owned());
+    if let Some(refused) = wanted.refused {
+        annotations.insert(names::REFUSED.to_owned(), to_annotation(refused));
+    }
+    if let Some(previous) = wanted.previous {
+        annotations.insert(names::PREVIOUS.to_owned(), to_annotation(previous));
     }
     if wanted.is_finished {
         annotations.insert(names::FINISHED.to_owned(), "true".to_owned());

@@ -5,10 +5,14 @@
 //! runs keeps its accepted spec until its coordinator says that another one is in force; the
 //! template of the pods changes only while no task runs; pods go last.
 
+pub(crate) mod back;
+
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::Status;
 
-use super::accepted::Accepted;
+use millstream_protocol::time::Timestamp;
+
+use super::accepted::{Accepted, Previous, Refused};
 use super::flow::Flow;
 use super::validate::Valid;
 
@@ -23,6 +27,12 @@ pub struct Facts<'a> {
     pub coordinator: Option<&'a Seen>,
     /// Whether pods run by another template than the one in force.
     pub is_outdated: bool,
+    /// What keeps a pod from running, if something does.
+    pub trouble: Option<&'a str>,
+    /// Whether the job has a snapshot.
+    pub has_snapshot: bool,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// What the `StatefulSet` of a job says.
@@ -30,8 +40,10 @@ pub struct Facts<'a> {
 pub struct Live {
     /// The spec in force.
     pub accepted: Accepted,
-    /// The hash of the spec that was refused last.
-    pub refused: Option<String>,
+    /// The spec that was refused last.
+    pub refused: Option<Refused>,
+    /// What the job goes back to where the one in force does not come up.
+    pub previous: Option<Previous>,
     /// How many pods there are to be.
     pub replicas: u32,
     /// Whether the job has come to its end.
@@ -60,8 +72,10 @@ pub struct Seen {
 pub struct Decision {
     /// The spec in force.
     pub accepted: Accepted,
-    /// The hash of the spec that was refused last.
-    pub refused: Option<String>,
+    /// The spec that was refused last.
+    pub refused: Option<Refused>,
+    /// What the job goes back to where the one in force does not come up.
+    pub previous: Option<Previous>,
     /// How many pods there are to be.
     pub replicas: u32,
     /// Whether the job has come to its end.
@@ -105,7 +119,7 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
     };
     if let Some(valid) = facts.valid {
         // Another one is written now.
-        decision.refused = decision.refused.filter(|refused| *refused == valid.hash);
+        decision.refused = decision.refused.filter(|refused| refused.hash == valid.hash);
     }
     Some(decision)
 }
@@ -137,6 +151,7 @@ fn first(valid: &Valid, facts: &Facts) -> Decision {
         replicas: pods(&accepted),
         accepted,
         refused: None,
+        previous: None,
         is_finished: false,
         has_new_template: true,
         replaces_pods: false,
@@ -149,10 +164,11 @@ fn pods(accepted: &Accepted) -> u32 {
 }
 
 fn unchanged(live: &Live) -> Decision {
-    let Live { accepted, refused, replicas, is_finished } = live.clone();
+    let Live { accepted, refused, previous, replicas, is_finished } = live.clone();
     Decision {
         accepted,
         refused,
+        previous,
         replicas,
         is_finished,
         has_new_template: false,
@@ -165,7 +181,7 @@ fn unchanged(live: &Live) -> Decision {
 fn wanted(live: &Live, facts: &Facts) -> Option<Accepted> {
     let next = Accepted::of(facts.valid?);
     let is_same = next.hash == live.accepted.hash || next.spec == live.accepted.spec;
-    let is_refused = live.refused.as_ref() == Some(&next.hash);
+    let is_refused = live.refused.as_ref().is_some_and(|it| it.hash == next.hash);
     // A watch may be behind what was accepted.
     let is_old = next.generation < live.accepted.generation;
     let may_be = !is_same && !is_refused && !is_old && impossible(&live.accepted, &next).is_none();
@@ -177,23 +193,35 @@ fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
     let mut now = unchanged(live);
     let in_force = seen.told.iter().find(|it| it.generation as u64 == seen.status.generation);
     if let Some(in_force) = in_force.filter(|it| it.generation > live.accepted.generation) {
+        now.previous = back::previous(live, in_force, facts);
         now.accepted = in_force.clone();
         now.refused = None;
     }
+    now.previous = now.previous.filter(|previous| !back::has_come_up(previous, &seen.status));
     let refused = seen.status.refused.as_ref();
     let told = |generation| seen.told.iter().find(|it| it.generation as u64 == generation);
-    if let Some(refused) = refused.and_then(|refused| told(refused.generation)) {
-        now.refused = Some(refused.hash.clone());
+    if let Some((hash, refused)) =
+        refused.and_then(|refused| Some((told(refused.generation)?.hash.clone(), refused)))
+    {
+        now.refused = Some(Refused { hash, message: refused.failure.message.clone() });
     }
     let last = seen.told.last().unwrap_or(&now.accepted);
-    let is_pending =
-        last.generation > now.accepted.generation && now.refused.as_ref() != Some(&last.hash);
+    let is_refused = now.refused.as_ref().is_some_and(|it| it.hash == last.hash);
+    let is_pending = last.generation > now.accepted.generation && !is_refused;
     let pending = if is_pending { last.spec.workers } else { 0 };
     now.replicas = now.accepted.spec.workers.max(pending);
     let base =
         Live { accepted: now.accepted.clone(), refused: now.refused.clone(), ..live.clone() };
+    let given_up = now.previous.as_ref().and_then(|previous| {
+        let why = back::is_given_up(previous, seen, facts)?;
+        Some(back::refused(&now.accepted, previous, &why))
+    });
     match wanted(&base, facts) {
         _ if seen.is_stopping => now.replicas = live.replicas,
+        None if given_up.is_some() => {
+            now.refused = given_up;
+            now.order = Order::Stop;
+        }
         Some(next) if next.spec.suspend || needs_new_pods(&now.accepted, &next) => {
             now.replicas = live.replicas;
             now.order = Order::Stop;
@@ -215,6 +243,13 @@ fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
 /// The coordinator has ended: no task runs.
 fn after(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
     let next = wanted(live, facts);
+    let given_up = live.previous.as_ref().filter(|_| next.is_none()).and_then(|previous| {
+        Some((previous.accepted.clone(), back::has_failed(previous, seen, live)?))
+    });
+    if let Some((previous, refused)) = given_up {
+        let decision = begin(live, Some(previous), false, facts);
+        return Decision { refused: Some(refused), previous: None, ..decision };
+    }
     match &seen.outcome {
         Some(Outcome::Finished { .. }) if next.is_none() => begin(live, None, true, facts),
         Some(Outcome::Failed(_)) if next.is_none() => unchanged(live),
@@ -226,6 +261,10 @@ fn after(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
 /// The job begins anew, or rests.
 fn begin(live: &Live, next: Option<Accepted>, is_finished: bool, facts: &Facts) -> Decision {
     let has_new_template = next.as_ref().is_some_and(|next| needs_new_pods(&live.accepted, next));
+    let previous = match &next {
+        Some(next) => back::previous(live, next, facts),
+        None => live.previous.clone(),
+    };
     let accepted = next.unwrap_or_else(|| live.accepted.clone());
     let rests = accepted.spec.suspend || is_finished;
     // Those of the old template are gone before anything starts.
@@ -234,6 +273,7 @@ fn begin(live: &Live, next: Option<Accepted>, is_finished: bool, facts: &Facts) 
         replicas: if rests { 0 } else { pods(&accepted) },
         accepted,
         refused: live.refused.clone(),
+        previous,
         is_finished,
         has_new_template,
         replaces_pods: facts.is_outdated && !rests,

@@ -11,7 +11,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
-use super::accepted::Accepted;
+use super::accepted::{self, Accepted};
 use super::decide::Live;
 use super::pods::{self, Worker};
 use super::step::Error;
@@ -102,7 +102,8 @@ fn live(set: &DynamicObject) -> Result<Live, Error> {
     let annotations = set.annotations();
     Ok(Live {
         accepted: Accepted::from_annotations(annotations)?,
-        refused: annotations.get(names::REFUSED).cloned(),
+        refused: accepted::kept(annotations, names::REFUSED),
+        previous: accepted::kept(annotations, names::PREVIOUS),
         replicas: set.data["spec"]["replicas"].as_u64().unwrap_or(1) as u32,
         is_finished: annotations.contains_key(names::FINISHED),
     })

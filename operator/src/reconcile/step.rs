@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::accepted::{self, Accepted};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Live, Order, decide, impossible};
+use super::decide::{Decision, Facts, Live, Order, back, decide, impossible};
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
@@ -151,11 +151,15 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         _ => None,
     };
     let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
+    let trouble = there.workers.iter().find_map(|worker| worker.trouble.as_ref());
     let facts = Facts {
         valid: valid.as_ref().ok(),
         live: there.live.as_ref(),
         coordinator: seen.as_ref(),
         is_outdated: there.live.is_some() && there.is_outdated(),
+        trouble: trouble.map(|it| it.message.as_str()),
+        has_snapshot: job.status.as_ref().is_some_and(|it| it.last_snapshot.is_some()),
+        now: sight.now,
     };
     let decision = decide(&facts);
     sight.mistakes = valid.as_ref().err().map(String::as_str);
@@ -172,8 +176,11 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
-    let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
-    Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
+    let outcome = seen.as_ref().and_then(|it| it.outcome.as_ref());
+    let is_fenced = matches!(outcome, Some(Outcome::Fenced(_)));
+    let previous = decision.as_ref().and_then(|it| it.previous.as_ref());
+    let again = previous.map_or(LOOK_EVERY, |it| back::look_again(it, sight.now).min(LOOK_EVERY));
+    Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { again }))
 }
 
 /// Writes a status, and counts and tells what it says.
@@ -211,7 +218,8 @@ async fn act(
     let resources = build(&Wanted {
         owner,
         accepted: &decision.accepted,
-        refused: decision.refused.as_deref(),
+        refused: decision.refused.as_ref(),
+        previous: decision.previous.as_ref(),
         replicas: decision.replicas,
         is_finished: decision.is_finished,
         operator,

@@ -1,7 +1,10 @@
 //! Each decision, from facts that call for it.
 
-use millstream_coordinator::status::{Phase, Refusal};
+use std::time::Duration;
+
+use millstream_coordinator::status::{FailureStatus, Phase, Refusal, SnapshotStatus};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::id::{Epoch, Seq};
 
 use super::*;
 use crate::reconcile::validate::validate;
@@ -19,7 +22,7 @@ fn valid(generation: i64, spec: &str) -> Valid {
 fn live(generation: i64, spec: &str) -> Live {
     let accepted = Accepted::of(&valid(generation, spec));
     let replicas = pods(&accepted);
-    Live { accepted, refused: None, replicas, is_finished: false }
+    Live { accepted, refused: None, previous: None, replicas, is_finished: false }
 }
 
 /// A coordinator that runs the job by what it was told first.
@@ -46,7 +49,8 @@ fn facts<'a>(
     live: Option<&'a Live>,
     coordinator: Option<&'a Seen>,
 ) -> Facts<'a> {
-    Facts { valid, live, coordinator, is_outdated: false }
+    let (trouble, now) = (None, Timestamp(1_000_000));
+    Facts { valid, live, coordinator, is_outdated: false, trouble, has_snapshot: true, now }
 }
 
 fn told(valid: &Valid) -> Order {
@@ -128,7 +132,8 @@ fn what_was_refused_is_kept_in_mind_until_something_else_is_written() {
     seen.status.refused = Some(Refusal { generation: 2, failure });
     let decision = decide(&facts(Some(&wrong), Some(&two), Some(&seen))).unwrap();
     assert_eq!((&decision.order, decision.replicas), (&Order::Keep, 2));
-    assert_eq!(decision.refused.as_ref(), Some(&wrong.hash));
+    let refused = Refused { hash: wrong.hash.clone(), message: "no".into() };
+    assert_eq!(decision.refused, Some(refused));
     // Also by an operator that comes after.
     let live = Live { refused: decision.refused, ..two };
     seen.told.truncate(1);
@@ -232,4 +237,114 @@ fn a_volume_cannot_change_yet_and_says_so() {
     let why = impossible(&two.accepted, &Accepted::of(&other)).unwrap();
     assert!(why.starts_with("spec.state.localVolume: "), "{why}");
     assert_eq!(impossible(&two.accepted, &two.accepted), None);
+}
+
+/// A job that runs by generation 1 and is given another image as generation 2: what is there once
+/// it has stopped.
+fn upgraded() -> (Valid, Live) {
+    let (one, two) = (live(1, "image: a:1"), valid(2, "image: a:2"));
+    let mut stopped = seen(vec![one.accepted.clone()]);
+    stopped.outcome = Some(Outcome::Suspended { snapshot: true });
+    let decision = decide(&facts(Some(&two), Some(&one), Some(&stopped))).unwrap();
+    assert!(decision.has_new_template);
+    assert_eq!(decision.accepted.generation, 2);
+    let previous = Previous { accepted: one.accepted.clone(), since: Timestamp(1_000_000) };
+    assert_eq!(decision.previous, Some(previous));
+    (two, Live { accepted: decision.accepted, previous: decision.previous, ..one })
+}
+
+/// What is decided so long after the upgrade, with this coordinator at work.
+fn later(secs: i64, trouble: Option<&str>, live: &Live, seen: &Seen, valid: &Valid) -> Decision {
+    let now = Timestamp(1_000_000 + secs * 1000);
+    decide(&Facts { now, trouble, ..facts(Some(valid), Some(live), Some(seen)) }).unwrap()
+}
+
+#[test]
+fn a_version_whose_pods_do_not_come_up_is_given_up_and_the_job_goes_back() {
+    let (two, live) = upgraded();
+    let mut seen = seen(vec![live.accepted.clone()]);
+    seen.status.phase = Phase::Pending;
+    let trouble = Some("averages-0: no such image");
+    assert_eq!(later(50, trouble, &live, &seen, &two).order, Order::Keep);
+    assert_eq!(later(500, None, &live, &seen, &two).order, Order::Keep, "images take their time");
+    assert_eq!(later(700, None, &live, &seen, &two).order, Order::Stop);
+    let decision = later(70, trouble, &live, &seen, &two);
+    assert_eq!(decision.order, Order::Stop);
+    let refused = decision.refused.clone().unwrap();
+    assert_eq!(refused.hash, two.hash);
+    assert!(refused.message.ends_with("averages-0: no such image"), "{}", refused.message);
+    // It has stopped.
+    let live = Live { refused: decision.refused, ..live };
+    seen.outcome = Some(Outcome::Suspended { snapshot: true });
+    let decision = later(75, trouble, &live, &seen, &two);
+    assert_eq!(decision.accepted.generation, 1);
+    assert!(decision.has_new_template && decision.previous.is_none());
+    assert_eq!(decision.refused, Some(refused));
+    // It is not tried again, but another one is.
+    let live = Live { accepted: decision.accepted, refused: decision.refused, ..live };
+    let mut seen = self::seen(vec![live.accepted.clone()]);
+    seen.status.phase = Phase::Running;
+    assert_eq!(later(80, None, &live, &seen, &two).order, Order::Keep);
+    let three = valid(3, "image: a:3");
+    assert_eq!(later(80, None, &live, &seen, &three).order, Order::Stop);
+}
+
+#[test]
+fn a_version_that_fails_for_good_is_taken_back_at_once_unless_it_has_published() {
+    let (two, live) = upgraded();
+    let mut seen = seen(vec![live.accepted.clone()]);
+    seen.outcome = Some(Outcome::Failed(Failure::new(ErrorKind::Invalid, "state does not fit")));
+    let decision = later(3, None, &live, &seen, &two);
+    assert_eq!(decision.accepted.generation, 1);
+    assert!(decision.refused.unwrap().message.ends_with("state does not fit"));
+    seen.status.last_snapshot = Some(published_at(1_000_001));
+    let decision = later(3, None, &live, &seen, &two);
+    assert_eq!((decision.accepted.generation, decision.order), (2, Order::Keep));
+}
+
+#[test]
+fn a_version_is_given_up_for_its_own_failures_and_no_more_once_it_has_published() {
+    let (two, live) = upgraded();
+    let mut seen = seen(vec![live.accepted.clone()]);
+    seen.status.phase = Phase::Restarting;
+    let failed = |kind| Some(FailureStatus::new(Failure::new(kind, "why"), Timestamp(1_005_000)));
+    seen.status.last_failure = failed(ErrorKind::Unavailable);
+    assert_eq!(later(90, None, &live, &seen, &two).order, Order::Keep, "the bucket is away");
+    seen.status.last_failure = failed(ErrorKind::User);
+    assert_eq!(later(90, None, &live, &seen, &two).order, Order::Stop);
+    seen.status.phase = Phase::Running;
+    assert_eq!(later(90, None, &live, &seen, &two).order, Order::Keep, "it runs just now");
+    seen.status.phase = Phase::Restarting;
+    seen.status.last_snapshot = Some(published_at(1_001_000));
+    let decision = later(90, None, &live, &seen, &two);
+    assert_eq!((decision.order, decision.previous), (Order::Keep, None));
+}
+
+#[test]
+fn what_has_never_come_up_is_nothing_to_go_back_to() {
+    let (_, live) = upgraded();
+    let mut stopped = seen(vec![live.accepted.clone()]);
+    stopped.outcome = Some(Outcome::Suspended { snapshot: true });
+    let three = valid(3, "image: a:3");
+    let decision = later(20, None, &live, &stopped, &three);
+    assert_eq!(decision.previous.unwrap().accepted.generation, 1);
+    // The first version of a job, and what is resumed.
+    let first = Live { previous: None, ..live.clone() };
+    let none = Facts { has_snapshot: false, ..facts(Some(&three), Some(&first), Some(&stopped)) };
+    assert_eq!(decide(&none).unwrap().previous, None);
+    let mut still = first;
+    still.accepted.spec.suspend = true;
+    assert_eq!(decide(&facts(Some(&three), Some(&still), None)).unwrap().previous, None);
+}
+
+fn published_at(at: i64) -> SnapshotStatus {
+    SnapshotStatus {
+        epoch: Epoch(7),
+        seq: Seq(9),
+        uri: "s3://b/p".into(),
+        completed_at: Timestamp(at),
+        duration: Duration::ZERO,
+        bytes: 1,
+        new_bytes: 1,
+    }
 }

@@ -236,10 +236,7 @@ fn stalled(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
     }
     match (refused, sight.decision.and_then(|it| it.refused.as_ref())) {
         (Some(refused), _) => yes(condition::UPGRADE_BLOCKED, refused.failure.message.as_str()),
-        (None, Some(_)) => yes(
-            condition::UPGRADE_BLOCKED,
-            "the spec was refused before the operator started: see the StatefulSet's annotations",
-        ),
+        (None, Some(refused)) => yes(condition::UPGRADE_BLOCKED, refused.message.as_str()),
         (None, None) => no(condition::AS_EXPECTED, ""),
     }
 }

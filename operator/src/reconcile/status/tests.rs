@@ -7,7 +7,7 @@ use millstream_protocol::id::{Epoch, Run, Seq};
 
 use super::*;
 use crate::crd::status::Throughput;
-use crate::reconcile::accepted::Accepted;
+use crate::reconcile::accepted::{Accepted, Refused};
 use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Trouble;
 use crate::reconcile::validate::validate;
@@ -48,6 +48,7 @@ fn case() -> Case {
     let decision = Decision {
         accepted,
         refused: None,
+        previous: None,
         replicas: 2,
         is_finished: false,
         has_new_template: false,
@@ -135,6 +136,10 @@ fn expect(case: &Case, name: &str, status: &str, reason: &str) {
     let listed = condition::ALL.iter().find(|it| it.name == name).unwrap();
     let is_listed = listed.reasons.contains(&reason) || reason == condition::NOT_KNOWN;
     assert!(is_listed, "{name} has no reason {reason}");
+}
+
+fn refusal() -> Refused {
+    Refused { hash: "h".into(), message: "did not come up".into() }
 }
 
 #[test]
@@ -248,7 +253,7 @@ fn a_job_reconciles_until_it_is_what_the_spec_says() {
     expect(&edited, "Reconciling", "True", "Rescaling");
     // What is refused is not on its way.
     expect(
-        &edited.decided(|it| it.refused = Some("h".into())),
+        &edited.decided(|it| it.refused = Some(refusal())),
         "Reconciling",
         "False",
         "AsExpected",
@@ -261,6 +266,7 @@ fn a_job_that_waits_for_somebody_is_stalled() {
     expect(&case().ended(Outcome::Failed(failed("no"))), "Stalled", "True", "Failed");
     let refused = case().decided(|it| it.refused = Some("h".into()));
     expect(&refused, "Stalled", "True", "UpgradeBlocked");
+    assert_eq!(refused.condition("Stalled").message, "did not come up");
     let refused = refused.shown(|it| {
         it.refused = Some(Refusal { generation: 4, failure: failed("another program") });
     });

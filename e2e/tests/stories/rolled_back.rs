@@ -1,0 +1,49 @@
+//! A version that does not come up: the job says so, and goes back to the one before. What the
+//! workers can see without being replaced is refused before anything is touched.
+
+use anyhow::{Result, ensure};
+use millstream_e2e::job::{is, says};
+use millstream_e2e::stage::Stage;
+use millstream_e2e::story::Story;
+use serde_json::json;
+
+use crate::{close, open};
+
+pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
+    let (job, orders) = open(story, stage, "rolled-back")?;
+    let run = job.status()["run"].clone();
+    job.patch(&json!({ "program": { "args": { "windw": "10s" } } }))?;
+    job.until(30, "arguments that the program does not know are refused", |status| {
+        says(status, "Stalled", "True", "UpgradeBlocked")?;
+        says(status, "Ready", "True", "AsExpected")
+    })?;
+    ensure!(job.status()["run"] == run, "the job that ran has restarted");
+    job.patch(&json!({ "program": { "args": { "windw": null } } }))?;
+    job.until(30, "nothing is wrong any more", |status| {
+        says(status, "Stalled", "False", "AsExpected")
+    })?;
+
+    let begun = job.now();
+    job.patch(&json!({ "image": "docker.io/millstream/worker:nowhere" }))?;
+    job.until(60, "the pods do not come up, and the status says why", |status| {
+        says(status, "Ready", "False", "ImagePullFailed")
+    })?;
+    job.until(120, "it runs again by the version before", |status| {
+        says(status, "Stalled", "True", "UpgradeBlocked")?;
+        says(status, "Ready", "True", "AsExpected")?;
+        is(status, "/restarts", |it| *it == 0)
+    })?;
+    let gap = orders.longest_gap(begun);
+    story.say(&format!("without results: {:.1} s", gap.as_secs_f64()));
+    let told = job.kubectl(&["events", "--for=streamjob/turnover", "--types=Warning"])?;
+    ensure!(told.contains("has gone back to generation"), "no event tells of it: {told}");
+    orders.flow(story, 30)?;
+
+    let next = format!("{}:{}", millstream_e2e::image::name("worker"), millstream_e2e::image::NEXT);
+    job.patch(&json!({ "image": next }))?;
+    job.is_ready(2)?;
+    job.until(30, "another version is taken", |status| {
+        says(status, "Stalled", "False", "AsExpected")
+    })?;
+    close(&job, orders)
+}
