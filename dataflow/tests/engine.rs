@@ -1,10 +1,13 @@
 //! The engine without a worker around it: deploy, snapshot, kill, restore.
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use millstream_dataflow::clock::SystemClock;
+use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::connector::collect::Collect;
+use millstream_dataflow::connector::discard::Discard;
 use millstream_dataflow::connector::generator::Generator;
 use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::sink::History;
@@ -152,4 +155,43 @@ async fn it_goes_on_from_a_snapshot_at_another_parallelism_as_if_nothing_had_hap
     let (engine, mut events) = start(&job, 3, restore).await;
     run_to_end(&engine, &mut events, 3).await;
     check(&out, records);
+}
+
+#[tokio::test]
+async fn a_source_waits_for_room_for_as_long_as_nobody_takes_what_it_sends() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let job = Job::new(Default::default());
+    let held = gate.clone();
+    job.source("numbers", Generator::new(|i| i).splits(1))
+        .parallelism(1)
+        .key_by(|n| *n)
+        .scan("held", (), move |(), n| {
+            // The source is on the other thread.
+            if std::thread::current().name() == Some("engine-1") {
+                let (is_open, opened) = &*held;
+                let is_open = is_open.lock().unwrap();
+                drop(opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+            }
+            n
+        })
+        .sink("out", Discard::default());
+    let (engine, _events) = start(&job, 2, Restore::default()).await;
+    let source = engine.tasks().iter().find(|task| &*task.operator == "numbers").unwrap();
+    let clock = SystemClock::new();
+    let blocked_ns = || source.counters.blocked_ns.load(Ordering::Relaxed);
+    let until = async |ns: u64| {
+        while blocked_ns() < ns {
+            assert!(clock.monotonic_ns() < 60_000_000_000, "it is not said");
+            tokio::task::yield_now().await;
+        }
+        clock.monotonic_ns()
+    };
+    // The few steps in which it looks whether there is room take no time.
+    let begun = until(1_000_000).await;
+    let waited = until(1_001_000_000).await - begun;
+    assert!(waited < 1_500_000_000, "a second of it took {waited} ns");
+    assert!(waited > 800_000_000, "it did not wait for longer than it was: {waited} ns");
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    drop(engine);
 }

@@ -604,6 +604,8 @@ fn probes_and_prometheus_are_answered_by_every_worker() {
     };
     let ran = place.run_through("seen 20000 of it", &[&args[..], &SLOW].concat(), asked);
     assert_eq!(ran.code, Some(0), "{ran:?}");
+    // One of the two has no split, and hides nothing of the other one's.
+    assert!(ran.err.contains("  watermark "), "{ran:?}");
 
     let _taken = TcpListener::bind(("127.0.0.1", after)).unwrap();
     let ran = place.run(&args);
