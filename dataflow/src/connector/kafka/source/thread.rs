@@ -276,6 +276,7 @@ impl<D: Decode> Reading<D> {
         part.ended = true;
         // A position behind the last record stays where it is told to end.
         part.next = part.end.unwrap_or(part.next).max(part.next);
+        self.lag.is_at_end(split, part.next);
         self.chunk.then(split, part.next, Then::End);
         self.work.queue.unassign(&self.work.parts[split].partition);
     }
