@@ -274,7 +274,7 @@ impl Context {
                 worker.going.take_if(|going| going.run == *run);
             }
             Report::Rates(rates) if Some(rates.run) == run => {
-                worker.rates = rates.clone();
+                worker.rates = (**rates).clone();
                 self.sum_rates(rates.run);
             }
             Report::Drift { run, own } => self.answer_drift(index, *run, *own),

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::connector::collect::Collect;

@@ -314,7 +314,7 @@ pub enum Report {
         run: Run,
     },
     /// How much moved since the run started.
-    Rates(Rates),
+    Rates(Box<Rates>),
     /// How far the worker's sources have come, where they are held together with those of others:
     /// answered by [`Command::Drift`].
     Drift {

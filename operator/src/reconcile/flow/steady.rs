@@ -85,9 +85,10 @@ impl Steady {
                 return;
             }
         }
-        match found {
-            Some(found) => self.settle(found),
-            None => (self.settled, self.other) = (Settled::Unknown, None),
+        if let Some(found) = found {
+            self.settle(found);
+        } else {
+            (self.settled, self.other) = (Settled::Unknown, None);
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Of those that were read to their end, whether they have had nothing since: librdkafka says once
 //! that a partition is at its end, and nothing more while nothing comes, also not when its broker
-//! is gone. Of the others, how much waits in them: what librdkafka knows is from its last fetch, and
-//! it does not fetch while the job is slow. Asked by [`super::thread`] between reads; nobody waits
-//! for an answer. Invariant: a partition was empty only if its broker said so, and of all records,
-//! those of transactions that are under way among them.
+//! is gone. Of the others, how much waits in them: what librdkafka knows is from its last fetch,
+//! and it does not fetch while the job is slow. Asked by [`super::thread`] between reads; nobody
+//! waits for an answer. Invariant: a partition was empty only if its broker said so, and of all
+//! records, those of transactions that are under way among them.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
