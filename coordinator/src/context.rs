@@ -21,7 +21,7 @@ use crate::edit::{Edit, Next};
 use crate::history::History;
 use crate::machine::{Action, Event, StopMode};
 use crate::savepoint::Wanted;
-use crate::status::{Phase, Status, Totals};
+use crate::status::{Phase, Status};
 
 /// How long a worker may take for one small request to the store before it is asked again. A
 /// worker's own request time-outs are shorter.
@@ -48,7 +48,7 @@ pub(crate) struct Worker {
     pub(crate) leaving: bool,
     /// The run whose tasks it was told to drop and has not yet dropped.
     pub(crate) dropping: Option<Run>,
-    rates: Rates,
+    pub(crate) rates: Rates,
     /// How far its sources have come, and in which run.
     pub(crate) marks: crate::drift::Heard,
 }
@@ -274,7 +274,7 @@ impl Context {
                 worker.going.take_if(|going| going.run == *run);
             }
             Report::Rates(rates) if Some(rates.run) == run => {
-                worker.rates = rates.clone();
+                worker.rates = (**rates).clone();
                 self.sum_rates(rates.run);
             }
             Report::Drift { run, own } => self.answer_drift(index, *run, *own),
@@ -293,27 +293,6 @@ impl Context {
             self.act(Action::Dismiss(peer));
         }
         is_silent
-    }
-
-    fn sum_rates(&mut self, run: Run) {
-        let rates = self.workers.iter().map(|worker| &worker.rates);
-        let rates = rates.filter(|rates| rates.run == run);
-        let mut totals = Totals::default();
-        for (i, rates) in rates.enumerate() {
-            totals.records_in += rates.records_in;
-            totals.records_out += rates.records_out;
-            for (sink, records) in &rates.sinks {
-                *totals.sinks.entry(sink.clone()).or_default() += records;
-            }
-            for (operator, records) in &rates.late {
-                *totals.late.entry(operator.clone()).or_default() += records;
-            }
-            totals.records_failed += rates.records_failed;
-            // A worker without a watermark holds the whole job's.
-            totals.watermark =
-                if i == 0 { rates.watermark } else { totals.watermark.min(rates.watermark) };
-        }
-        self.status.totals = totals;
     }
 
     /// Notes an entry of our own that is now in the log.

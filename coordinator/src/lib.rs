@@ -16,6 +16,7 @@ mod drift;
 pub mod driver;
 pub mod edit;
 mod ending;
+mod flow;
 pub mod history;
 pub mod machine;
 #[cfg(feature = "remote")]

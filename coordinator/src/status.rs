@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use millstream_protocol::error_kind::Failure;
+use millstream_protocol::flow::{Clock, Lag, Permille};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
 use millstream_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -212,6 +213,29 @@ pub struct Totals {
     /// Records that were malformed, or for which a function failed, and that were left out or put
     /// out at a side output.
     pub records_failed: u64,
-    /// The lowest watermark of all workers, in milliseconds.
+    /// The watermark of the whole job, in milliseconds; it never falls within a run. None until all
+    /// workers have told of theirs, and before the first.
     pub watermark: Option<i64>,
+    /// How far the splits of all sources are behind; of none, until all workers have told.
+    #[serde(default)]
+    pub lag: Lag,
+    /// How far the event time of all sources has come; the same goes for it.
+    #[serde(default)]
+    pub clock: Clock,
+    /// The source whose tasks wait the most for room downstream, if any waits.
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
+}
+
+/// A source that waits for room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pressure {
+    /// The source.
+    pub source: OperatorId,
+    /// In how much of the last few seconds it waited: of its tasks, the one that waited the most.
+    pub blocked: Permille,
+    /// Who takes so long: the first operator downstream that is busy and does not wait itself. None
+    /// where that cannot be told.
+    pub by: Option<OperatorId>,
 }

@@ -32,5 +32,5 @@ pub use exchange::remote::{Incoming, LinkCounts, Links, Outgoing};
 pub use stream::{
     Args, Environment, Job, JobSettings, KeyedStream, MigratingStream, Secret, SourceStream, Stream,
 };
-pub use task::{Barrier, Counters, Doorbell, TaskInfo, probe};
+pub use task::{Barrier, Counters, Doorbell, SplitSeen, TaskInfo, probe};
 pub use time::{Timestamp, Watermarks};

@@ -1,10 +1,12 @@
 //! The engine without a worker around it: deploy, snapshot, kill, restore.
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
 
-use millstream_dataflow::clock::SystemClock;
+use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::connector::collect::Collect;
+use millstream_dataflow::connector::discard::Discard;
 use millstream_dataflow::connector::generator::Generator;
 use millstream_dataflow::engine::{Deployment, Engine, Event};
 use millstream_dataflow::sink::History;
@@ -152,4 +154,54 @@ async fn it_goes_on_from_a_snapshot_at_another_parallelism_as_if_nothing_had_hap
     let (engine, mut events) = start(&job, 3, restore).await;
     run_to_end(&engine, &mut events, 3).await;
     check(&out, records);
+}
+
+/// Lets those pass who wait, when it is dropped.
+struct Opens(Arc<(Mutex<bool>, Condvar)>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+#[tokio::test]
+async fn a_source_waits_for_room_for_as_long_as_nobody_takes_what_it_sends() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let job = Job::new(Default::default());
+    let held = gate.clone();
+    job.source("numbers", Generator::new(|i| i).splits(1))
+        .parallelism(1)
+        .key_by(|n| *n)
+        .scan("held", (), move |(), n| {
+            // The source is on the other thread.
+            if std::thread::current().name() == Some("engine-1") {
+                let (is_open, opened) = &*held;
+                let is_open = is_open.lock().unwrap();
+                drop(opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+            }
+            n
+        })
+        .sink("out", Discard::default());
+    let (engine, _events) = start(&job, 2, Restore::default()).await;
+    // Dropped before the engine, whose threads end behind it.
+    let opens = Opens(gate);
+    let source = engine.tasks().iter().find(|task| &*task.operator == "numbers").unwrap();
+    let clock = SystemClock::new();
+    let blocked_ns = || source.counters.blocked_ns.load(Ordering::Relaxed);
+    let until = async |ns: u64| {
+        while blocked_ns() < ns {
+            assert!(clock.monotonic_ns() < 20_000_000_000, "it is not said");
+            tokio::task::yield_now().await;
+        }
+        clock.monotonic_ns()
+    };
+    // The few steps in which it looks whether there is room take no time.
+    let begun = until(1_000_000).await;
+    let waited = until(1_001_000_000).await - begun;
+    assert!(waited < 1_500_000_000, "a second of it took {waited} ns");
+    assert!(waited > 800_000_000, "it did not wait for longer than it was: {waited} ns");
+    drop(opens);
+    drop(engine);
 }

@@ -8,6 +8,7 @@ pub mod access;
 pub mod drift;
 pub mod error_kind;
 pub mod field;
+pub mod flow;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod id;

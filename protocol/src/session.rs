@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drift::Marks;
 use crate::error_kind::Failure;
+use crate::flow::Flow;
 use crate::id::{Epoch, OperatorId, Run, Seq, Term, WorkerIndex};
 use crate::job::JobSpec;
 use crate::log::{Lineage, Manifest, Nonce};
@@ -313,7 +314,7 @@ pub enum Report {
         run: Run,
     },
     /// How much moved since the run started.
-    Rates(Rates),
+    Rates(Box<Rates>),
     /// How far the worker's sources have come, where they are held together with those of others:
     /// answered by [`Command::Drift`].
     Drift {
@@ -358,8 +359,9 @@ pub struct Rates {
     /// Records that were malformed, or for which a function failed, and that were left out or put
     /// out at a side output.
     pub records_failed: u64,
-    /// The lowest watermark of the worker's tasks, in milliseconds.
-    pub watermark: Option<i64>,
+    /// How far the worker's tasks are behind, and what holds them.
+    #[serde(default)]
+    pub flow: Flow,
 }
 
 #[cfg(test)]

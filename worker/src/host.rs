@@ -17,10 +17,8 @@ use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
 use millstream_protocol::path::{Name, PartName};
-use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, Going, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
-use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use uuid::Uuid;
@@ -29,6 +27,7 @@ use self::reading::{read_parts, tell_dropped, tell_read};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::parts::Places;
+use crate::rates::{Loads, rates};
 use crate::runs::LogRuns;
 use crate::session::Worker;
 
@@ -113,6 +112,8 @@ pub(crate) struct Host {
     deployed_ns: u64,
     /// The snapshot in the making.
     capture: Option<Capture>,
+    /// What became of the tasks' time.
+    loads: Mutex<Loads>,
     metrics: Arc<Metrics>,
 }
 
@@ -179,6 +180,7 @@ impl Host {
             clock,
             deployed_ns,
             capture: None,
+            loads: Mutex::default(),
             metrics: worker.metrics.clone(),
         })
     }
@@ -267,7 +269,11 @@ impl Host {
 
     /// Sums up the counters of the tasks.
     pub(crate) fn rates(&self) -> Rates {
-        rates(self.run, self.engine.plan(), self.engine.tasks())
+        let tasks = self.engine.tasks();
+        let mut rates = rates(self.run, self.engine.plan(), tasks, self.clock.now());
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.flow.loads = loads.look(tasks, self.clock.monotonic_ns());
+        rates
     }
 }
 
@@ -291,37 +297,6 @@ fn history(worker: &Worker, deploy: &Deploy) -> (History, Arc<LogRuns>) {
         runs: runs.clone(),
     };
     (history, runs)
-}
-
-fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo]) -> Rates {
-    let mut rates = Rates { run, ..Rates::default() };
-    for task in tasks {
-        let counters = &task.counters;
-        let role = plan.operator(&(&*task.operator).into()).map(|operator| operator.role);
-        match role {
-            Some(Role::Source) => {
-                rates.records_in += counters.records_out.load(Ordering::Relaxed);
-                let watermark = Timestamp(counters.watermark.load(Ordering::Relaxed));
-                let known = (watermark > Timestamp::MIN).then_some(watermark.0);
-                rates.watermark = match (rates.watermark, known) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
-            }
-            Some(Role::Sink(_)) => {
-                let records = counters.records_in.load(Ordering::Relaxed);
-                rates.records_out += records;
-                *rates.sinks.entry((&*task.operator).into()).or_default() += records;
-            }
-            Some(Role::Operator) | None => {}
-        }
-        let late = counters.late.load(Ordering::Relaxed);
-        if late > 0 {
-            *rates.late.entry((&*task.operator).into()).or_default() += late;
-        }
-        rates.records_failed += counters.failed.load(Ordering::Relaxed);
-    }
-    rates
 }
 
 impl Capture {

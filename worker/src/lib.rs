@@ -26,6 +26,7 @@ mod parts;
 mod processes;
 mod program;
 mod progress;
+mod rates;
 mod runs;
 mod serve;
 mod session;

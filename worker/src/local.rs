@@ -34,7 +34,6 @@ use crate::desk::Desk;
 use crate::end::{End, report};
 use crate::exchange::Exchange;
 use crate::health;
-use crate::host::Shown;
 use crate::metrics::Metrics;
 use crate::parts::LocalParts;
 use crate::processes::{Processes, Start};
@@ -222,7 +221,6 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     let store = store::open(&local.config.prefix, &access).await?;
     let process = Process::alone(programs, local.threads)?;
     let worker = process.worker(WorkerIndex(0), &local.config.prefix, store)?;
-    let shown = worker.metrics.shown.clone();
     // Ends with this function.
     let mut answers = JoinSet::new();
     if let Some(address) = args.health {
@@ -233,7 +231,7 @@ async fn run_local(programs: Programs, local: LocalJob, args: &cli::Run) -> Resu
     for link in links {
         beside.spawn(serve(link, worker.clone()));
     }
-    let end = coordinate(&local, session, shown, None).await?;
+    let end = coordinate(&local, session, None).await?;
     if let (Outcome::Finished { .. }, Some(copies)) = (&end.outcome, &worker.local) {
         copies.clear();
     }
@@ -264,7 +262,7 @@ async fn run_processes(local: &LocalJob, args: &cli::Run, workers: u32) -> Resul
     };
     let (processes, session) = Processes::start(workers, start)?;
     let processes = Arc::new(Mutex::new(processes));
-    let end = coordinate(local, session, Arc::default(), Some(processes.clone())).await?;
+    let end = coordinate(local, session, Some(processes.clone())).await?;
     processes.lock().await.shrink(0).await;
     if let Outcome::Finished { .. } = &end.outcome {
         for worker in (0..end.status.workers.max(workers)).map(WorkerIndex) {
@@ -287,7 +285,7 @@ async fn run_at(local: &LocalJob, args: &cli::Run) -> Result<u8> {
         roster.add(worker, found, None);
         addresses.push(address);
     }
-    let end = coordinate(local, session, Arc::default(), None).await?;
+    let end = coordinate(local, session, None).await?;
     Ok(report(&end, local, args))
 }
 
@@ -295,13 +293,12 @@ async fn run_at(local: &LocalJob, args: &cli::Run) -> Result<u8> {
 async fn coordinate(
     local: &LocalJob,
     session: impl Session,
-    shown: Shown,
     processes: Option<Arc<Mutex<Processes>>>,
 ) -> Result<End> {
     let (driver, handle) = Driver::new(local.config.clone(), session, WallClock::new());
     let signals = Arc::new(AtomicU32::new(0));
     let stop = stop_on_signals(handle.clone(), signals.clone())?;
-    let view = progress::View::new(local, shown, handle.status.clone());
+    let view = progress::View::new(local, handle.status.clone());
     let mut watching = JoinSet::new();
     watching.spawn(stop);
     watching.spawn(view.run());

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream_dataflow::{Counters, LinkCounts, Links, TaskInfo, Timestamp};
+use millstream_dataflow::{Counters, LinkCounts, Links, SplitSeen, TaskInfo, Timestamp};
 
 use crate::host::Shown;
 
@@ -231,15 +231,29 @@ fn of_tasks(text: &mut String, tasks: &[TaskInfo]) {
     }
 }
 
-/// The watermark of each split, below its source's task.
+/// A metric of each split, below its source's task: name, help, value.
+type OfSplit = (&'static str, &'static str, fn(SplitSeen<'_>) -> Option<f64>);
+
+const OF_SPLITS: [OfSplit; 2] = [
+    ("split_watermark_seconds", "The watermark of a split, as a Unix time.", |it| {
+        unix(it.watermark)
+    }),
+    ("split_waiting_records", "Records of a split that wait to be read.", |it| {
+        it.waiting.map(|records| records as f64)
+    }),
+];
+
 fn of_splits(text: &mut String, tasks: &[TaskInfo]) {
-    head(text, "split_watermark_seconds", GAUGE, "The watermark of a split, as a Unix time.");
-    for task in tasks {
-        for (split, time) in task.counters.splits() {
-            let Some(time) = unix(time) else { continue };
-            let (operator, task, split) = (&task.operator, task.task, escaped(&split));
-            let labels = format!("operator=\"{operator}\",task=\"{task}\",split=\"{split}\"");
-            let _ = writeln!(text, "millstream_split_watermark_seconds{{{labels}}} {time}");
+    for (name, help, value) in OF_SPLITS {
+        head(text, name, GAUGE, help);
+        for task in tasks {
+            let (operator, task, counters) = (&task.operator, task.task, &task.counters);
+            counters.each_split(|seen| {
+                let Some(value) = value(seen) else { return };
+                let split = escaped(seen.id);
+                let labels = format!("operator=\"{operator}\",task=\"{task}\",split=\"{split}\"");
+                let _ = writeln!(text, "millstream_{name}{{{labels}}} {value}");
+            });
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_coordinator::status::{Phase, Status, Totals};
@@ -16,7 +14,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 use crate::config::LocalJob;
-use crate::host::Shown;
 use crate::terminal::{self, say};
 
 /// How often the live line is drawn.
@@ -54,7 +51,6 @@ pub(crate) fn init_log(format: LogFormat) {
 /// Shows a job while it runs.
 pub(crate) struct View {
     job: String,
-    shown: Shown,
     status: watch::Receiver<Status>,
     clock: SystemClock,
     live: bool,
@@ -68,10 +64,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(local: &LocalJob, shown: Shown, status: watch::Receiver<Status>) -> Self {
+    pub(crate) fn new(local: &LocalJob, status: watch::Receiver<Status>) -> Self {
         Self {
             job: local.job.metadata.name.clone(),
-            shown,
             status,
             clock: SystemClock::new(),
             live: io::stderr().is_terminal() && !terminal::is_json(),
@@ -209,14 +204,17 @@ impl View {
             by_sink(&totals, SINKS_LIVE_MAX, of_sink),
         );
         line += &failed("  ", &totals);
-        let known = self.watermark().or_else(|| totals.watermark.map(Timestamp));
-        if let Some(watermark) = known {
+        let watermark = totals.watermark.map(Timestamp);
+        if let Some(watermark) = watermark.filter(|time| *time < Timestamp::MAX) {
             let behind = self.clock.now().millis().saturating_sub(watermark.millis()).max(0);
             let _ = write!(line, "  watermark {watermark}");
             // Replayed history is years behind: then only the watermark says something.
             if behind < 24 * 3600 * 1000 {
                 let _ = write!(line, " ({} behind)", brief(Duration::from_millis(behind as u64)));
             }
+        }
+        if let Some(waiting) = totals.lag.records().filter(|records| *records > 0) {
+            let _ = write!(line, "  {}waiting", short(waiting as f64));
         }
         match &status.last_snapshot {
             Some(snapshot) => {
@@ -247,15 +245,6 @@ impl View {
         let failure = status.log_failure.as_ref()?;
         let since = self.clock.now().millis().saturating_sub(failure.since.0).max(0);
         Some(format!("{failure} (for {})", brief(Duration::from_millis(since as u64))))
-    }
-
-    /// The smallest watermark of the operators that have one.
-    fn watermark(&self) -> Option<Timestamp> {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let tasks = shown.as_ref()?;
-        let marks = tasks.iter().map(|task| task.counters.watermark.load(Ordering::Relaxed));
-        let known = marks.map(Timestamp).filter(|time| *time > Timestamp::MIN);
-        known.min().filter(|time| *time < Timestamp::MAX)
     }
 }
 

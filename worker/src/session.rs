@@ -364,7 +364,7 @@ impl Session {
             // The counters go first, so that the end is shown with the last of them.
             Seen::Ended => {
                 host.ended = true;
-                vec![Report::Rates(host.rates()), Report::Finished { run }]
+                vec![Report::Rates(Box::new(host.rates())), Report::Finished { run }]
             }
             Seen::Failed(error) => {
                 host.broken = true;
@@ -380,7 +380,8 @@ impl Session {
     }
 
     fn rates(&self) -> Vec<Report> {
-        self.host.as_ref().map(|host| Report::Rates(host.rates())).into_iter().collect()
+        let host = self.host.as_ref();
+        host.map(|host| Report::Rates(Box::new(host.rates()))).into_iter().collect()
     }
 
     /// Lets the tasks go. When this returns, no thread of them is left, and no commit goes on.

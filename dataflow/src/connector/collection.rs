@@ -70,16 +70,15 @@ impl<T: Data + Sync> Reader for CollectionReader<T> {
         let share = (emit.room() / self.splits.len().max(1)).max(1);
         for split in &mut self.splits {
             let index = emit.split(&split.id);
-            if emit.is_held(index) {
-                open += 1;
-                continue;
-            }
+            let share = if emit.is_held(index) { 0 } else { share };
             for _ in 0..share {
                 let Some(record) = self.records.get(split.next) else { break };
                 emit.record(index, record.clone());
                 split.next += self.stride;
             }
-            if split.next < self.records.len() {
+            let left = self.records.len().saturating_sub(split.next).div_ceil(self.stride);
+            emit.backlog(index).set(Some(left as u64));
+            if left > 0 || emit.is_held(index) {
                 open += 1;
             } else {
                 emit.is_finished(index);

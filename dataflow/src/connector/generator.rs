@@ -148,19 +148,19 @@ where
         let room = due.map_or(emit.room() as u64, |due| due.min(emit.room() as u64));
         let share = room.div_ceil(self.splits.len().max(1) as u64);
         let (mut made, mut open) = (0, false);
+        // Nothing waits but what is due; without a rate, all that there is to make.
+        let waiting = due.map(|due| (due - room).div_ceil(self.splits.len().max(1) as u64));
         for split in &mut self.splits {
             let index = emit.split(&split.id);
-            if emit.is_held(index) {
-                open = true;
-                continue;
-            }
             let left = self.end.saturating_sub(split.next).div_ceil(self.stride);
-            let count = share.min(left);
+            let count = if emit.is_held(index) { 0 } else { share.min(left) };
+            let all = (self.end < u64::MAX).then_some(left - count);
+            emit.backlog(index).set(waiting.map(|waiting| waiting.min(left - count)).or(all));
             let (first, stride) = (split.next, self.stride);
             emit.records(index, (0..count).map(|n| (self.make)(first + n * stride)));
             split.next += count * stride;
             made += count;
-            if left > count {
+            if left > count || emit.is_held(index) {
                 open = true;
             } else {
                 emit.is_finished(index);

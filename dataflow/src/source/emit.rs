@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Malformed, OnMalformed, Place};
+use super::{Backlog, Malformed, OnMalformed, Place};
 use crate::batch::batch_records;
 use crate::error::{Error, Result};
 use crate::time::{BadTime, Timestamp};
@@ -44,6 +44,8 @@ pub(crate) enum Word {
 /// Where a reader puts its records, and says of splits what watermarks need to know.
 pub struct Emit<T> {
     pub(crate) splits: Vec<Arc<str>>,
+    /// Of each split.
+    pub(crate) backlogs: Vec<Arc<Backlog>>,
     /// Sources of files have thousands of them.
     pub(crate) by_id: HashMap<Arc<str>, usize>,
     pub(crate) records: Vec<T>,
@@ -69,6 +71,7 @@ impl<T> Emit<T> {
     pub(crate) fn new() -> Self {
         Self {
             splits: Vec::new(),
+            backlogs: Vec::new(),
             by_id: HashMap::new(),
             records: Vec::new(),
             stretches: Vec::new(),
@@ -93,7 +96,15 @@ impl<T> Emit<T> {
         let (id, index): (Arc<str>, _) = (id.into(), self.splits.len());
         self.by_id.insert(id.clone(), index);
         self.splits.push(id);
+        self.backlogs.push(Arc::default());
         SplitIndex(index)
+    }
+
+    /// Where to tell how many records of a split wait to be read, now and later, from any thread.
+    /// A source that knows it should: how far the job is behind is shown from there, and whether it
+    /// is caught up.
+    pub fn backlog(&self, split: SplitIndex) -> &Arc<Backlog> {
+        &self.backlogs[split.0]
     }
 
     /// How many more records this poll should emit; malformed ones count.

@@ -4,6 +4,7 @@
 //! a source task of [`crate::task`]. The unit of a source is the split: a file, a partition, a
 //! share of a generator.
 
+mod backlog;
 mod emit;
 mod malformed;
 
@@ -13,6 +14,7 @@ use millstream_protocol::id::Epoch;
 use millstream_protocol::plan::StateSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use backlog::Backlog;
 pub use emit::{Emit, SplitIndex};
 pub(crate) use emit::{Quiet, Word};
 pub use malformed::{Malformed, OnMalformed, Place};

@@ -123,6 +123,7 @@ mod tests {
 
     use super::super::Doorbell;
     use super::super::drift::Drift;
+    use super::super::info::SplitTold;
     use super::*;
     use crate::source::Word;
 
@@ -144,7 +145,7 @@ mod tests {
     }
 
     fn splits<const N: usize>(watermarks: [i64; N]) -> [Split; N] {
-        watermarks.map(|watermark| Split::new(Timestamp(watermark), Arc::default()))
+        watermarks.map(|watermark| Split::new(Timestamp(watermark), SplitTold::default()))
     }
 
     #[test]

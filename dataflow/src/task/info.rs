@@ -1,11 +1,12 @@
 //! [`TaskInfo`] and [`Counters`]: what an operator instance is, and what it has done so far.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_protocol::id::TaskIndex;
 use millstream_protocol::key_group::{KeyGroupRange, KeyGroups};
 
+use crate::source::Backlog;
 use crate::time::Timestamp;
 
 /// Which operator instance this is.
@@ -43,11 +44,16 @@ pub struct Counters {
     pub late: AtomicU64,
     /// Records that failed and were sent to a side output or skipped.
     pub failed: AtomicU64,
-    /// The watermark, in milliseconds; MIN before the first.
+    /// The watermark, in milliseconds; MIN before the first, MAX behind the end.
     pub watermark: AtomicI64,
-    /// Nanoseconds at work, waiting for input, and waiting for room downstream.
+    /// It is a source whose records have event times.
+    pub timed: AtomicBool,
+    /// It is such a source, and nobody is to wait for its watermark: none of its splits holds it.
+    pub idle: AtomicBool,
+    /// Nanoseconds at work.
     pub busy_ns: AtomicU64,
-    /// See `busy_ns`.
+    /// Nanoseconds from where it found no room downstream to its next try, again and again: in all
+    /// that time it could send nothing.
     pub blocked_ns: AtomicU64,
     /// Nanoseconds in which a source left splits alone because they were too far ahead of others.
     pub ahead_ns: AtomicU64,
@@ -58,24 +64,67 @@ pub struct Counters {
     pub longest_step_ns: AtomicU64,
     /// Entries of keyed state at the last barrier.
     pub state_entries: AtomicU64,
-    splits: Mutex<Vec<(Arc<str>, Arc<AtomicI64>)>>,
+    splits: Mutex<Vec<SplitCounts>>,
+}
+
+/// What a source tells of a split, kept up to date by its task.
+#[derive(Clone, Debug)]
+struct SplitCounts {
+    id: Arc<str>,
+    watermark: Arc<AtomicI64>,
+    newest: Arc<AtomicI64>,
+    backlog: Arc<Backlog>,
+}
+
+/// Where a source's task tells of a split.
+#[derive(Debug, Default)]
+pub(crate) struct SplitTold {
+    pub(crate) watermark: Arc<AtomicI64>,
+    pub(crate) newest: Arc<AtomicI64>,
+    pub(crate) backlog: Arc<Backlog>,
+}
+
+/// A split that a source reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitSeen<'a> {
+    /// Its name, unique within its source.
+    pub id: &'a Arc<str>,
+    /// Its watermark: MIN before the first record, and where records have no event time; MAX where
+    /// it holds nothing back, since it is idle or was read to its end.
+    pub watermark: Timestamp,
+    /// The largest event time that it was read to; MIN before the first record.
+    pub newest: Timestamp,
+    /// Records that wait in it; none where that is not known.
+    pub waiting: Option<u64>,
 }
 
 impl Counters {
-    /// A source reads one more split: where its watermark is to be told.
-    pub(crate) fn add_split(&self, id: &Arc<str>) -> Arc<AtomicI64> {
-        let mark = Arc::new(AtomicI64::new(Timestamp::MIN.0));
+    /// A source reads one more split, of which so much waits: where it is to be told of.
+    pub(crate) fn add_split(&self, id: &Arc<str>, backlog: Arc<Backlog>) -> SplitTold {
+        let time = || Arc::new(AtomicI64::new(Timestamp::MIN.0));
+        let (watermark, newest) = (time(), time());
+        let told = SplitTold {
+            watermark: watermark.clone(),
+            newest: newest.clone(),
+            backlog: backlog.clone(),
+        };
         let mut splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
-        splits.push((id.clone(), mark.clone()));
-        mark
+        splits.push(SplitCounts { id: id.clone(), watermark, newest, backlog });
+        told
     }
 
-    /// The splits that a source reads, each with its watermark: MIN before the first record, MAX
-    /// where it holds nothing back, since it is idle or was read to its end.
-    pub fn splits(&self) -> Vec<(Arc<str>, Timestamp)> {
-        let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Looks at each split that a source reads. Looks, and does no more: the task waits where it
+    /// names another.
+    pub fn each_split(&self, mut look: impl FnMut(SplitSeen<'_>)) {
         let time = |mark: &AtomicI64| Timestamp(mark.load(Ordering::Relaxed));
-        splits.iter().map(|(id, mark)| (id.clone(), time(mark))).collect()
+        for split in self.splits.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            look(SplitSeen {
+                id: &split.id,
+                watermark: time(&split.watermark),
+                newest: time(&split.newest),
+                waiting: split.backlog.records(),
+            });
+        }
     }
 }
 
@@ -88,6 +137,8 @@ impl Default for Counters {
             late: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             watermark: AtomicI64::new(Timestamp::MIN.0),
+            timed: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             busy_ns: AtomicU64::new(0),
             blocked_ns: AtomicU64::new(0),
             ahead_ns: AtomicU64::new(0),

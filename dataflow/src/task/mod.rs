@@ -22,7 +22,7 @@ mod thread;
 pub use doorbell::Doorbell;
 pub(crate) use drift::{Drift, Seat};
 pub(crate) use info::count;
-pub use info::{Counters, TaskInfo};
+pub use info::{Counters, SplitSeen, TaskInfo};
 pub(crate) use input::{Head, InputTask, OnePort, TwoPorts};
 use millstream_protocol::id::Epoch;
 pub use node::Barrier;

@@ -66,6 +66,7 @@ impl<S: Source> SourceTask<S> {
         emit.on_malformed = parts.malformed.on_malformed;
         emit.aside = parts.malformed.aside;
         emit.wants_places = parts.event_time.is_some();
+        parts.info.counters.timed.store(emit.wants_places, Ordering::Relaxed);
         Self {
             parts,
             reader: None,
@@ -111,9 +112,10 @@ impl<S: Source> SourceTask<S> {
 
     /// Gives each newly named split its clock.
     fn name_splits(&mut self) {
-        for id in &self.emit.splits[self.splits.len()..] {
+        let known = self.splits.len();
+        for (id, backlog) in self.emit.splits.iter().zip(&self.emit.backlogs).skip(known) {
             let restored = self.restored.get(&**id).copied().unwrap_or(Timestamp::MIN);
-            let told = self.parts.info.counters.add_split(id);
+            let told = self.parts.info.counters.add_split(id, backlog.clone());
             self.splits.push(Split::new(restored, told));
         }
     }
@@ -162,7 +164,7 @@ impl<S: Source> SourceTask<S> {
         let mut start = 0;
         for stretch in self.emit.stretches.drain(..) {
             let split = &mut self.splits[stretch.split];
-            (split.lull, split.idle) = (None, false);
+            split.read();
             if !times.is_empty() {
                 split.clock.observe(&times[start..start + stretch.records]);
             }
@@ -211,17 +213,22 @@ impl<S: Source> SourceTask<S> {
         match smallest {
             Some(time) if time > self.watermark || (self.idle && time >= self.watermark) => {
                 self.watermark = time;
-                self.idle = false;
+                self.set_idle(false);
                 self.parts.info.counters.watermark.store(time.0, Ordering::Relaxed);
                 self.both(step, |node, step| node.watermark(step, time))
             }
             Some(_) => Ok(()),
             None if self.idle || self.finished => Ok(()),
             None => {
-                self.idle = true;
+                self.set_idle(true);
                 self.both(step, |node, step| node.idle(step))
             }
         }
+    }
+
+    fn set_idle(&mut self, idle: bool) {
+        self.idle = idle;
+        self.parts.info.counters.idle.store(idle, Ordering::Relaxed);
     }
 
     /// Finds out what is too far ahead to be read. Whether that is everything.
@@ -241,6 +248,7 @@ impl<S: Source> SourceTask<S> {
     fn end(&mut self, step: &mut Step) -> Result<()> {
         if self.parts.event_time.is_some() {
             self.watermark = Timestamp::MAX;
+            self.parts.info.counters.watermark.store(Timestamp::MAX.0, Ordering::Relaxed);
             if let Some(hold) = &mut self.hold {
                 hold.stand(Timestamp::MAX, &mut [], 0);
             }

@@ -2,9 +2,9 @@
 //!
 //! Kept by [`super::source`], judged by [`super::hold`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
+use super::info::SplitTold;
 use super::lull::Lull;
 use crate::source::Word;
 use crate::time::{SplitClock, Timestamp};
@@ -25,12 +25,14 @@ pub(super) struct Split {
     /// The first watermark of it was seen.
     pub(super) begun: bool,
     past: Past,
-    /// Where its watermark is told.
-    told: Arc<AtomicI64>,
+    /// It was said to be empty, and has had no record since.
+    empty: bool,
+    /// Where others see it.
+    told: SplitTold,
 }
 
 impl Split {
-    pub(super) fn new(restored: Timestamp, told: Arc<AtomicI64>) -> Self {
+    pub(super) fn new(restored: Timestamp, told: SplitTold) -> Self {
         Self {
             clock: SplitClock::new(restored),
             lull: None,
@@ -39,6 +41,7 @@ impl Split {
             held: false,
             begun: false,
             past: Past::default(),
+            empty: false,
             told,
         }
     }
@@ -46,13 +49,26 @@ impl Split {
     /// Its watermark; tells it.
     pub(super) fn watermark(&self, bound_ms: i64) -> Timestamp {
         let time = self.clock.watermark(bound_ms);
-        self.told.store(time.0, Ordering::Relaxed);
+        self.told.watermark.store(time.0, Ordering::Relaxed);
+        if time > Timestamp::MIN {
+            let newest = time.saturating_add(bound_ms);
+            self.told.newest.store(newest.0, Ordering::Relaxed);
+        }
         time
     }
 
     /// Tells that it holds nothing back.
     pub(super) fn tell_quiet(&self) {
-        self.told.store(Timestamp::MAX.0, Ordering::Relaxed);
+        self.told.watermark.store(Timestamp::MAX.0, Ordering::Relaxed);
+    }
+
+    /// Records of it came: it is not empty.
+    pub(super) fn read(&mut self) {
+        (self.lull, self.idle) = (None, false);
+        if self.empty {
+            self.empty = false;
+            self.told.backlog.note_empty(false);
+        }
     }
 
     /// Whether it holds the watermark back.
@@ -63,6 +79,8 @@ impl Split {
     /// Takes what the reader says of it.
     pub(super) fn hear(&mut self, word: Word, now: Timestamp) {
         self.finished |= word == Word::Finished;
+        self.empty = word != Word::Unknown;
+        self.told.backlog.note_empty(self.empty);
         self.lull.get_or_insert_with(|| Lull::new(now)).hear(word, now);
     }
 
@@ -128,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_not_idle_and_its_lull_begins_when_it_is_read_again() {
-        let mut split = Split::new(Timestamp(5), Arc::default());
+        let mut split = Split::new(Timestamp(5), SplitTold::default());
         split.hear(Word::Empty, Timestamp(100));
         split.held = true;
         assert_eq!(split.rest(50, Timestamp(500)), None);

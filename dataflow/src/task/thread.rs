@@ -43,11 +43,34 @@ pub(crate) struct Running {
     pub(crate) info: TaskInfo,
     /// Since when a barrier is on its way, in nanoseconds.
     aligning: Option<u64>,
+    /// Up to when its time is accounted for while it waits for room, in nanoseconds; none while it
+    /// does not.
+    blocked: Option<u64>,
 }
 
 impl Running {
     pub(crate) fn new(task: Box<dyn Task>, info: TaskInfo) -> Self {
-        Self { task, info, aligning: None }
+        Self { task, info, aligning: None, blocked: None }
+    }
+
+    /// Notes how a step that took so long went. One that finds no room downstream waits for it from
+    /// there to its next step, whether its thread sleeps or has others to run.
+    fn note_time(&mut self, turn: Turn, began_ns: u64, ended_ns: u64) {
+        let counters = &self.info.counters;
+        let spent_ns = ended_ns.saturating_sub(began_ns);
+        let since = self.blocked.take();
+        let waited_until = if turn.blocked && !turn.moved { ended_ns } else { began_ns };
+        let waited_ns = waited_until.saturating_sub(since.unwrap_or(began_ns));
+        if waited_ns > 0 {
+            super::count(&counters.blocked_ns, waited_ns);
+        }
+        if turn.moved {
+            super::count(&counters.busy_ns, spent_ns);
+        }
+        self.blocked = turn.blocked.then_some(ended_ns);
+        if spent_ns > counters.longest_step_ns.load(Ordering::Relaxed) {
+            counters.longest_step_ns.store(spent_ns, Ordering::Relaxed);
+        }
     }
 
     /// Notes how long a barrier that was on its way took to pass.
@@ -168,7 +191,7 @@ impl Loop {
     fn round(&mut self, step: &mut Step) -> Result<Round> {
         let mut round = Round { moved: false, wake_at: Timestamp::MAX, wanted: false };
         for running in &mut self.tasks {
-            let before = self.clock.monotonic_ns();
+            let began = self.clock.monotonic_ns();
             step.begin(self.clock.now());
             let Running { task, info, .. } = &mut *running;
             let turn = guarded(step, info, |step| task.step(step))?;
@@ -176,9 +199,9 @@ impl Loop {
             round.moved |= turn.moved;
             round.wake_at = round.wake_at.min(turn.wake_at);
             round.wanted |= step.snapshot_wanted;
-            let now = self.clock.monotonic_ns();
-            note_time(info, turn, now.saturating_sub(before));
-            running.note_barrier(step.barrier_due, now);
+            let ended = self.clock.monotonic_ns();
+            running.note_time(turn, began, ended);
+            running.note_barrier(step.barrier_due, ended);
         }
         Ok(round)
     }
@@ -187,18 +210,6 @@ impl Loop {
         let until = wake_at.0.saturating_sub(self.clock.now().0);
         let until = Duration::from_millis(until.max(0) as u64);
         self.doorbell.wait(until.min(SLEEP_MAX));
-    }
-}
-
-fn note_time(info: &TaskInfo, turn: Turn, spent_ns: u64) {
-    let counters = &info.counters;
-    if turn.moved {
-        super::count(&counters.busy_ns, spent_ns);
-    } else if turn.blocked {
-        super::count(&counters.blocked_ns, spent_ns);
-    }
-    if spent_ns > counters.longest_step_ns.load(Ordering::Relaxed) {
-        counters.longest_step_ns.store(spent_ns, Ordering::Relaxed);
     }
 }
 
@@ -227,4 +238,60 @@ fn guarded<R>(
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_protocol::id::TaskIndex;
+    use millstream_protocol::key_group::KeyGroups;
+
+    use super::*;
+
+    /// Never asked.
+    struct Nothing;
+
+    impl Task for Nothing {
+        fn step(&mut self, step: &mut Step) -> Result<Turn> {
+            Ok(Turn::of(step, false))
+        }
+
+        fn on_event(&mut self, _: &mut Step, _: TaskEvent) -> Result<()> {
+            Ok(())
+        }
+
+        fn restore(&mut self, _: &Restore) -> Result<()> {
+            Ok(())
+        }
+
+        fn has_ended(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_task_waits_for_room_from_the_step_that_finds_none_to_the_one_that_finds_some() {
+        let info = TaskInfo {
+            operator: "numbers".into(),
+            task: TaskIndex(0),
+            parallelism: 1,
+            key_groups: KeyGroups::default(),
+            counters: Arc::default(),
+        };
+        let counters = info.counters.clone();
+        let mut running = Running::new(Box::new(Nothing), info);
+        let mut step = |moved, blocked, began, ended| {
+            let turn = Turn { moved, blocked, wake_at: Timestamp::MAX };
+            running.note_time(turn, began, ended);
+            let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            (of(&counters.busy_ns), of(&counters.blocked_ns))
+        };
+        assert_eq!(step(true, false, 0, 10), (10, 0));
+        assert_eq!(step(false, false, 50, 60), (10, 0), "it waits for input");
+        assert_eq!(step(true, true, 100, 110), (20, 0), "it worked until there was no room");
+        assert_eq!(step(false, true, 210, 215), (20, 105), "others ran, or the thread slept");
+        assert_eq!(step(false, true, 300, 301), (20, 191));
+        assert_eq!(step(true, true, 400, 405), (25, 290), "there was room for a little");
+        assert_eq!(step(true, false, 500, 510), (35, 385));
+        assert_eq!(step(false, false, 900, 910), (35, 385));
+    }
 }

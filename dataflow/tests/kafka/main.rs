@@ -4,5 +4,6 @@
 mod support;
 
 mod faults;
+mod lag;
 mod reading;
 mod resuming;

@@ -67,7 +67,7 @@ impl Gauge {
     fn see(&self, status: &Status) -> Flow {
         let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
         flow.see(status, self.clock.now());
-        *flow
+        flow.clone()
     }
 }
 

@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
+use millstream_protocol::flow::Permille;
+
 /// How long something about the flow of records must hold before its condition changes: long enough
 /// for a restart and for a burst to pass.
 pub const FLOW_SETTLES: Duration = Duration::from_mins(1);
-/// A split whose oldest waiting record is younger than this is caught up,
-pub const CAUGHT_UP_DELAY: Duration = Duration::from_secs(5);
-/// and so is one in which at most so many records wait.
-pub const CAUGHT_UP_RECORDS: u64 = 1000;
+/// A source is blocked when it waits for room in more than so many thousandths of its time.
+pub const BLOCKED_PERMILLE: Permille = 500;
 /// Snapshots are healthy while the last one is younger than so many intervals.
 pub const HEALTHY_INTERVALS: u32 = 3;
 

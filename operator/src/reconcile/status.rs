@@ -65,7 +65,7 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
     let conditions = conditions::conditions(sight, phase);
     let last_snapshot = last_snapshot(sight, before.last_snapshot.clone());
     let restore_candidate = past::restore_candidate(sight, &before, last_snapshot.as_ref());
-    let flow = sight.coordinator.map(|seen| seen.flow).filter(|_| phase == Phase::Running);
+    let flow = sight.coordinator.map(|seen| &seen.flow).filter(|_| phase == Phase::Running);
     StreamJobStatus {
         observed_generation: sight.job.metadata.generation,
         phase: Some(phase),
@@ -80,8 +80,8 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
         restored: restored.or_else(|| before.restored.filter(|_| run == before.run)),
         restore_candidate,
         last_restart: past::last_restart(sight).or(before.last_restart),
-        throughput: pace::throughput(flow.as_ref(), before.throughput),
-        lag: pace::lag(flow.as_ref(), sight.now, before.lag),
+        throughput: pace::throughput(flow, before.throughput),
+        lag: pace::lag(flow, sight.now, before.lag),
         conditions,
     }
 }

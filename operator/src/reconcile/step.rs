@@ -176,11 +176,17 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
-    let outcome = seen.as_ref().and_then(|it| it.outcome.as_ref());
-    let is_fenced = matches!(outcome, Some(Outcome::Fenced(_)));
-    let previous = decision.as_ref().and_then(|it| it.previous.as_ref());
-    let again = previous.map_or(LOOK_EVERY, |it| back::look_again(it, sight.now).min(LOOK_EVERY));
-    Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { again }))
+    Ok(Action::requeue(next_look(&sight)))
+}
+
+/// When a job is looked at again, where nothing happens that calls for it.
+fn next_look(sight: &Sight) -> Duration {
+    let outcome = sight.coordinator.and_then(|seen| seen.outcome.as_ref());
+    if matches!(outcome, Some(Outcome::Fenced(_))) {
+        return RETRY_PAUSE;
+    }
+    let previous = sight.decision.and_then(|it| it.previous.as_ref());
+    previous.map_or(LOOK_EVERY, |it| back::look_again(it, sight.now).min(LOOK_EVERY))
 }
 
 /// Writes a status, and counts and tells what it says.

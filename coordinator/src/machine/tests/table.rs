@@ -273,7 +273,7 @@ fn events(Stand { rig, asked }: &Stand) -> Vec<(&'static str, Event)> {
         all("Leaving", Report::Leaving),
         all("Finished", Report::Finished { run }),
         all("Dropped", Report::Dropped { run }),
-        all("Rates", Report::Rates(Rates { run, records_in: 5, ..Rates::default() })),
+        all("Rates", Report::Rates(Box::new(Rates { run, records_in: 5, ..Rates::default() }))),
         all("Drift", Report::Drift { run, own: marks }),
         ("Stop", Event::Stop(StopMode::AfterSnapshot)),
         ("Stop at once", Event::Stop(StopMode::AtOnce)),
@@ -314,7 +314,7 @@ fn stale(Stand { rig, .. }: &Stand) -> Vec<Event> {
         Report::TaskFailed { run, operator: None, failure: failure() },
         Report::PeerLost { run, peer: WorkerIndex(1), reason: "of old".into() },
         Report::Finished { run },
-        Report::Rates(Rates { run, records_in: 5, ..Rates::default() }),
+        Report::Rates(Box::new(Rates { run, records_in: 5, ..Rates::default() })),
         Report::Drift { run, own: Marks::default() },
     ];
     reports.into_iter().map(|report| Event::Report(W0, report)).collect()

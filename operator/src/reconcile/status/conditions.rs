@@ -1,7 +1,8 @@
 //! The conditions, each from what it depends on.
 //!
-//! Received from: [`super::status`]. Of the flow of records is known whether the watermark moves;
-//! the rest is `Unknown`: no worker says how far its splits are behind, or who waits for room.
+//! Received from: [`super::status`]. Those about the flow of records say what was found of it for
+//! long enough ([`Steady`]); until then what they said before, which may be the word of an operator
+//! before this one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
 use millstream_coordinator::machine::Outcome;
@@ -12,6 +13,7 @@ use super::{Sight, time};
 use crate::crd::condition::{self, ALL, Condition};
 use crate::crd::status::Phase;
 use crate::names;
+use crate::reconcile::flow::{Finding, Flow, Settled, Steady};
 
 /// What a condition says: its status, its reason and its message.
 struct Says(&'static str, &'static str, String);
@@ -60,7 +62,15 @@ fn says(condition: &Condition, sight: &Sight, phase: Phase) -> Says {
         },
         name if name == condition::SNAPSHOTS_HEALTHY.name => snapshots(sight, status),
         name if name == condition::STATE_RESTORED.name => restored(sight, status),
-        name if name == condition::WATERMARK_ADVANCING.name => watermark(sight, phase),
+        name if name == condition::SOURCE_CAUGHT_UP.name => {
+            flow(sight, phase, condition, |flow| &flow.caught_up)
+        }
+        name if name == condition::WATERMARK_ADVANCING.name => {
+            flow(sight, phase, condition, |flow| &flow.advancing)
+        }
+        name if name == condition::BACKPRESSURED.name => {
+            flow(sight, phase, condition, |flow| &flow.pressed)
+        }
         name if name == condition::COMPLETE.name => complete(phase),
         name if name == condition::RECONCILING.name => reconciling(sight, phase),
         name if name == condition::STALLED.name => stalled(sight, status, phase),
@@ -172,18 +182,34 @@ fn restored(sight: &Sight, status: Option<&Status>) -> Says {
     }
 }
 
-/// One that stands still may be held by a split, or have nothing to wait for.
-fn watermark(sight: &Sight, phase: Phase) -> Says {
-    let flow = sight.coordinator.map(|seen| seen.flow).filter(|_| phase == Phase::Running);
-    match flow.and_then(|flow| flow.moved_at) {
-        Some(at) if sight.now.since(at) <= condition::FLOW_SETTLES => {
-            yes(condition::AS_EXPECTED, "")
+/// What was found of the flow of records.
+fn flow(sight: &Sight, phase: Phase, condition: &Condition, of: fn(&Flow) -> &Steady) -> Says {
+    if matches!(phase, Phase::Suspended | Phase::Finished | Phase::Failed) {
+        return unknown();
+    }
+    match sight.coordinator.map_or(&Settled::TooEarly, |seen| of(&seen.flow).settled()) {
+        Settled::TooEarly => as_before(sight, condition),
+        Settled::Unknown => unknown(),
+        Settled::Found(Finding { holds, reason, message, .. }) => {
+            if *holds {
+                yes(reason, message.as_str())
+            } else {
+                no(reason, message.as_str())
+            }
         }
-        Some(_) => {
-            let said = "it stands still: a split holds it, or all inputs are idle";
-            Says("Unknown", condition::NOT_KNOWN, said.to_owned())
-        }
-        None => unknown(),
+    }
+}
+
+/// What a condition says already; nothing where that is a word that it does not have.
+fn as_before(sight: &Sight, condition: &Condition) -> Says {
+    let status = sight.job.status.as_ref();
+    let said = status.and_then(|it| it.conditions.iter().find(|it| it.type_ == condition.name));
+    let Some(said) = said else { return unknown() };
+    let reason = condition.reasons.iter().find(|reason| **reason == said.reason);
+    match (said.status.as_str(), reason) {
+        ("True", Some(reason)) => yes(reason, said.message.as_str()),
+        ("False", Some(reason)) => no(reason, said.message.as_str()),
+        _ => unknown(),
     }
 }
 

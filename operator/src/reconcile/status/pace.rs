@@ -16,18 +16,32 @@ pub(super) fn throughput(flow: Option<&Flow>, before: Option<Throughput>) -> Opt
     before.filter(is_same).or(Some(now))
 }
 
-/// How many records wait in the sources is not known: they do not say.
+/// What is known of how far the job is behind; none where nothing is.
 pub(super) fn lag(flow: Option<&Flow>, now: Timestamp, before: Option<Lag>) -> Option<Lag> {
+    let flow = flow?;
     // Behind the end there is no time, and nothing is behind.
-    let watermark = flow?.watermark.filter(|watermark| *watermark < Timestamp(i64::MAX))?;
-    let seconds = now.since(watermark).as_secs();
-    let is_same = |before: &Lag| {
-        let said = before.watermark_delay.as_ref();
-        said.is_some_and(|said| !has_moved(said.0.as_secs() as i64, seconds as i64))
+    let watermark = flow.watermark.filter(|watermark| *watermark < Timestamp(i64::MAX));
+    let seconds = watermark.map(|watermark| now.since(watermark).as_secs());
+    let lag = Lag {
+        records: flow.lag.records().map(|records| i64::try_from(records).unwrap_or(i64::MAX)),
+        watermark_delay: seconds.map(|seconds| GepDuration(Duration::from_secs(seconds))),
+        slowest_split: flow.lag.slowest.as_ref().map(|slowest| slowest.split.clone()),
     };
-    let delay = GepDuration(Duration::from_secs(seconds));
-    let lag = Lag { records: None, watermark_delay: Some(delay), slowest_split: None };
-    before.filter(is_same).or(Some(lag))
+    if lag.records.is_none() && lag.watermark_delay.is_none() {
+        return None;
+    }
+    before.filter(|before| is_much_like(before, &lag)).or(Some(lag))
+}
+
+fn is_much_like(before: &Lag, now: &Lag) -> bool {
+    let seconds = |lag: &Lag| lag.watermark_delay.as_ref().map(|it| it.0.as_secs() as i64);
+    let is_near = |before: Option<i64>, now: Option<i64>| match (before, now) {
+        (Some(before), Some(now)) => !has_moved(before, now),
+        (before, now) => before == now,
+    };
+    before.slowest_split == now.slowest_split
+        && is_near(before.records, now.records)
+        && is_near(seconds(before), seconds(now))
 }
 
 fn has_moved(before: i64, now: i64) -> bool {

@@ -3,12 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
 use millstream_coordinator::status::{FailureStatus, Refusal, Restored as Begun, Status};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
+use millstream_protocol::flow::{Lag, SplitLag};
 use millstream_protocol::id::{Epoch, Run, Seq};
 
 use super::*;
 use crate::crd::status::Throughput;
 use crate::reconcile::accepted::{Accepted, Refused};
-use crate::reconcile::flow::Flow;
+use crate::reconcile::flow::{Finding, Flow, Steady};
 use crate::reconcile::pods::Trouble;
 use crate::reconcile::validate::validate;
 use crate::testing;
@@ -264,7 +265,7 @@ fn a_job_reconciles_until_it_is_what_the_spec_says() {
 fn a_job_that_waits_for_somebody_is_stalled() {
     expect(&case(), "Stalled", "False", "AsExpected");
     expect(&case().ended(Outcome::Failed(failed("no"))), "Stalled", "True", "Failed");
-    let refused = case().decided(|it| it.refused = Some("h".into()));
+    let refused = case().decided(|it| it.refused = Some(refusal()));
     expect(&refused, "Stalled", "True", "UpgradeBlocked");
     assert_eq!(refused.condition("Stalled").message, "did not come up");
     let refused = refused.shown(|it| {
@@ -340,19 +341,53 @@ fn workers_are_ready_while_their_tasks_run() {
 }
 
 #[test]
-fn the_watermark_advances_while_it_was_seen_to_move_within_a_minute() {
-    let moved = |ago: i64| {
+fn what_was_found_of_the_flow_is_said_while_the_job_is_not_at_rest() {
+    let found = |of: fn(&mut Flow) -> &mut Steady, finding: Finding| {
         let mut case = case();
-        let flow = &mut case.seen.as_mut().unwrap().flow;
-        flow.moved_at = Some(Timestamp(NOW.0 - ago));
+        of(&mut case.seen.as_mut().unwrap().flow).settle(finding);
         case
     };
-    expect(&case(), "WatermarkAdvancing", "Unknown", "NotKnownYet");
-    expect(&moved(59_000), "WatermarkAdvancing", "True", "AsExpected");
-    expect(&moved(61_000), "WatermarkAdvancing", "Unknown", "NotKnownYet");
-    assert!(moved(61_000).condition("WatermarkAdvancing").message.contains("stands still"));
-    let restarting = moved(1_000).shown(|it| it.phase = Doing::Restarting);
-    expect(&restarting, "WatermarkAdvancing", "Unknown", "NotKnownYet");
+    for name in ["SourceCaughtUp", "WatermarkAdvancing", "Backpressured"] {
+        expect(&case(), name, "Unknown", "NotKnownYet");
+    }
+    let behind = found(|it| &mut it.caught_up, Finding::no("Behind", "a of b"));
+    expect(&behind, "SourceCaughtUp", "False", "Behind");
+    assert_eq!(behind.condition("SourceCaughtUp").message, "a of b");
+    let caught_up = found(|it| &mut it.caught_up, Finding::yes(""));
+    expect(&caught_up, "SourceCaughtUp", "True", "AsExpected");
+    let held = found(|it| &mut it.advancing, Finding::no("HeldBySplit", "a of b"));
+    expect(&held, "WatermarkAdvancing", "False", "HeldBySplit");
+    let idle = Finding { reason: "Idle", ..Finding::yes("") };
+    expect(&found(|it| &mut it.advancing, idle), "WatermarkAdvancing", "True", "Idle");
+    let blocked = Finding { reason: "Blocked", ..Finding::yes("a waits") };
+    expect(&found(|it| &mut it.pressed, blocked), "Backpressured", "True", "Blocked");
+    let free = Finding { holds: false, ..Finding::yes("") };
+    expect(&found(|it| &mut it.pressed, free), "Backpressured", "False", "AsExpected");
+
+    let restarting = behind.shown(|it| it.phase = Doing::Restarting);
+    expect(&restarting, "SourceCaughtUp", "False", "Behind");
+    let failed = restarting.ended(Outcome::Failed(Failure::new(ErrorKind::Invalid, "no")));
+    expect(&failed, "SourceCaughtUp", "Unknown", "NotKnownYet");
+}
+
+#[test]
+fn another_operator_says_what_was_said_of_the_flow_until_it_knows_better() {
+    let mut told = case();
+    let flow = &mut told.seen.as_mut().unwrap().flow;
+    flow.caught_up.settle(Finding::no("Behind", "a of b"));
+    flow.pressed.settle(Finding { reason: "Blocked", ..Finding::yes("a waits") });
+    let mut next = case();
+    next.job.status = Some(told.status());
+    expect(&next, "SourceCaughtUp", "False", "Behind");
+    assert_eq!(next.condition("SourceCaughtUp").message, "a of b");
+    expect(&next, "Backpressured", "True", "Blocked");
+    expect(&next, "WatermarkAdvancing", "Unknown", "NotKnownYet");
+    let flow = &mut next.seen.as_mut().unwrap().flow;
+    flow.caught_up.see(None, NOW);
+    flow.caught_up.see(None, Timestamp(NOW.0 + 60_000));
+    expect(&next, "SourceCaughtUp", "Unknown", "NotKnownYet");
+    next.seen = None;
+    expect(&next, "SourceCaughtUp", "False", "Behind");
 }
 
 #[test]
@@ -402,6 +437,34 @@ fn a_restart_would_use_the_newest_snapshot_or_what_the_run_began_with() {
     assert_eq!(uri(&still).as_deref(), Some("s3://b/340"));
     still.seen = None;
     assert_eq!(uri(&still).as_deref(), Some("s3://b/340"));
+}
+
+#[test]
+fn the_lag_is_that_of_all_splits_and_names_the_one_that_is_farthest_behind() {
+    let split = |split: &str, records: Option<u64>| {
+        let (source, split) = ("orders".into(), split.to_owned());
+        Lag::of(SplitLag { source, split, records, delay: None, is_quiet: false })
+    };
+    let with = |lag: Lag| {
+        let mut case = case();
+        case.seen.as_mut().unwrap().flow.lag = lag;
+        case
+    };
+    let shown = |case: &Case| {
+        let lag = case.status().lag?;
+        Some((lag.records, lag.slowest_split, lag.watermark_delay.is_some()))
+    };
+    let both = split("orders-0", Some(7)).and(split("orders-3", Some(1000)));
+    let first = with(both.clone());
+    assert_eq!(shown(&first), Some((Some(1007), Some("orders-3".to_owned()), false)));
+    let mut near = with(both.clone().and(split("orders-1", Some(100))));
+    near.job.status = Some(first.status());
+    assert_eq!(shown(&near).unwrap().0, Some(1007), "that is no tenth more");
+    let mut far = with(both.clone().and(split("orders-1", Some(101))));
+    far.job.status = Some(first.status());
+    assert_eq!(shown(&far).unwrap().0, Some(1108));
+    let untold = with(both.and(split("file", None)));
+    assert_eq!(shown(&untold), None, "nobody knows how much waits in a file");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! [`Ends`]: asks the brokers, again and again, whether partitions that were read to their end have
-//! had nothing since.
+//! [`Ends`]: asks the brokers, again and again, where partitions end.
 //!
-//! librdkafka says once that a partition is at its end, and nothing more while nothing comes: also
-//! not when its broker is gone. Asked by [`super::thread`] between reads; nobody waits for an
-//! answer. Invariant: a partition was empty only if its broker said so, and of all records, those
-//! of transactions that are under way among them.
+//! Of those that were read to their end, whether they have had nothing since: librdkafka says once
+//! that a partition is at its end, and nothing more while nothing comes, also not when its broker
+//! is gone. Of the others, how much waits in them: what librdkafka knows is from its last fetch,
+//! and it does not fetch while the job is slow. Asked by [`super::thread`] between reads; nobody
+//! waits for an answer. Invariant: a partition was empty only if its broker said so, and of all
+//! records, those of transactions that are under way among them.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -20,8 +21,13 @@ use super::queue::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 
-/// Between two questions: what the time-out of idle splits is rounded up to.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Between two questions whether partitions are empty: what the time-out of idle splits is rounded
+/// up to.
+const IDLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two questions how much waits in partitions. A look at how far a job is behind is not
+/// worth more than a small request to each broker every few seconds.
+const LAG_EVERY: Duration = Duration::from_secs(3);
 
 /// Who has not answered by then is out of reach.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -33,9 +39,12 @@ pub(super) type Known = Vec<(usize, Option<i64>)>;
 pub(super) struct Ends {
     client: Arc<Client>,
     clock: SystemClock,
+    every: Duration,
     /// When to ask next, in the clock's nanoseconds.
     due: u64,
     under_way: Option<UnderWay>,
+    /// What it means that nobody answers.
+    unanswered: &'static str,
     /// The last question was not answered, and that was told.
     told: bool,
 }
@@ -53,9 +62,22 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Ends {
-    pub(super) fn new(client: &Arc<Client>) -> Self {
+    /// Whether partitions that were empty are still.
+    pub(super) fn of_empty(client: &Arc<Client>) -> Self {
+        let unanswered =
+            "still empty; until they do, these are not idle and hold the watermark back";
+        Self::new(client, IDLE_EVERY, unanswered)
+    }
+
+    /// How far partitions reach.
+    pub(super) fn of_all(client: &Arc<Client>) -> Self {
+        Self::new(client, LAG_EVERY, "read to their end; until they do, the lag is not known")
+    }
+
+    fn new(client: &Arc<Client>, every: Duration, unanswered: &'static str) -> Self {
         let clock = SystemClock::new();
-        Self { client: client.clone(), due: 0, under_way: None, told: false, clock }
+        let client = client.clone();
+        Self { client, clock, every, due: 0, under_way: None, unanswered, told: false }
     }
 
     /// Whether it is time to ask once more.
@@ -66,7 +88,7 @@ impl Ends {
     /// Asks for the ends of these, each with its place.
     pub(super) fn ask(&mut self, partitions: Vec<(Partition, usize)>) -> Result<()> {
         let now = self.clock.monotonic_ns();
-        self.due = now.saturating_add(nanos(ASK_EVERY));
+        self.due = now.saturating_add(nanos(self.every));
         if partitions.is_empty() {
             return Ok(());
         }
@@ -99,9 +121,9 @@ impl Ends {
         let unknown = known.iter().filter(|(_, end)| end.is_none()).count();
         if unknown > 0 && !self.told {
             let why = code.map_or_else(String::new, |code| format!(": {code}"));
+            let unanswered = self.unanswered;
             tracing::warn!(
-                "the brokers do not say whether {unknown} partitions are still empty{why}; until \
-                 they do, these are not idle and hold the watermark back"
+                "the brokers do not say whether {unknown} partitions are {unanswered}{why}"
             );
         }
         self.told = unknown > 0;

@@ -6,8 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::part::Part;
 use super::queue::Queue;
-use super::thread::Part;
 use crate::error::Result;
 
 /// Which partitions are not to be fetched now, by their places.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::aside::Aside;
 use super::chunk::{Chunk, Run, Then, Undecoded};
+use super::lag::Backlogs;
 use super::position::{KafkaPosition, Partition};
 use crate::error::Result;
 use crate::source::{Emit, Malformed, Place, SplitIndex};
@@ -68,12 +69,14 @@ pub(super) struct Out<T> {
     named: Vec<SplitIndex>,
     current: Option<Current<T>>,
     aside: Aside<T>,
+    backlogs: Arc<Backlogs>,
 }
 
 impl<T> Out<T> {
-    pub(super) fn new(splits: &[(Partition, KafkaPosition)]) -> Self {
+    pub(super) fn new(splits: &[(Partition, KafkaPosition)], backlogs: Arc<Backlogs>) -> Self {
         let splits = splits.iter().map(|(partition, position)| Split::new(partition, *position));
-        Self { splits: splits.collect(), named: Vec::new(), current: None, aside: Aside::new() }
+        let (splits, aside) = (splits.collect(), Aside::new());
+        Self { splits, named: Vec::new(), current: None, aside, backlogs }
     }
 
     /// A partition more.
@@ -125,6 +128,8 @@ impl<T> Out<T> {
         for split in &self.splits[self.named.len()..] {
             let index = emit.split(&split.id);
             self.named.push(index);
+            emit.backlog(index).emitted_to(split.position.next.unsigned_abs());
+            self.backlogs.push(emit.backlog(index).clone());
             if split.position.is_at_end() {
                 emit.is_finished(index);
             }
@@ -174,6 +179,7 @@ impl<T> Out<T> {
             } else if let Some(last) = (begun + count).checked_sub(1) {
                 position.next = current.offsets[last] + 1;
             }
+            emit.backlog(index).emitted_to(position.next.unsigned_abs());
             if emit.wants_places() {
                 let offsets = current.offsets[begun..begun + count].iter();
                 emit.places(offsets.map(|offset| Place::Offset(offset.unsigned_abs())));
@@ -202,7 +208,7 @@ mod tests {
         let splits = [0, 1].map(|number| (Partition::new(&topic, number), position));
         let mut emit = Emit::new();
         emit.on_malformed = OnMalformed::Skip;
-        let mut out = Out::new(&splits);
+        let mut out = Out::new(&splits, Arc::default());
         out.name_splits(&mut emit);
         (out, emit)
     }

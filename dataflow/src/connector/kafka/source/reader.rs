@@ -15,11 +15,13 @@ use millstream_protocol::id::Epoch;
 use super::KafkaSource;
 use super::chunk::CHUNK_BYTES;
 use super::hold::Holds;
+use super::lag::Backlogs;
 use super::out::Out;
+use super::part::Part;
 use super::position::{KafkaPosition, owner};
 use super::queue::Queue;
 use super::resolve::{Known, Opened, open};
-use super::thread::{MESSAGES, Message, Part, Report, Work};
+use super::thread::{MESSAGES, Message, Report, Work};
 use super::watch::Watch;
 use crate::connector::kafka::decode::Decode;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -55,7 +57,8 @@ impl<D: Decode> KafkaReader<D> {
         let (restored, is_restored) = (ctx.restored, ctx.is_restored);
         let opened = open(spec, Known { owns: &owns, restored, is_restored })?;
         let Opened { queue, told, topics, splits: found } = opened;
-        let out = Out::new(&found);
+        let backlogs = Arc::<Backlogs>::default();
+        let out = Out::new(&found, backlogs.clone());
         let (messages, received) = sync_channel(MESSAGES);
         let (reports, reported) = sync_channel(1);
         let stop = Arc::<AtomicBool>::default();
@@ -73,6 +76,7 @@ impl<D: Decode> KafkaReader<D> {
             messages,
             reports: reported,
             holds: holds.clone(),
+            backlogs,
             doorbell: ctx.doorbell,
             stop: stop.clone(),
         };
@@ -118,6 +122,13 @@ impl<D: Decode> KafkaReader<D> {
         }
     }
 
+    /// Wakes the thread where it waits for room.
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
     /// Why the thread is gone without a word: it panicked, in the code that decodes.
     fn panicked(&mut self) -> Error {
         let panic = self.thread.take().and_then(|thread| thread.join().err());
@@ -151,6 +162,7 @@ impl<D: Decode> Reader for KafkaReader<D> {
                 self.messages.as_ref().map_or(Err(TryRecvError::Disconnected), Receiver::try_recv);
             match received {
                 Ok(message) => {
+                    self.wake();
                     if let Message::Chunk(chunk) = &message {
                         bytes += chunk.bytes;
                     }
@@ -190,6 +202,7 @@ impl<D: Decode> Drop for KafkaReader<D> {
         self.stop.store(true, Ordering::Relaxed);
         self.messages = None;
         self.queue.wake();
+        self.wake();
         if let Some(thread) = self.thread.take() {
             // Its panic was reported, or nobody cares any more.
             let _ = thread.join();

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -18,6 +19,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::chunk::{Chunk, Then};
 use super::ends::Ends;
 use super::hold::Holds;
+use super::lag::{Backlogs, Lag};
+use super::part::Part;
 use super::position::{KafkaPosition, Partition};
 use super::queue::{Fetched, Queue, Taken};
 use super::resolve::{is_lost, lost, offsets};
@@ -54,33 +57,6 @@ pub(super) enum Message<T> {
 /// Offsets to report: a partition by its place, and the offset of its next record.
 pub(super) type Report = Vec<(usize, i64)>;
 
-/// A partition as the thread knows it.
-pub(super) struct Part {
-    pub(super) partition: Partition,
-    /// The offset of the next record.
-    pub(super) next: i64,
-    pub(super) end: Option<i64>,
-    pub(super) leader_epoch: i32,
-    pub(super) ended: bool,
-    /// The engine does not want it now.
-    pub(super) held: bool,
-    /// Where the broker has said that there is nothing more.
-    empty_at: i64,
-}
-
-impl Part {
-    pub(super) fn new(partition: Partition, position: KafkaPosition) -> Self {
-        let KafkaPosition { next, end, leader_epoch, .. } = position;
-        let ended = position.is_at_end();
-        Self { partition, next, end, leader_epoch, ended, held: false, empty_at: -1 }
-    }
-
-    /// Whether nothing was read since the broker said that there is nothing.
-    fn is_empty(&self) -> bool {
-        !self.ended && self.empty_at == self.next
-    }
-}
-
 /// What the thread works with.
 pub(super) struct Work<D: Decode> {
     pub(super) queue: Arc<Queue>,
@@ -95,6 +71,7 @@ pub(super) struct Work<D: Decode> {
     pub(super) messages: SyncSender<Message<D::Record>>,
     pub(super) reports: Receiver<Report>,
     pub(super) holds: Arc<Holds>,
+    pub(super) backlogs: Arc<Backlogs>,
     pub(super) doorbell: Doorbell,
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -119,7 +96,8 @@ impl<D: Decode> Work<D> {
         let mut reading = Reading {
             places: HashMap::new(),
             chunk: Chunk::with_capacity(BATCH_RECORDS),
-            ends: Ends::new(self.queue.client()),
+            ends: Ends::of_empty(self.queue.client()),
+            lag: Lag::new(self.queue.client(), self.backlogs.clone()),
             work: self,
         };
         let last = match reading.read_all() {
@@ -138,6 +116,7 @@ struct Reading<D: Decode> {
     places: HashMap<Partition, usize>,
     chunk: Chunk<D::Record>,
     ends: Ends,
+    lag: Lag,
     work: Work<D>,
 }
 
@@ -158,6 +137,7 @@ impl<D: Decode> Reading<D> {
             self.serve()?;
             self.take(&fetched)?;
             self.ask_for_ends()?;
+            self.lag.follow(&self.work.parts)?;
             self.report();
             self.look()?;
         }
@@ -172,8 +152,18 @@ impl<D: Decode> Reading<D> {
         self.work.queue.assign(open.map(|part| (&part.partition, part.next, part.leader_epoch)))
     }
 
-    fn send(&mut self, message: Message<D::Record>) -> Result<(), Halt> {
-        self.work.messages.send(message).map_err(|_| Halt::Stopped)?;
+    /// Hands a message over. While there is no room for it, how much waits goes on growing: the
+    /// reader wakes this thread when it has taken one.
+    fn send(&mut self, mut message: Message<D::Record>) -> Result<(), Halt> {
+        loop {
+            message = match self.work.messages.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(Halt::Stopped),
+                Err(TrySendError::Full(message)) => message,
+            };
+            self.lag.follow(&self.work.parts)?;
+            thread::park_timeout(WAIT);
+        }
         self.work.doorbell.ring();
         Ok(())
     }
@@ -254,6 +244,7 @@ impl<D: Decode> Reading<D> {
             self.end(split);
         } else {
             part.empty_at = part.next;
+            self.lag.is_at_end(split, part.next);
             self.chunk.then(split, part.next, Then::Empty);
         }
     }
@@ -285,6 +276,7 @@ impl<D: Decode> Reading<D> {
         part.ended = true;
         // A position behind the last record stays where it is told to end.
         part.next = part.end.unwrap_or(part.next).max(part.next);
+        self.lag.is_at_end(split, part.next);
         self.chunk.then(split, part.next, Then::End);
         self.work.queue.unassign(&self.work.parts[split].partition);
     }
