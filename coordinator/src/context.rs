@@ -339,11 +339,16 @@ impl Context {
         self.send_everybody(&Command::Drop { run });
     }
 
+    /// Whether a worker was told to end.
+    pub(crate) fn is_left(&self) -> bool {
+        self.indexes().any(|worker| self.workers[worker.0 as usize].leaving)
+    }
+
     /// What all workers agree on: the plan and its fingerprint. None until all have reported.
     pub(crate) fn agreed(&self) -> Option<Result<(), Failure>> {
         let workers: Vec<&Worker> =
             self.indexes().map(|worker| &self.workers[worker.0 as usize]).collect();
-        if workers.iter().any(|worker| worker.leaving) {
+        if self.is_left() {
             return None;
         }
         let facts: Option<Vec<&Facts>> =

@@ -206,14 +206,20 @@ impl Host {
 
     pub(crate) fn barrier(&mut self, epoch: Epoch, stopping: bool) {
         self.barrier = self.barrier.max(epoch);
-        self.stopping |= stopping;
         self.wanted = false;
         if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
             return;
         }
+        self.stopping = stopping;
         let begun_ns = self.clock.monotonic_ns();
         self.capture = Some(Capture { epoch, begun_ns, shares: Vec::new() });
         self.engine.barrier(Barrier { epoch, stopping });
+    }
+
+    /// Sources emit again, behind a stopping barrier.
+    pub(crate) fn go_on(&mut self) {
+        self.stopping = false;
+        self.engine.go_on();
     }
 
     pub(crate) fn abort(&mut self, epoch: Epoch) {

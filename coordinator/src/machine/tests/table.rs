@@ -200,8 +200,9 @@ fn stands() -> Vec<(&'static str, fn() -> Stand)> {
             stand(told(Event::Stop(StopMode::AfterSnapshot)), append)
         }),
         ("Stopping for Suspend, paused", || paused(Event::Stop(StopMode::AfterSnapshot))),
+        ("Stopping for Edit, uploading", || stand(told(other_workers()), barrier)),
+        ("Stopping for Edit, publishing", || stand(told(other_workers()), append)),
         ("Stopping for Edit, marking", || stand(told(other_workers()), mark)),
-        ("Stopping for Edit, paused", || paused(other_workers())),
         ("Stopping for Drain, marking", || stand(told(Event::Report(W0, Report::Leaving)), mark)),
         ("Stopping for Drain, paused", || paused(Event::Report(W0, Report::Leaving))),
         ("Stopping for Final, uploading", || stand(ended(), barrier)),
