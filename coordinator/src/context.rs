@@ -339,6 +339,14 @@ impl Context {
         self.send_everybody(&Command::Drop { run });
     }
 
+    /// Workers that have not answered for the spec in force.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = WorkerIndex> {
+        self.indexes().filter(|index| {
+            let worker = &self.workers[index.0 as usize];
+            worker.attached && worker.facts.is_none() && !worker.leaving
+        })
+    }
+
     /// Whether a worker was told to end.
     pub(crate) fn is_left(&self) -> bool {
         self.indexes().any(|worker| self.workers[worker.0 as usize].leaving)

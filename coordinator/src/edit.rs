@@ -133,8 +133,17 @@ impl Context {
             Ok(Cost::Live) if asks.is_none() => {
                 self.next = None;
                 self.put_in_force(edit.clone());
+                self.ask_again();
             }
             Ok(Cost::Live | Cost::Tasks | Cost::Places) => self.prepare(edit.clone()),
+        }
+    }
+
+    /// Whoever has not answered for the spec before would answer for that one.
+    fn ask_again(&mut self) {
+        let silent: Vec<WorkerIndex> = self.silent().collect();
+        for worker in silent {
+            self.hello(worker);
         }
     }
 

@@ -121,7 +121,11 @@ impl Stopping {
     fn done(self, ctx: &mut Context) -> State {
         match self.purpose {
             Purpose::Edit if ctx.stop.is_none() => begin_anew(ctx),
-            Purpose::Drain if ctx.stop.is_none() => let_go(ctx),
+            Purpose::Drain if ctx.stop.is_none() => waiting::let_go(ctx),
+            // This one was under way when it was asked for.
+            Purpose::Edit | Purpose::Drain if ctx.savepoint.is_some() => {
+                Self::enter(ctx, Purpose::Suspend, self.finished)
+            }
             Purpose::Final => ctx.end(Outcome::Finished { already: false }),
             Purpose::Suspend | Purpose::Edit | Purpose::Drain | Purpose::Periodic => {
                 ctx.end(Outcome::Suspended { snapshot: true })
@@ -139,7 +143,7 @@ impl Stopping {
             // stop.
             _ if is_last && ctx.stop.is_some() => ctx.end(Outcome::Suspended { snapshot: false }),
             // Whoever leaves does so with or without a snapshot.
-            Purpose::Drain if is_last => let_go(ctx),
+            Purpose::Drain if is_last => waiting::let_go(ctx),
             _ => {
                 let until = ctx.now.after(ATTEMPT_PAUSE);
                 self.at(Step::Paused { until })
@@ -158,12 +162,4 @@ fn begin_anew(ctx: &mut Context) -> State {
         // One of them was lost meanwhile.
         Some(Err(_)) | None => waiting::enter(ctx),
     }
-}
-
-/// Workers that are about to end have no tasks any more, and end. The job goes on as soon as
-/// others are there in their place.
-fn let_go(ctx: &mut Context) -> State {
-    ctx.drop_tasks();
-    ctx.status.phase = Phase::Pending;
-    waiting::enter(ctx)
 }

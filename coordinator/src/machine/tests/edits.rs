@@ -4,8 +4,6 @@ use millstream_protocol::job::JobSpec;
 use millstream_protocol::time::GepDuration;
 
 use super::*;
-use crate::config::Config;
-use crate::edit::Edit;
 
 fn edit(generation: u64, change: impl FnOnce(&mut JobSpec)) -> Event {
     let Config { mut spec, wish, .. } = host::config(1, 1, None);
@@ -361,4 +359,66 @@ fn a_stop_takes_the_savepoint_with_it() {
     rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
     assert!(rig.machine.status().last_savepoint.as_ref().unwrap().result.is_ok());
+}
+
+/// Others rely on what the claim says.
+#[test]
+fn an_edit_that_comes_while_the_job_is_claimed_keeps_what_the_claim_says() {
+    let mut rig = Rig::attached(1);
+    let (_, entry, append) = rig.append();
+    assert_eq!(entry.as_claim().unwrap().retain, Some(3));
+    rig.feed(edit(2, |spec| spec.snapshots.retain = 1));
+    rig.carry_out(W0, append);
+    for _ in 0..9 {
+        rig.settle();
+        rig.feed(Event::Snapshot);
+    }
+    let kept = rig.outside.entries().filter(|(_, entry)| entry.as_manifest().is_some()).count();
+    assert_eq!(kept, 3);
+}
+
+#[test]
+fn a_worker_that_is_asked_of_one_spec_is_asked_of_the_one_that_replaces_it() {
+    let mut rig = Rig::attached(1);
+    let slower = GepDuration::from_secs(9);
+    rig.feed(edit(2, |spec| spec.snapshots.interval = slower));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+}
+
+/// Nothing is read behind the snapshot that a job ends with, whatever it was begun for.
+#[test]
+fn a_savepoint_that_is_asked_for_at_the_end_is_the_last_snapshot() {
+    let begun: [fn(&mut Rig); 3] = [
+        |rig| rig.feed(workers(2, 1)),
+        |rig| rig.feed(Event::Report(W0, Report::Leaving)),
+        |rig| {
+            for worker in [0, 1] {
+                rig.feed(Event::Report(WorkerIndex(worker), Report::Finished { run: Run(1) }));
+            }
+        },
+    ];
+    let stages: [fn(&Command) -> bool; 2] = [
+        |it| matches!(it, Command::Barrier { .. }),
+        |it| matches!(it, Command::WriteCommitted { .. }),
+    ];
+    for (begin, begun) in begun.into_iter().enumerate() {
+        for (stage, is) in stages.into_iter().enumerate() {
+            // A job that has finished is not to be stopped.
+            if (begin, stage) == (2, 1) {
+                continue;
+            }
+            let mut rig = Rig::running(2);
+            begun(&mut rig);
+            let command = rig.until(is);
+            rig.commands.push_front(command);
+            rig.feed(Event::Stop(StopMode::AfterSnapshot));
+            rig.feed(Event::Savepoint(1));
+            rig.settle();
+            assert!(rig.exit.is_some(), "{begin} {stage}");
+            let saved = rig.machine.status().last_savepoint.clone().unwrap();
+            let last = rig.machine.status().last_snapshot.clone().unwrap();
+            assert_eq!(saved.result, Ok(last), "{begin} {stage}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ macro_rules! names {
     ($name:ident, $all:ident: $type:ty { $($pattern:pat => $text:literal,)* }) => {
         const $all: &[&str] = &[$($text),*];
 
-        fn $name(it: &$type) -> &'static str {
+        pub(crate) fn $name(it: &$type) -> &'static str {
             match it { $($pattern => $text,)* }
         }
     };

@@ -1,7 +1,6 @@
 //! A coordinator that comes after another one, whose workers go on.
 
 use super::*;
-use crate::edit::Edit;
 
 impl Rig {
     /// Another coordinator takes the place of this one; the workers and the store stay.
