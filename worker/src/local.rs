@@ -15,7 +15,7 @@ use millstream_coordinator::channel;
 use millstream_coordinator::driver::{Driver, Handle, Request, Session, WallClock};
 use millstream_coordinator::machine::{Outcome, StopMode};
 use millstream_coordinator::remote;
-use millstream_coordinator::status::{Phase, Status};
+use millstream_coordinator::status::Status;
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::id::WorkerIndex;
@@ -308,28 +308,11 @@ fn stop_on_signals(handle: Handle, signals: Arc<AtomicU32>) -> Result<impl Futur
         next().await;
         signals.store(1, Ordering::Relaxed);
         say("stopping after a last snapshot; again to stop at once");
-        let before = handle.status.borrow().snapshot_failure.clone();
         let _ = handle.requests.send(Request::Stop(StopMode::AfterSnapshot)).await;
-        tokio::select! {
-            () = next() => signals.store(2, Ordering::Relaxed),
-            () = final_snapshot_failed(handle.status.clone(), before) => {}
-        }
+        next().await;
+        signals.store(2, Ordering::Relaxed);
         let _ = handle.requests.send(Request::Stop(StopMode::AtOnce)).await;
     })
-}
-
-/// Waits until a snapshot has failed of a job that has read all its input. Whoever is at the
-/// terminal does not wait for further attempts at the final one, which the coordinator bounds where
-/// the job is to stop.
-async fn final_snapshot_failed(mut status: watch::Receiver<Status>, before: Option<String>) {
-    let failed = |now: &Status| {
-        let failure = &now.snapshot_failure;
-        now.phase == Phase::Running && failure.is_some() && *failure != before
-    };
-    if status.wait_for(failed).await.is_err() {
-        // The coordinator has ended: there is nothing left to stop.
-        std::future::pending::<()>().await;
-    }
 }
 
 /// A job run by a benchmark or a test, without a command line.
