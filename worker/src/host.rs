@@ -16,6 +16,7 @@ use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::plan::{Plan, Role};
 use millstream_protocol::session::{Deploy, Facts, Going, PROTOCOL_VERSION, Rates, Report};
@@ -91,6 +92,8 @@ pub(crate) struct Capture {
 pub(crate) struct Host {
     pub(crate) run: Run,
     pub(crate) engine: Engine,
+    /// The history that the run continues.
+    pub(crate) lineage: Lineage,
     /// What the job is in this run.
     spec: JobSpec,
     started: bool,
@@ -166,6 +169,7 @@ impl Host {
         Ok(Self {
             run: deploy.run,
             engine,
+            lineage: deploy.lineage,
             spec: deploy.spec,
             started: false,
             stopping: false,
@@ -197,6 +201,7 @@ impl Host {
     pub(crate) fn going(&self) -> Going {
         Going {
             run: self.run,
+            lineage: self.lineage.clone(),
             spec: self.spec.clone(),
             plan: self.engine.plan().clone(),
             started: self.started,

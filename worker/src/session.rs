@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::drift::{self, Teller};
-use crate::exchange::{Exchange, Loss};
+use crate::exchange::{Exchange, Loss, Whose};
 use crate::host::{self, Host, Seen};
 use crate::local::prefix_of;
 use crate::log_io;
@@ -307,8 +307,9 @@ impl Session {
         self.peers.clone_from(&deploy.peers);
         match Host::deploy(&self.worker, self.index, deploy).await {
             Ok(host) => {
-                let links = host.engine.links().clone();
-                self.losses = Some(self.worker.exchange.open(self.worker.job.clone(), run, links));
+                let (links, lineage) = (host.engine.links().clone(), host.lineage.clone());
+                let whose = Whose { job: self.worker.job.clone(), run, lineage };
+                self.losses = Some(self.worker.exchange.open(whose, links));
                 self.drift = Teller::of(&host);
                 self.host = Some(host);
                 vec![]

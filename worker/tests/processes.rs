@@ -658,7 +658,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::files_of_no_use_are_bad_input,
     whom::a_worker_of_a_job_takes_no_session_of_another_one,
     whom::a_worker_in_another_pod_is_called_until_the_right_one_is_there,
-    whom::a_stream_of_records_is_of_the_same_job_and_run,
+    whom::a_stream_of_records_is_of_the_same_job_run_and_history,
     close::a_worker_hears_what_it_was_told_before_its_session_ends,
     close::a_worker_that_hangs_does_not_hold_up_the_end,
     probes_and_prometheus_are_answered_by_every_worker,

@@ -48,6 +48,7 @@ pub(super) fn is_possible(ctx: &Context, history: &History) -> bool {
         let worker = &ctx.workers[index.0 as usize];
         worker.going.as_ref().is_some_and(|going| {
             going.run == claim.run
+                && going.lineage == claim.lineage
                 && going.started
                 && going.plan == ctx.facts().plan
                 && ctx.is_like(&going.spec)

@@ -57,9 +57,9 @@ struct Tasks {
 
 impl Tasks {
     fn going(&self) -> Going {
-        let (run, spec) = (self.run, self.spec.clone());
+        let (run, lineage, spec) = (self.run, self.lineage.clone(), self.spec.clone());
         let plan = facts(0, self.workers).plan;
-        Going { run, spec, plan, started: self.started, stopping: self.stopping }
+        Going { run, lineage, spec, plan, started: self.started, stopping: self.stopping }
     }
 }
 

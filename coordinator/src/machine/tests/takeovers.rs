@@ -203,3 +203,23 @@ fn a_sink_that_runs_out_of_room_while_its_tasks_are_taken_over_gets_its_snapshot
     assert_eq!(rig.phase(), Phase::Running);
     assert_eq!(rig.names(), ["Barrier", "Barrier"]);
 }
+
+/// Its log was deleted, and others have begun the job anew meanwhile: their run has the same number.
+#[test]
+fn tasks_of_another_history_are_not_gone_on_with() {
+    let mut anew = Rig::new(1, None, Outside::default());
+    anew.machine = Machine::new(host::config(1, 4711, None));
+    anew.attach();
+    anew.settle();
+    let lineage = |rig: &Rig| {
+        let (_, first) = rig.outside.entries().next().unwrap();
+        first.as_claim().unwrap().lineage.clone()
+    };
+    let mut rig = Rig::running(1).succeed(1);
+    assert_ne!(lineage(&rig), lineage(&anew));
+    rig.outside = anew.outside;
+    rig.attach();
+    rig.settle();
+    assert_eq!(claims(&rig), [(1, 1), (2, 1)]);
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
+}
