@@ -77,6 +77,7 @@ fn a_job_that_starts_waits_for_another_in_place_of_a_worker_that_leaves() {
         while let Some((worker, command)) = rig.commands.pop_front() {
             assert!(!given(&(worker, command.clone())), "stage {stage}");
             assert!(stage >= 3 || !matches!(command, Command::Deploy(_)), "stage {stage}");
+            assert!(stage >= 1 || !matches!(command, Command::Append { .. }), "no claim");
             rig.carry_out(worker, command);
         }
         assert_eq!((rig.phase(), rig.machine.stands()), (Phase::Pending, "Waiting"), "{stage}");
