@@ -2,9 +2,9 @@
 //!
 //! Received from: [`super::Claiming`]. Handed to: [`Running`]; or the end, where nothing is left to
 //! run; or [`super::waiting`], where the output of the base was all that was to be completed before
-//! a wish is acted upon, or a worker is about to end. Invariants: no task is deployed while one of an earlier run may still
-//! reach a sink; none starts before all sinks are recovered and the base is marked as committed;
-//! none of a run that a wish asked for before the log says that it began.
+//! a wish is acted upon, or a worker is about to end. Invariants: no task is deployed while one of
+//! an earlier run may still reach a sink; none starts before all sinks are recovered and the base
+//! is marked as committed; none of a run that a wish asked for before the log says that it began.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

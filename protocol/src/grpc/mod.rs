@@ -20,7 +20,7 @@ pub const JOB: &str = "millstream-job";
 pub const POD: &str = "millstream-pod";
 /// Metadata of an exchange: for which run.
 pub const RUN: &str = "millstream-run";
-/// Metadata of an exchange: of which history of the job, which tells runs with the same number apart
+/// Metadata of an exchange: of which history of the job. It tells runs with the same number apart
 /// where the log was deleted between them.
 pub const LINEAGE: &str = "millstream-lineage";
 /// Metadata of an exchange: from which worker.

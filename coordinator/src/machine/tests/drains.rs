@@ -54,8 +54,8 @@ fn no_task_is_given_to_a_worker_that_leaves() {
     assert_eq!(rig.phase(), Phase::Running);
 }
 
-/// Whoever leaves while the job starts gets no tasks, and what was begun is dropped at once; another
-/// one in its place is waited for.
+/// Whoever leaves while the job starts gets no tasks, and what was begun is dropped at once.
+/// Another one in its place is waited for.
 #[test]
 fn a_job_that_starts_waits_for_another_in_place_of_a_worker_that_leaves() {
     let stages: [fn(&Command) -> bool; 5] = [

@@ -204,7 +204,7 @@ fn a_sink_that_runs_out_of_room_while_its_tasks_are_taken_over_gets_its_snapshot
     assert_eq!(rig.names(), ["Barrier", "Barrier"]);
 }
 
-/// Its log was deleted, and others have begun the job anew meanwhile: their run has the same number.
+/// Its log was deleted, and others have begun the job anew: their run has the same number.
 #[test]
 fn tasks_of_another_history_are_not_gone_on_with() {
     let mut anew = Rig::new(1, None, Outside::default());
