@@ -318,11 +318,24 @@ impl Context {
         self.send_everybody(&Command::Drop { run });
     }
 
+    /// Workers that have not answered for the spec in force.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = WorkerIndex> {
+        self.indexes().filter(|index| {
+            let worker = &self.workers[index.0 as usize];
+            worker.attached && worker.facts.is_none() && !worker.leaving
+        })
+    }
+
+    /// Whether a worker was told to end.
+    pub(crate) fn is_left(&self) -> bool {
+        self.indexes().any(|worker| self.workers[worker.0 as usize].leaving)
+    }
+
     /// What all workers agree on: the plan and its fingerprint. None until all have reported.
     pub(crate) fn agreed(&self) -> Option<Result<(), Failure>> {
         let workers: Vec<&Worker> =
             self.indexes().map(|worker| &self.workers[worker.0 as usize]).collect();
-        if workers.iter().any(|worker| worker.leaving) {
+        if self.is_left() {
             return None;
         }
         let facts: Option<Vec<&Facts>> =

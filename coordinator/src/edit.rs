@@ -3,25 +3,26 @@
 //! Received from: the driver's holder, as [`Event::Edit`](crate::machine::Event::Edit). Handed to:
 //! the states, which ask whether the next spec can be taken up. Invariants: a job that runs keeps
 //! the spec in force until all workers of the next one have agreed on it and its newest snapshot
-//! fits it; one that is refused has changed nothing; at most one is being prepared.
+//! fits it; one that is refused has changed nothing; at most one is being prepared; no edit sets a
+//! job back that runs.
+//!
+//! # Caveats
+//! Where the last snapshot failed, an edit waits for one that succeeds, however long that takes. It
+//! cannot mend what hinders a snapshot of a job that runs: not the store, which does not change
+//! while it runs; not a function of the user that fails at it, for that fails the task, and a job
+//! that restarts takes every edit at once; and a longer `snapshots.timeout` is in force at once.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::id::WorkerIndex;
 use millstream_protocol::job::{JobSpec, SnapshotsSpec, StateSpec};
 use millstream_protocol::session::Facts;
-use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
 use crate::agreement;
 use crate::context::Context;
 use crate::status::{Phase, Refusal};
-
-/// A job whose snapshots fail is not stopped for an edit at once, because it would lose what it did
-/// since the last one; it is after this long, because the edit may be what mends it.
-const UNHEALTHY_WAIT: Duration = Duration::from_mins(1);
 
 /// What a user wants a job to be from now on.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,6 @@ pub struct Edit {
 #[derive(Debug)]
 pub(crate) struct Next {
     edit: Edit,
-    /// When it was asked for.
-    since: Timestamp,
     /// What the workers say of it that have answered.
     facts: BTreeMap<WorkerIndex, Facts>,
     /// The job is being stopped for it.
@@ -134,8 +133,17 @@ impl Context {
             Ok(Cost::Live) if asks.is_none() => {
                 self.next = None;
                 self.put_in_force(edit.clone());
+                self.ask_again();
             }
             Ok(Cost::Live | Cost::Tasks | Cost::Places) => self.prepare(edit.clone()),
+        }
+    }
+
+    /// Whoever has not answered for the spec before would answer for that one.
+    fn ask_again(&mut self) {
+        let silent: Vec<WorkerIndex> = self.silent().collect();
+        for worker in silent {
+            self.hello(worker);
         }
     }
 
@@ -144,7 +152,7 @@ impl Context {
         self.next = None;
         self.know(edit.spec.workers);
         let all = (0..edit.spec.workers).map(WorkerIndex);
-        self.next = Some(Next { edit, since: self.now, facts: BTreeMap::new(), taken: false });
+        self.next = Some(Next { edit, facts: BTreeMap::new(), taken: false });
         for worker in all {
             self.hello_next(worker);
         }
@@ -202,11 +210,19 @@ impl Context {
         }
     }
 
-    /// When the job is stopped for the next spec at the latest, once that is ready.
-    pub(crate) fn edit_due(&self) -> Option<Timestamp> {
-        let next = self.next.as_ref()?;
-        let healthy = self.status.snapshot_failure.is_none();
-        Some(if healthy { next.since } else { next.since.after(UNHEALTHY_WAIT) })
+    /// Shows what a next spec waits for that is ready: a snapshot, where the last one failed. Says
+    /// whether one does.
+    pub(crate) fn holds_next(&mut self) -> bool {
+        let failure = self.status.log_failure.as_ref().map(ToString::to_string);
+        let failure = failure.or_else(|| self.status.snapshot_failure.clone());
+        let ready = || matches!(self.readiness(), Readiness::Ready);
+        let waits = self.next.as_ref().zip(failure).filter(|_| ready());
+        let held = waits.map(|(next, reason)| Refusal {
+            generation: next.edit.generation,
+            failure: Failure::new(ErrorKind::Unavailable, held(&reason)),
+        });
+        self.status.held = held;
+        self.status.held.is_some()
     }
 
     /// The next spec, its wish, and what worker 0 says of it.
@@ -233,6 +249,16 @@ impl Context {
         self.editing = Some(phase);
         self.still_since = Some(self.now);
         self.status.phase = phase;
+    }
+
+    /// No snapshot can be taken behind which the job would go on as something else: the next spec
+    /// waits again.
+    pub(crate) fn give_next_back(&mut self) {
+        if let Some(next) = &mut self.next {
+            next.taken = false;
+        }
+        self.editing = None;
+        self.still_since = None;
     }
 
     /// Puts the next spec in force, if there is one. No task may run.
@@ -268,4 +294,12 @@ impl Context {
             self.edit(&later);
         }
     }
+}
+
+fn held(reason: &str) -> String {
+    format!(
+        "it waits for a snapshot, without which the job would be set back: the last attempt \
+         failed: {reason}. It goes on as it is until one succeeds; to have the change without, \
+         stop the job, or suspend it, and start it again"
+    )
 }

@@ -130,6 +130,12 @@ impl Machine {
         self.state.wake_at(&self.ctx)
     }
 
+    /// The state that it is in, by name.
+    #[cfg(test)]
+    pub(crate) fn stands(&self) -> &'static str {
+        tests::state_name(&self.state)
+    }
+
     /// What to show of the job.
     pub fn status(&self) -> &Status {
         &self.ctx.status

@@ -40,7 +40,12 @@ impl Context {
     /// The request that the last snapshot of a job that stops answers, also one that came after it
     /// was begun: nothing is read behind it.
     pub(crate) fn savepoint_at(&self, purpose: Purpose) -> Option<u64> {
-        self.savepoint.filter(|_| purpose == Purpose::Suspend).map(|wanted| wanted.request)
+        let is_last = match purpose {
+            Purpose::Periodic => false,
+            Purpose::Edit | Purpose::Drain => self.stop.is_some(),
+            Purpose::Suspend | Purpose::Final => true,
+        };
+        self.savepoint.filter(|_| is_last).map(|wanted| wanted.request)
     }
 
     /// The snapshot that was begun for a request is there.

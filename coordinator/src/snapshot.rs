@@ -372,10 +372,10 @@ impl Snapshot {
             Event::Stop(_) => until = until.min(ctx.patience(COMMIT_TIMEOUT)),
             _ => {}
         }
+        if ctx.now >= until.min(again) && ctx.status.log_failure.is_none() {
+            self.unmarked(ctx, NO_ANSWER);
+        }
         if ctx.now >= until {
-            if ctx.status.log_failure.is_none() {
-                self.unmarked(ctx, NO_ANSWER);
-            }
             let why = ctx.status.log_failure.as_ref().map(ToString::to_string);
             return Progress::Failed(Failure::new(ErrorKind::Unavailable, why.unwrap_or_default()));
         }

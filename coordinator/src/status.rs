@@ -25,6 +25,9 @@ pub struct Status {
     pub workers: u32,
     /// Why an edit of the spec is not taken up; none once one is.
     pub refused: Option<Refusal>,
+    /// Why an edit waits that is taken up as soon as that is over; none where none waits for more
+    /// than its workers.
+    pub held: Option<Refusal>,
     /// The run, once one is claimed.
     pub run: Option<Run>,
     /// The last snapshot whose output is all visible.
@@ -161,7 +164,7 @@ impl fmt::Display for LogFailure {
     }
 }
 
-/// Why an edit is not taken up.
+/// Why an edit is not taken up, or not yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {

@@ -214,6 +214,11 @@ impl Engine {
         self.tell(|| Command::Event(TaskEvent::Settled { epoch, published: false }));
     }
 
+    /// Lets sources emit again that the last barrier has stopped.
+    pub fn go_on(&self) {
+        self.tell(|| Command::Event(TaskEvent::GoOn));
+    }
+
     /// What makes the output of published snapshots visible.
     pub fn committer(&self) -> EngineCommits {
         EngineCommits { commits: self.commits.clone(), base: self.base }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_dataflow::connector::collect::Collect;
@@ -44,12 +45,20 @@ async fn snapshot(
     events: &mut tokio::sync::mpsc::Receiver<Event>,
     epoch: u64,
 ) -> Vec<Share> {
-    engine.barrier(Barrier { epoch: Epoch(epoch), stopping: false });
+    cut(engine, events, Barrier { epoch: Epoch(epoch), stopping: false }).await
+}
+
+async fn cut(
+    engine: &Engine,
+    events: &mut tokio::sync::mpsc::Receiver<Event>,
+    barrier: Barrier,
+) -> Vec<Share> {
+    engine.barrier(barrier);
     let mut shares = Vec::new();
     while shares.len() < engine.shares() {
         match events.recv().await.unwrap() {
             Event::Share(at, share) => {
-                assert_eq!(at, Epoch(epoch));
+                assert_eq!(at, barrier.epoch);
                 shares.push(share.unwrap());
             }
             Event::Failed(error) => panic!("{error:?}"),
@@ -122,6 +131,33 @@ async fn a_bounded_job_runs_to_its_end() {
         let (engine, mut events) = start(&job, threads, Restore::default()).await;
         run_to_end(&engine, &mut events, 1).await;
         check(&out, 100_000);
+    }
+}
+
+#[tokio::test]
+async fn behind_a_stopping_barrier_that_was_given_up_it_goes_on_as_if_there_had_been_none() {
+    let records = 300_000;
+    for told in [true, false] {
+        let mut job = Job::new(Default::default());
+        let out = Collect::default();
+        program(&mut job, out.clone(), records);
+        let (engine, mut events) = start(&job, 2, Restore::default()).await;
+        cut(&engine, &mut events, Barrier { epoch: Epoch(1), stopping: true }).await;
+        engine.abort(Epoch(1));
+        let quiet = tokio::time::timeout(Duration::from_millis(300), events.recv()).await;
+        assert!(quiet.is_err(), "nothing is emitted behind it: {quiet:?}");
+        let mut epoch = 2;
+        if told {
+            engine.go_on();
+        } else {
+            snapshot(&engine, &mut events, epoch).await;
+            engine.published(Epoch(epoch));
+            engine.committer().commit(Epoch(epoch)).await.unwrap();
+            epoch += 1;
+        }
+        let end = run_to_end(&engine, &mut events, epoch);
+        tokio::time::timeout(Duration::from_secs(30), end).await.expect("it goes on");
+        check(&out, records);
     }
 }
 

@@ -75,6 +75,12 @@ pub enum Command {
         /// Whether sources emit nothing more behind it.
         stopping: bool,
     },
+    /// Let sources emit again behind a stopping barrier. The next barrier that stops nothing does
+    /// so, too.
+    GoOn {
+        /// The run.
+        run: Run,
+    },
     /// Give the epoch up: it will never be published. Changes since the last published one are
     /// kept.
     Abort {

@@ -187,7 +187,7 @@ impl Desk {
         let clock = SystemClock::new();
         let asked = clock.monotonic_ns();
         let _ = note.send(format!("from {before} to {workers} workers")).await;
-        let scaled = self.scaled(generation).await;
+        let scaled = self.scaled(generation, note).await;
         let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(asked));
         // Whoever asks next may have asked for more of them already.
         let wanted = self.wanted.lock().await;
@@ -208,18 +208,25 @@ impl Desk {
         scaled.map(|()| format!("runs on {workers} workers: it took {}{stood}\n", brief(took)))
     }
 
-    /// Waits until the job runs by the spec with this number.
-    async fn scaled(&self, generation: u64) -> Result<(), Failure> {
-        let refusal = |status: &Status| {
-            let refused: Option<&Refusal> = status.refused.as_ref();
-            refused.filter(|refused| refused.generation == generation).map(|it| it.failure.clone())
+    /// Waits until the job runs by the spec with this number. Says once what holds it.
+    async fn scaled(&self, generation: u64, note: mpsc::Sender<String>) -> Result<(), Failure> {
+        let of = |refused: &Option<Refusal>| {
+            let own = refused.as_ref().filter(|refused| refused.generation == generation);
+            own.map(|refused| refused.failure.clone())
         };
+        let refusal = |status: &Status| of(&status.refused);
         let is_over = |status: &Status| {
             let runs = status.phase == Phase::Running && status.generation >= generation;
             runs || refusal(status).is_some() || has_ended(status.phase)
         };
         let mut status = self.handle.status.clone();
         let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
+        let held = |status: &Status| of(&status.held);
+        let moves = |status: &Status| is_over(status) || held(status).is_some();
+        let seen = status.wait_for(moves).await.map_err(|_| gone())?.clone();
+        if let Some(Failure { message, .. }) = held(&seen) {
+            let _ = note.send(message).await;
+        }
         let status = status.wait_for(is_over).await.map_err(|_| gone())?.clone();
         match refusal(&status) {
             Some(failure) => {

@@ -13,8 +13,9 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use millstream_dataflow::{Incoming, Links, Outgoing};
 use millstream_protocol::grpc::v1::data_client::DataClient;
 use millstream_protocol::grpc::v1::{Grants, Message};
-use millstream_protocol::grpc::{JOB, RUN, WORKER, chain, said};
+use millstream_protocol::grpc::{JOB, LINEAGE, RUN, WORKER, chain, said};
 use millstream_protocol::id::{Run, WorkerIndex};
+use millstream_protocol::log::Lineage;
 use millstream_transport::Transport;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -38,6 +39,16 @@ const LOSSES: usize = 64;
 /// A worker whose stream broke, and why.
 pub(crate) type Loss = (WorkerIndex, String);
 
+/// Whose records a stream carries: only tasks of the same are told of them.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Whose {
+    /// `namespace/name`.
+    pub(crate) job: Arc<str>,
+    pub(crate) run: Run,
+    /// Another one where the job's log was deleted, after which runs count from the first again.
+    pub(crate) lineage: Lineage,
+}
+
 /// The streams of the run whose tasks are in this process.
 #[derive(Clone, Default)]
 pub(crate) struct Exchange {
@@ -47,8 +58,7 @@ pub(crate) struct Exchange {
 }
 
 struct Current {
-    job: Arc<str>,
-    run: Run,
+    whose: Whose,
     links: Links,
     losses: mpsc::Sender<Loss>,
     carriers: JoinSet<()>,
@@ -64,9 +74,9 @@ impl Exchange {
     }
 
     /// The tasks of this run are here: others may send to them. Returns where losses are told.
-    pub(crate) fn open(&self, job: Arc<str>, run: Run, links: Links) -> mpsc::Receiver<Loss> {
+    pub(crate) fn open(&self, whose: Whose, links: Links) -> mpsc::Receiver<Loss> {
         let (losses, told) = mpsc::channel(LOSSES);
-        *self.lock() = Some(Current { job, run, links, losses, carriers: JoinSet::new() });
+        *self.lock() = Some(Current { whose, links, losses, carriers: JoinSet::new() });
         told
     }
 
@@ -83,7 +93,7 @@ impl Exchange {
             let outgoing = current.links.outgoing(peer).filter(|it| !it.is_empty());
             let Some(outgoing) = outgoing else { continue };
             let address = addresses.get(peer.0 as usize).cloned().unwrap_or_default();
-            let (of, losses) = ((current.job.clone(), current.run), current.losses.clone());
+            let (of, losses) = (current.whose.clone(), current.losses.clone());
             let transport = self.transport.clone();
             current.carriers.spawn(async move {
                 let channel = connect(&address, &transport).await;
@@ -100,16 +110,22 @@ impl Exchange {
         &self,
         request: Request<Streaming<Message>>,
     ) -> Result<impl Stream<Item = Result<Grants, Status>> + use<>, Status> {
-        let job = text(request.metadata(), JOB)?.to_owned();
-        let run = Run(number(request.metadata(), RUN)?);
+        let whose = Whose {
+            job: text(request.metadata(), JOB)?.into(),
+            run: Run(number(request.metadata(), RUN)?),
+            lineage: Lineage(text(request.metadata(), LINEAGE)?.to_owned()),
+        };
         let from = WorkerIndex(number(request.metadata(), WORKER)? as u32);
         let mut current = self.lock();
         let current = current.as_mut();
-        let current = current.filter(|current| *current.job == *job && current.run == run);
+        let current = current.filter(|current| current.whose == whose);
         let incoming = current.as_ref().and_then(|current| current.links.incoming(from));
         let Some((current, incoming)) = current.zip(incoming) else {
-            let reason =
-                format!("no task of run {run} of {job} here takes records from worker {from}");
+            let Whose { job, run, lineage: Lineage(lineage) } = whose;
+            let reason = format!(
+                "no task of run {run} of {job}, history {lineage}, takes records here from worker \
+                 {from}"
+            );
             return Err(Status::failed_precondition(reason));
         };
         let incoming = Arc::new(incoming);
@@ -168,15 +184,17 @@ async fn connect(address: &str, transport: &Transport) -> Result<Channel, String
 
 /// Carries messages to another worker, and its grants back, until the run is over.
 async fn carry(
-    (job, run): (Arc<str>, Run),
+    Whose { job, run, lineage }: Whose,
     own: WorkerIndex,
     channel: Channel,
     outgoing: Outgoing,
 ) -> Result<(), String> {
     let outgoing = Arc::new(outgoing);
     let mut request = Request::new(messages(outgoing.clone()));
-    let job = job.parse().map_err(|error| format!("{JOB}: {error}"))?;
-    request.metadata_mut().insert(JOB, job);
+    for (name, value) in [(JOB, &*job), (LINEAGE, &*lineage.0)] {
+        let value = value.parse().map_err(|error| format!("{name}: {error}"))?;
+        request.metadata_mut().insert(name, value);
+    }
     for (name, value) in [(RUN, run.0), (WORKER, u64::from(own.0))] {
         request.metadata_mut().insert(name, value.into());
     }

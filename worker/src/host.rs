@@ -16,6 +16,7 @@ use millstream_dataflow::{Barrier, Error, Kind, Result, TaskInfo, Timestamp};
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::id::{Epoch, Run, Seq, TaskIndex, WorkerIndex};
 use millstream_protocol::job::JobSpec;
+use millstream_protocol::log::Lineage;
 use millstream_protocol::path::{Name, PartName};
 use millstream_protocol::session::{Deploy, Facts, Going, PROTOCOL_VERSION, Rates, Report};
 use millstream_protocol::share::{Extent, ShareData, TaskShare};
@@ -90,6 +91,8 @@ pub(crate) struct Capture {
 pub(crate) struct Host {
     pub(crate) run: Run,
     pub(crate) engine: Engine,
+    /// The history that the run continues.
+    pub(crate) lineage: Lineage,
     /// What the job is in this run.
     spec: JobSpec,
     started: bool,
@@ -167,6 +170,7 @@ impl Host {
         Ok(Self {
             run: deploy.run,
             engine,
+            lineage: deploy.lineage,
             spec: deploy.spec,
             started: false,
             stopping: false,
@@ -199,6 +203,7 @@ impl Host {
     pub(crate) fn going(&self) -> Going {
         Going {
             run: self.run,
+            lineage: self.lineage.clone(),
             spec: self.spec.clone(),
             plan: self.engine.plan().clone(),
             started: self.started,
@@ -208,14 +213,20 @@ impl Host {
 
     pub(crate) fn barrier(&mut self, epoch: Epoch, stopping: bool) {
         self.barrier = self.barrier.max(epoch);
-        self.stopping |= stopping;
         self.wanted = false;
         if self.capture.as_ref().is_some_and(|capture| capture.epoch >= epoch) {
             return;
         }
+        self.stopping = stopping;
         let begun_ns = self.clock.monotonic_ns();
         self.capture = Some(Capture { epoch, begun_ns, shares: Vec::new() });
         self.engine.barrier(Barrier { epoch, stopping });
+    }
+
+    /// Sources emit again, behind a stopping barrier.
+    pub(crate) fn go_on(&mut self) {
+        self.stopping = false;
+        self.engine.go_on();
     }
 
     pub(crate) fn abort(&mut self, epoch: Epoch) {

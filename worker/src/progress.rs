@@ -60,6 +60,8 @@ pub(crate) struct View {
     snapshot_failure: Option<String>,
     /// It was told that the log cannot be written.
     log_failure: bool,
+    /// The edit that waits and was told of last.
+    held: Option<u64>,
     seen: Option<(u64, Totals)>,
 }
 
@@ -74,6 +76,7 @@ impl View {
             restarts: 0,
             snapshot_failure: None,
             log_failure: false,
+            held: None,
             seen: None,
         }
     }
@@ -128,6 +131,11 @@ impl View {
             tracing::warn!("{}: {failure}", self.job);
         }
         self.log_failure = status.log_failure.is_some();
+        let held = status.held.as_ref().filter(|held| self.held != Some(held.generation));
+        if let Some(held) = held {
+            self.held = Some(held.generation);
+            tracing::warn!("{}: what it is to be next waits: {}", self.job, held.failure.message);
+        }
         if status.phase == self.phase {
             return false;
         }

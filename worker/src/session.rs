@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::drift::{self, Teller};
-use crate::exchange::{Exchange, Loss};
+use crate::exchange::{Exchange, Loss, Whose};
 use crate::host::{self, Host, Seen};
 use crate::local::prefix_of;
 use crate::log_io;
@@ -239,32 +239,27 @@ impl Session {
                 if self.host.as_ref().is_some_and(|host| host.run == run) {
                     self.worker.exchange.start(self.index, &self.peers);
                 }
-                self.with(run, Host::start);
-                vec![]
+                self.with(run, Host::start)
             }
             Command::Barrier { run, epoch, stopping } => {
-                self.with(run, |host| host.barrier(epoch, stopping));
-                vec![]
+                self.with(run, |host| host.barrier(epoch, stopping))
             }
-            Command::Abort { run, epoch } => {
-                self.with(run, |host| host.abort(epoch));
-                vec![]
-            }
+            Command::GoOn { run } => self.with(run, Host::go_on),
+            Command::Abort { run, epoch } => self.with(run, |host| host.abort(epoch)),
             Command::Published { run, epoch, objects } => {
-                self.with(run, |host| host.engine.published(epoch));
+                let reports = self.with(run, |host| host.engine.published(epoch));
                 if let Some(local) = self.worker.local.clone() {
                     // Nobody waits for it.
                     tokio::task::spawn_blocking(move || local.retain(epoch, &objects));
                 }
-                vec![]
+                reports
             }
             Command::Commit { run, epoch, seq: _ } => {
                 self.commit(run, epoch);
                 vec![]
             }
             Command::Drift { run, others } => {
-                self.with(run, |host| host.engine.others_stand_at(others));
-                vec![]
+                self.with(run, |host| host.engine.others_stand_at(others))
             }
             Command::Drop { run } => {
                 if self.host.as_ref().is_some_and(|host| host.run <= run) {
@@ -280,10 +275,12 @@ impl Session {
         }
     }
 
-    fn with(&mut self, run: Run, act: impl FnOnce(&mut Host)) {
+    /// Has the tasks of a run do something that is not answered.
+    fn with(&mut self, run: Run, act: impl FnOnce(&mut Host)) -> Vec<Report> {
         if let Some(host) = self.host.as_mut().filter(|host| host.run == run) {
             act(host);
         }
+        vec![]
     }
 
     fn adopt(&mut self, run: Run, term: Term) -> Vec<Report> {
@@ -310,8 +307,9 @@ impl Session {
         self.peers.clone_from(&deploy.peers);
         match Host::deploy(&self.worker, self.index, deploy).await {
             Ok(host) => {
-                let links = host.engine.links().clone();
-                self.losses = Some(self.worker.exchange.open(self.worker.job.clone(), run, links));
+                let (links, lineage) = (host.engine.links().clone(), host.lineage.clone());
+                let whose = Whose { job: self.worker.job.clone(), run, lineage };
+                self.losses = Some(self.worker.exchange.open(whose, links));
                 self.drift = Teller::of(&host);
                 self.host = Some(host);
                 vec![]

@@ -365,6 +365,32 @@ fn a_job_is_scaled_while_it_runs() {
     alone.end();
 }
 
+/// A store that takes no part costs a job that is to be scaled nothing: it reads on, and is scaled
+/// when the store takes parts again.
+fn a_job_whose_store_refuses_goes_on_and_is_scaled_later() {
+    let wanted = wanted();
+    let place = place();
+    let args = ["run", "job.yaml", "--workers", "1", "--threads", "1"];
+    let mut running = Running::start(&place, &[&args[..], &SLOWER].concat());
+    running.wait_for("seen 5000 of");
+    let (parts, away) = (place.path("state/default/spread/parts"), place.path("away"));
+    fs::rename(&parts, &away).unwrap();
+    fs::write(&parts, "no directory").unwrap();
+    let mut scale = Running::start(&place, &["scale", "job.yaml", "--workers", "2"]);
+    scale.wait_for("it waits for a snapshot, without which the job would be set back");
+    running.wait_for("seen 15000 of");
+    fs::remove_file(&parts).unwrap();
+    fs::rename(&away, &parts).unwrap();
+    let scaled = scale.end();
+    assert!(scaled.out.starts_with("runs on 2 workers: "), "{scaled:?}");
+    let ran = running.end();
+    assert!(ran.err.contains("spread: what it is to be next waits: "), "{}", ran.err);
+    assert!(!ran.err.contains("restarts"), "{}", ran.err);
+    let seen = ran.err.lines().filter(|line| line.contains("seen 10000 of it")).count();
+    assert_eq!(seen, 10, "ten records have each time: nothing is read twice");
+    assert_eq!(output(&place, &ran), wanted);
+}
+
 fn a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint() {
     let wanted = wanted();
     let place = place();
@@ -645,6 +671,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     a_worker_that_hangs_is_found_in_time,
     a_job_goes_on_with_other_numbers_of_workers,
     a_job_is_scaled_while_it_runs,
+    a_job_whose_store_refuses_goes_on_and_is_scaled_later,
     a_job_is_stopped_from_elsewhere_and_goes_on_from_its_savepoint,
     a_job_is_stopped_whoever_else_has_asked_or_tried_to_run_it,
     tasks_outlive_their_coordinator_and_the_next_one_goes_on_with_them,
@@ -659,7 +686,7 @@ const TESTS: &[(&str, fn())] = suite::tests![
     tls::files_of_no_use_are_bad_input,
     whom::a_worker_of_a_job_takes_no_session_of_another_one,
     whom::a_worker_in_another_pod_is_called_until_the_right_one_is_there,
-    whom::a_stream_of_records_is_of_the_same_job_and_run,
+    whom::a_stream_of_records_is_of_the_same_job_run_and_history,
     close::a_worker_hears_what_it_was_told_before_its_session_ends,
     close::a_worker_that_hangs_does_not_hold_up_the_end,
     asked::who_asks_a_run_that_hangs_is_told_so_and_waits_no_longer_than_wanted,

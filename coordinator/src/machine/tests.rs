@@ -15,6 +15,10 @@ mod edits;
 mod table;
 mod takeovers;
 
+pub(crate) use table::state_name;
+
+use crate::config::Config;
+use crate::edit::Edit;
 use crate::status::Phase;
 use crate::testing::chance::Chance;
 use crate::testing::entries::claim;
@@ -692,6 +696,21 @@ fn a_wish_acts_once_and_epochs_rise_above_all_that_ever_were() {
     rig.feed(Event::Snapshot);
     let (_, entry, _) = rig.append();
     assert_eq!(entry.epoch(), Some(Epoch(3)), "the base is epoch 1, but 2 was there too");
+}
+
+#[test]
+fn what_a_run_started_from_is_shown_and_nothing_where_it_was_nothing() {
+    let mut rig = Rig::new(1, None, suspended());
+    rig.attach();
+    rig.settle();
+    assert!(rig.machine.status().restored.is_some());
+    let Config { spec, .. } = host::config(1, 1, None);
+    let wish = Wish::Empty { request: Some(1) };
+    rig.feed(Event::Edit(Box::new(Edit { generation: 2, spec, wish })));
+    rig.settle();
+    let status = rig.machine.status();
+    assert_eq!((status.phase, status.generation, status.run), (Phase::Running, 2, Some(Run(3))));
+    assert_eq!(status.restored, None);
 }
 
 #[test]

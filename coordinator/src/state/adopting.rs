@@ -33,6 +33,8 @@ pub(crate) struct Adopting {
     ended: BTreeSet<WorkerIndex>,
     /// A sink is running out of room, and says so once.
     wanted: bool,
+    /// The last barrier that a worker had seen was a stopping one.
+    stopping: bool,
     until: Timestamp,
 }
 
@@ -46,8 +48,8 @@ pub(super) fn is_possible(ctx: &Context, history: &History) -> bool {
         let worker = &ctx.workers[index.0 as usize];
         worker.going.as_ref().is_some_and(|going| {
             going.run == claim.run
+                && going.lineage == claim.lineage
                 && going.started
-                && !going.stopping
                 && going.plan == ctx.facts().plan
                 && ctx.is_like(&going.spec)
         })
@@ -60,7 +62,9 @@ impl Adopting {
         let (run, term) = (ctx.reign().run, ctx.reign().term);
         ctx.send_all(&Command::Adopt { run, term });
         let (missing, until) = (ctx.indexes().collect(), ctx.now.after(ADOPT_TIMEOUT));
-        State::Adopting(Self { missing, ended: BTreeSet::new(), wanted: false, until })
+        let goings = ctx.workers.iter().filter_map(|worker| worker.going.as_ref());
+        let stopping = goings.into_iter().any(|going| going.stopping);
+        State::Adopting(Self { missing, ended: BTreeSet::new(), wanted: false, stopping, until })
     }
 
     pub(super) fn wake_at(&self) -> Timestamp {
@@ -113,6 +117,10 @@ impl Adopting {
         let published = own.as_ref().map(|(_, manifest)| manifest.epoch);
         if epoch > published.unwrap_or_default() {
             ctx.send_all(&Command::Abort { run, epoch });
+        }
+        // Where they were to stop: whoever wanted that says so again.
+        if self.stopping {
+            ctx.send_all(&Command::GoOn { run });
         }
         let snapshot = own.map(|(seq, manifest)| Snapshot::again(ctx, seq, &manifest));
         Running::go_on(ctx, snapshot.flatten(), self.ended, self.wanted)

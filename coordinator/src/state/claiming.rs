@@ -101,7 +101,7 @@ impl Claiming {
             parent: claim.base,
             epoch: ctx.history.highest_epoch(),
             sweep: true,
-            retain: ctx.config.spec.snapshots.retain,
+            retain: claim.retain.unwrap_or(ctx.config.spec.snapshots.retain),
         });
         ctx.status.run = Some(claim.run);
         ctx.held = Some((claim.run, claim.term));

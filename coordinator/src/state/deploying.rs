@@ -2,9 +2,9 @@
 //!
 //! Received from: [`super::Claiming`]. Handed to: [`Running`]; or the end, where nothing is left to
 //! run; or [`super::waiting`], where the output of the base was all that was to be completed before
-//! a wish is acted upon. Invariants: no task is deployed while one of an earlier run may still
-//! reach a sink; none starts before all sinks are recovered and the base is marked as committed;
-//! none of a run that a wish asked for before the log says that it began.
+//! a wish is acted upon, or a worker is about to end. Invariants: no task is deployed while one of
+//! an earlier run may still reach a sink; none starts before all sinks are recovered and the base
+//! is marked as committed; none of a run that a wish asked for before the log says that it began.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -125,6 +125,10 @@ impl Deploying {
     }
 
     fn go_on(mut self, ctx: &mut Context) -> State {
+        let is_early = matches!(self.step, Step::Clearing { .. } | Step::Building { .. });
+        if is_early && ctx.is_left() {
+            return waiting::let_go(ctx);
+        }
         let late = |message: String| Failure::new(ErrorKind::Unavailable, message);
         match &mut self.step {
             Step::Beginning { .. } => {}
@@ -221,16 +225,18 @@ impl Deploying {
     }
 
     fn start(self, ctx: &mut Context) -> State {
-        if let Some(Restore { seq, manifest, .. }) = &self.restore {
-            if manifest.is_final {
-                return ctx.end(Outcome::Finished { already: false });
-            }
-            ctx.status.restored = Some(Restored {
-                from: ctx.config.prefix.snapshot_uri(*seq),
-                epoch: manifest.epoch,
-                at: ctx.now,
-            });
+        if self.restore.as_ref().is_some_and(|restore| restore.manifest.is_final) {
+            return ctx.end(Outcome::Finished { already: false });
         }
+        // What has been marked, or begun, stays so.
+        if ctx.is_left() {
+            return waiting::let_go(ctx);
+        }
+        ctx.status.restored = self.restore.map(|Restore { seq, manifest, .. }| Restored {
+            from: ctx.config.prefix.snapshot_uri(seq),
+            epoch: manifest.epoch,
+            at: ctx.now,
+        });
         let run = ctx.reign().run;
         ctx.send_all(&Command::Start { run });
         Running::enter(ctx)

@@ -51,6 +51,15 @@ pub(crate) enum State {
 impl State {
     /// Handles an event and says what state follows.
     pub(crate) fn on(self, ctx: &mut Context, event: &Event) -> Self {
+        let next = self.handle(ctx, event);
+        // Nobody else makes an edit wait.
+        if !matches!(next, Self::Running(_)) {
+            ctx.status.held = None;
+        }
+        next
+    }
+
+    fn handle(self, ctx: &mut Context, event: &Event) -> Self {
         if self.stops_now(ctx) {
             return ctx.end(Outcome::Suspended { snapshot: false });
         }

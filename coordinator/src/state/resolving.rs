@@ -11,7 +11,7 @@ use millstream_protocol::session::{Command, Going, Report};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
-use super::{Claiming, State, adopting};
+use super::{Claiming, State, adopting, waiting};
 use crate::context::Context;
 use crate::edit::Edit;
 use crate::history::History;
@@ -122,6 +122,8 @@ fn go_on(ctx: &mut Context, history: History) -> State {
             ctx.end(Outcome::Finished { already: true })
         }
         Decision::Refuse(failure) => ctx.fail(failure),
+        // It would be given tasks only to have them taken away.
+        _ if ctx.is_left() => waiting::let_go(ctx),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),
         Decision::From { seq, lineage, .. } => Claiming::enter(ctx, wish, Some(seq), Some(lineage)),
     }

@@ -49,10 +49,33 @@ impl Running {
         ctx.editing = None;
         ctx.status.stood =
             ctx.still_since.take().map(|since| ctx.now.since(since)).or(ctx.status.stood);
-        ctx.edit_later();
         ctx.running_since = Some(ctx.now);
+        Self::goes_on(ctx, epoch, finished, wanted)
+    }
+
+    /// The tasks were to stop and go on instead, for want of a snapshot, or of the mark behind it.
+    pub(super) fn after_all(
+        ctx: &mut Context,
+        epoch: Option<Snapshot>,
+        finished: BTreeSet<WorkerIndex>,
+        wanted: bool,
+    ) -> State {
+        let run = ctx.reign().run;
+        ctx.send_all(&Command::GoOn { run });
+        ctx.give_next_back();
+        ctx.status.phase = Phase::Running;
+        Self::goes_on(ctx, epoch, finished, wanted)
+    }
+
+    fn goes_on(
+        ctx: &mut Context,
+        epoch: Option<Snapshot>,
+        finished: BTreeSet<WorkerIndex>,
+        wanted: bool,
+    ) -> State {
+        ctx.edit_later();
         let last_start = ctx.now;
-        State::Running(Self { epoch, last_start, wanted, finished })
+        Self { epoch, last_start, wanted, finished }.next(ctx)
     }
 
     /// Where it stands, for the table of all states and events.
@@ -75,10 +98,7 @@ impl Running {
     }
 
     pub(super) fn wake_at(&self, ctx: &Context) -> Timestamp {
-        // Once it is due, each event may bring what it still waits for.
-        let edit = ctx.edit_due().filter(|due| *due > ctx.now);
-        let due = if self.wanted { ctx.now } else { self.due(ctx) };
-        let due = || edit.map_or(due, |edit| edit.min(due));
+        let due = || if self.wanted { ctx.now } else { self.due(ctx) };
         self.epoch.as_ref().map_or_else(due, Snapshot::wake_at)
     }
 
@@ -98,10 +118,7 @@ impl Running {
         }
         if let Some(epoch) = self.epoch.take() {
             match epoch.on(ctx, event) {
-                Progress::Going(epoch) => {
-                    self.epoch = Some(epoch);
-                    return State::Running(self);
-                }
+                Progress::Going(epoch) => self.epoch = Some(epoch),
                 Progress::Done => {}
                 Progress::Aborted => {
                     // Perhaps a newer run took away what this one had pending: then the next slot
@@ -112,17 +129,26 @@ impl Running {
                 Progress::Failed(failure) => return ctx.fail(failure),
             }
         }
+        self.next(ctx)
+    }
+
+    /// What is to be done now.
+    fn next(mut self, ctx: &mut Context) -> State {
+        let is_held = ctx.holds_next();
+        if self.epoch.is_some() {
+            return State::Running(self);
+        }
         if self.finished.len() == ctx.indexes().count() {
-            return Stopping::enter(ctx, Purpose::Final);
+            return self.stop(ctx, Purpose::Final);
         }
         if ctx.stop.is_some() {
-            return Stopping::enter(ctx, Purpose::Suspend);
+            return self.stop(ctx, Purpose::Suspend);
         }
-        if ctx.indexes().any(|worker| ctx.workers[worker.0 as usize].leaving) {
-            return Stopping::enter(ctx, Purpose::Drain);
+        if ctx.is_left() {
+            return self.stop(ctx, Purpose::Drain);
         }
-        if takes_edit(ctx) {
-            return Stopping::enter(ctx, Purpose::Edit);
+        if !is_held && takes_edit(ctx) {
+            return self.stop(ctx, Purpose::Edit);
         }
         if self.wanted || ctx.savepoint.is_some_and(Wanted::is_new) || ctx.now >= self.due(ctx) {
             self.wanted = false;
@@ -131,13 +157,14 @@ impl Running {
         }
         State::Running(self)
     }
+
+    fn stop(self, ctx: &mut Context, purpose: Purpose) -> State {
+        Stopping::enter(ctx, purpose, self.finished)
+    }
 }
 
 /// Whether the job is to be stopped now for the next spec, which is refused here if it cannot be.
 fn takes_edit(ctx: &mut Context) -> bool {
-    if ctx.edit_due().is_none_or(|due| ctx.now < due) {
-        return false;
-    }
     let failure = match ctx.readiness() {
         Readiness::Not => return false,
         Readiness::Never(failure) => failure,

@@ -9,6 +9,7 @@ use super::{Resolving, State};
 use crate::context::{ANSWER_TIMEOUT, Context};
 use crate::edit::Readiness;
 use crate::machine::Event;
+use crate::status::Phase;
 
 /// Begins to wait; where all workers have already reported, goes on at once.
 pub(super) fn enter(ctx: &mut Context) -> State {
@@ -30,19 +31,21 @@ pub(super) fn take_edit(ctx: &mut Context, event: &Event) {
     }
 }
 
+/// Workers that are about to end have no tasks any more, and end. The job goes on as soon as
+/// others are there in their place.
+pub(super) fn let_go(ctx: &mut Context) -> State {
+    ctx.drop_tasks();
+    ctx.status.phase = Phase::Pending;
+    enter(ctx)
+}
+
 fn go_on(ctx: &mut Context, ask_at: Option<Timestamp>) -> State {
     match ctx.agreed() {
         Some(Ok(())) => return Resolving::enter(ctx),
         Some(Err(failure)) => return ctx.fail(failure),
         None => {}
     }
-    let silent: Vec<WorkerIndex> = ctx
-        .indexes()
-        .filter(|index| {
-            let worker = &ctx.workers[index.0 as usize];
-            worker.attached && worker.facts.is_none() && !worker.leaving
-        })
-        .collect();
+    let silent: Vec<WorkerIndex> = ctx.silent().collect();
     // Attaching has sent the first Hello. A program may take long to build: asking again is
     // harmless.
     let ask_at = match ask_at {

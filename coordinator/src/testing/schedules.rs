@@ -1,7 +1,9 @@
 //! Schedules of the model: none, and thousands of, faults.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, available_parallelism};
 
@@ -64,6 +66,7 @@ fn whatever_breaks_each_record_is_visible_once() {
     let count = seeds.end - seeds.start;
     let next = AtomicU64::new(seeds.start);
     let (taken_over, rescaled) = (AtomicU64::new(0), AtomicU64::new(0));
+    let left_in = Mutex::new(BTreeSet::new());
     let simulate_on = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= seeds.end {
@@ -74,6 +77,7 @@ fn whatever_breaks_each_record_is_visible_once() {
         let over = claims.into_iter().any(|claim| claim.term.0 > 1);
         taken_over.fetch_add(over.into(), Ordering::Relaxed);
         rescaled.fetch_add(world.rescaled.into(), Ordering::Relaxed);
+        left_in.lock().unwrap().extend(world.left_in);
     };
     thread::scope(|scope| {
         for _ in 0..available_parallelism().map_or(1, usize::from) {
@@ -84,5 +88,17 @@ fn whatever_breaks_each_record_is_visible_once() {
     if count >= 100 {
         assert!(taken_over > count / 10, "{taken_over} of {count} had a run that was taken over");
         assert!(rescaled > count / 20, "{rescaled} of {count} were rescaled while they ran");
+        let left_in: Vec<String> = left_in.into_inner().unwrap().into_iter().collect();
+        let everywhere = [
+            "Adopting",
+            "Claiming",
+            "Deploying",
+            "Resolving",
+            "Restarting",
+            "Running",
+            "Stopping",
+            "Waiting",
+        ];
+        assert_eq!(left_in, everywhere, "where jobs heard that a worker leaves");
     }
 }

@@ -2,7 +2,7 @@
 
 mod faults;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::id::{Seq, WorkerIndex};
@@ -66,6 +66,10 @@ pub(super) struct World {
     pub(super) trace: Vec<String>,
     /// A job was rescaled while it ran.
     pub(super) rescaled: bool,
+    /// Workers of a host that were told to end, as far as its coordinator knows.
+    left: BTreeSet<(usize, WorkerIndex)>,
+    /// What jobs were doing when they heard of it.
+    pub(super) left_in: BTreeSet<String>,
 }
 
 impl World {
@@ -81,6 +85,8 @@ impl World {
             seed,
             trace: vec![],
             rescaled: false,
+            left: BTreeSet::new(),
+            left_in: BTreeSet::new(),
         }
     }
 
@@ -171,6 +177,7 @@ impl World {
         if !matches!(event, Event::Tick) {
             self.say(format!("host {host} <- {}", brief(event)));
         }
+        self.note_left(host, event);
         let actions = self.hosts[host].machine.on(event, now);
         for action in actions {
             match action {
@@ -200,6 +207,9 @@ impl World {
     }
 
     fn send(&mut self, host: usize, worker: WorkerIndex, command: Command) {
+        let gives = matches!(command, Command::Deploy(_) | Command::Start { .. });
+        let is_left = self.left.contains(&(host, worker));
+        assert!(!gives || !is_left, "{worker} leaves, and is told {command:?}");
         let kept = matches!(command, Command::Start { .. } | Command::Stop);
         if !kept && self.chance.hits(10) {
             return self.say(format!("lost: {command:?}").chars().take(60).collect::<String>());
@@ -295,6 +305,9 @@ impl World {
             return;
         }
         self.say(format!("host {host} worker {worker}: {}", brief_command(&command)));
+        if self.chance.hits(2) {
+            self.leave(host, worker);
+        }
         let fake = &mut self.hosts[host].workers[worker.0 as usize].1;
         let reports = fake.on(command, &mut self.outside, &mut self.chance);
         let (stalled, retiring) = std::mem::take(&mut fake.stalled);

@@ -57,9 +57,9 @@ struct Tasks {
 
 impl Tasks {
     fn going(&self) -> Going {
-        let (run, spec) = (self.run, self.spec.clone());
+        let (run, lineage, spec) = (self.run, self.lineage.clone(), self.spec.clone());
         let plan = facts(0, self.workers).plan;
-        Going { run, spec, plan, started: self.started, stopping: self.stopping }
+        Going { run, lineage, spec, plan, started: self.started, stopping: self.stopping }
     }
 }
 
@@ -128,6 +128,7 @@ impl FakeWorker {
             Command::Barrier { run, epoch, stopping } => {
                 self.barrier((run, epoch), stopping, outside, chance)
             }
+            Command::GoOn { run } => self.go_on(run),
             Command::Abort { run, epoch } => self.settle(run, epoch, false),
             Command::Drift { .. } | Command::Stop => vec![],
             Command::Published { run, epoch, .. } => self.settle(run, epoch, true),
@@ -150,6 +151,13 @@ impl FakeWorker {
                 vec![Report::Dropped { run }]
             }
         }
+    }
+
+    fn go_on(&mut self, run: Run) -> Vec<Report> {
+        if let Some(tasks) = self.tasks.as_mut().filter(|tasks| tasks.run == run) {
+            tasks.stopping = false;
+        }
+        vec![]
     }
 
     fn settle(&mut self, run: Run, epoch: Epoch, published: bool) -> Vec<Report> {
@@ -298,7 +306,7 @@ impl FakeWorker {
             return vec![];
         }
         tasks.barrier = epoch;
-        tasks.stopping |= stopping;
+        tasks.stopping = stopping;
         if chance.hits(80) {
             let reason = "the upload failed".to_owned();
             return vec![Report::Declined { run, epoch, reason }];

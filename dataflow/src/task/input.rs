@@ -170,6 +170,7 @@ impl Task for InputTask {
                 self.head.control().settled(epoch, published);
                 Ok(())
             }
+            TaskEvent::GoOn => Ok(()),
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) enum TaskEvent {
     Barrier(Barrier),
     /// The snapshot was published or given up.
     Settled { epoch: Epoch, published: bool },
+    /// Sources emit again, if the last barrier has stopped them.
+    GoOn,
 }
 
 /// What came of a step.

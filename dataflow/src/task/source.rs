@@ -52,7 +52,7 @@ pub(crate) struct SourceTask<S: Source> {
     idle: bool,
     finished: bool,
     ended: bool,
-    /// A stopping barrier passed: emit nothing more.
+    /// The last barrier was a stopping one: emit nothing behind it.
     stopped: bool,
     flushed: bool,
     poll_at: Timestamp,
@@ -245,6 +245,13 @@ impl<S: Source> SourceTask<S> {
         held == Held::All
     }
 
+    /// Emits nothing from here on, or emits again. What was not read meanwhile was not idle.
+    fn stop(&mut self, stops: bool, now: Timestamp) {
+        if std::mem::replace(&mut self.stopped, stops) && !stops {
+            self.splits.iter_mut().for_each(|split| split.wake(now));
+        }
+    }
+
     fn end(&mut self, step: &mut Step) -> Result<()> {
         if self.parts.event_time.is_some() {
             self.watermark = Timestamp::MAX;
@@ -339,7 +346,7 @@ impl<S: Source> Task for SourceTask<S> {
     fn on_event(&mut self, step: &mut Step, event: TaskEvent) -> Result<()> {
         match event {
             TaskEvent::Barrier(barrier) => {
-                self.stopped |= barrier.stopping;
+                self.stop(barrier.stopping, step.now);
                 self.cut(step, barrier.epoch)
                     .map_err(|error| error.in_operator(&self.parts.info.operator))?;
                 self.both(step, |node, step| node.barrier(step, barrier))
@@ -351,6 +358,10 @@ impl<S: Source> Task for SourceTask<S> {
                 self.captures.settled(epoch, published, Vec::new());
                 self.parts.next.settled(epoch, published);
                 self.parts.malformed.side.settled(epoch, published);
+                Ok(())
+            }
+            TaskEvent::GoOn => {
+                self.stop(false, step.now);
                 Ok(())
             }
         }

@@ -96,6 +96,13 @@ impl Split {
         lull.due(idle_ms).filter(|_| !self.idle)
     }
 
+    /// It is read again from now on: a lull of it begins now.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        if let Some(lull) = &mut self.lull {
+            lull.restart(now);
+        }
+    }
+
     /// What its watermark was when others told of theirs.
     pub(super) fn past(&mut self, watermark: Timestamp, now: Timestamp) -> Timestamp {
         self.past.at(watermark, now)

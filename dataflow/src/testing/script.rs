@@ -154,6 +154,7 @@ impl<T: Data + PartialEq> Task for Script<T> {
                 self.next.settled(epoch, published);
                 Ok(())
             }
+            TaskEvent::GoOn => Ok(()),
         }
     }
 

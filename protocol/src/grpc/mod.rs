@@ -20,6 +20,9 @@ pub const JOB: &str = "millstream-job";
 pub const POD: &str = "millstream-pod";
 /// Metadata of an exchange: for which run.
 pub const RUN: &str = "millstream-run";
+/// Metadata of an exchange: of which history of the job. It tells runs with the same number apart
+/// where the log was deleted between them.
+pub const LINEAGE: &str = "millstream-lineage";
 /// Metadata of an exchange: from which worker.
 pub const WORKER: &str = "millstream-worker";
 

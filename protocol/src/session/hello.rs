@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Run, Term, WorkerIndex};
 use crate::job::JobSpec;
+use crate::log::Lineage;
 use crate::plan::Plan;
 
 /// The first command of a session, and of every spec that a coordinator thinks of.
@@ -37,6 +38,8 @@ pub struct Hello {
 pub struct Going {
     /// Their run.
     pub run: Run,
+    /// The history that it continues.
+    pub lineage: Lineage,
     /// What the job is in this run.
     pub spec: JobSpec,
     /// The plan that they carry out.

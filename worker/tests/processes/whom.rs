@@ -5,10 +5,11 @@ use millstream_coordinator::driver::Session as _;
 use millstream_coordinator::machine::Event;
 use millstream_coordinator::remote::{Process, session};
 use millstream_protocol::grpc::v1::data_client::DataClient;
-use millstream_protocol::grpc::{JOB, RUN, WORKER};
+use millstream_protocol::grpc::{JOB, LINEAGE, RUN, WORKER};
 use millstream_protocol::id::WorkerIndex;
 use millstream_testkit::free_ports;
 use millstream_transport::Transport;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -108,18 +109,19 @@ pub(crate) fn a_worker_in_another_pod_is_called_until_the_right_one_is_there() {
 }
 
 /// Opens a stream of records to a worker; the code and the message where it is refused.
-async fn open(address: &str, job: &str, run: u64) -> Result<(), (Code, String)> {
+async fn open(address: &str, (job, run, lineage): (&str, u64, &str)) -> Result<(), (Code, String)> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let channel = Transport::default().connect(&endpoint).await.unwrap();
     let mut request = Request::new(tokio_stream::pending());
     request.metadata_mut().insert(JOB, job.parse().unwrap());
+    request.metadata_mut().insert(LINEAGE, lineage.parse().unwrap());
     request.metadata_mut().insert(RUN, run.into());
     request.metadata_mut().insert(WORKER, 1u64.into());
     let opened = timeout(PATIENCE, DataClient::new(channel).exchange(request)).await.unwrap();
     opened.map(drop).map_err(|status| (status.code(), status.message().to_owned()))
 }
 
-pub(crate) fn a_stream_of_records_is_of_the_same_job_and_run() {
+pub(crate) fn a_stream_of_records_is_of_the_same_job_run_and_history() {
     let place = place();
     let (mut workers, addresses) = serving::<2>(&place);
     let at = addresses.join(",");
@@ -127,10 +129,22 @@ pub(crate) fn a_stream_of_records_is_of_the_same_job_and_run() {
     let run = Running::start(&place, &args);
     workers[0].wait_for("seen 5000 of");
     let runtime = Runtime::new().unwrap();
-    let open = |job, run| runtime.block_on(open(&addresses[0], job, run));
-    for (job, run) in [("default/other", 1), ("default/spread", 2), ("default/spread", 0)] {
-        let refusal = format!("no task of run {run} of {job} here takes records from worker 1");
-        assert_eq!(open(job, run), Err((Code::FailedPrecondition, refusal)));
+    let open = |whose| runtime.block_on(open(&addresses[0], whose));
+    let log = place.objects("spread");
+    let claim: Value = serde_json::from_slice(&log["log/00000000000000000001.json"]).unwrap();
+    let own = claim.to_string();
+    let own = own.split_once("\"lineage\":\"").unwrap().1.split_once('"').unwrap().0;
+    for whose in [
+        ("default/other", 1, own),
+        ("default/spread", 2, own),
+        ("default/spread", 0, own),
+        ("default/spread", 1, "another"),
+    ] {
+        let (job, run, lineage) = whose;
+        let refusal = format!(
+            "no task of run {run} of {job}, history {lineage}, takes records here from worker 1"
+        );
+        assert_eq!(open(whose), Err((Code::FailedPrecondition, refusal)));
     }
     // The stream of the run itself goes on.
     workers[0].wait_for("seen 10000 of");

@@ -4,8 +4,6 @@ use millstream_protocol::job::JobSpec;
 use millstream_protocol::time::GepDuration;
 
 use super::*;
-use crate::config::Config;
-use crate::edit::Edit;
 
 fn edit(generation: u64, change: impl FnOnce(&mut JobSpec)) -> Event {
     let Config { mut spec, wish, .. } = host::config(1, 1, None);
@@ -177,20 +175,128 @@ fn a_stop_while_an_edit_is_taken_up_stops_with_its_snapshot() {
     assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
 }
 
-#[test]
-fn a_job_whose_snapshots_fail_is_not_stopped_for_an_edit_at_once() {
-    let mut rig = Rig::at_barrier(1);
+/// The first worker, whose barrier comes next, cannot upload.
+fn decline(rig: &mut Rig) {
     let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
     let Command::Barrier { run, epoch, .. } = barrier else { unreachable!() };
+    rig.workers[0].on(barrier, &mut rig.outside, &mut Chance::new(1, false));
     rig.report(Report::Declined { run, epoch, reason: "no room".to_owned() });
+}
+
+/// Which spec is in force, in which run, and which waits for what.
+fn stands(rig: &Rig) -> (Phase, u64, Option<Run>, Option<u64>) {
+    let status = rig.machine.status();
+    let held = status.held.as_ref().map(|held| held.generation);
+    (status.phase, status.generation, status.run, held)
+}
+
+#[test]
+fn an_edit_waits_for_a_snapshot_where_the_last_one_failed() {
+    let mut rig = Rig::at_barrier(1);
+    decline(&mut rig);
     rig.settle();
     rig.feed(workers(2, 2));
+    rig.settle();
+    assert_eq!(rig.machine.status().held, None, "it waits for its worker");
     rig.grow();
     rig.settle();
-    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 1));
-    rig.later(Duration::from_mins(1));
+    for _ in 0..3 {
+        assert_eq!(stands(&rig), (Phase::Running, 1, Some(Run(1)), Some(2)));
+        rig.later(Duration::from_mins(10));
+        decline(&mut rig);
+        rig.settle();
+    }
+    let held = rig.machine.status().held.clone().unwrap().failure.message;
+    assert!(
+        held.contains("the last attempt failed: epoch 4: worker 0 declined: no room. "),
+        "{held}"
+    );
+    rig.wake();
+    let epoch = rig.machine.ctx.reign().epoch;
     rig.settle();
-    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+    assert_eq!(stands(&rig), (Phase::Running, 2, Some(Run(2)), None));
+    assert_eq!(rig.machine.status().restarts, 0);
+    let restored = rig.machine.status().restored.as_ref().map(|it| it.epoch);
+    assert_eq!(restored, Some(epoch.next()), "behind the snapshot that the job stopped at");
+}
+
+#[test]
+fn an_edit_that_gets_no_snapshot_lets_the_job_go_on_and_is_tried_again() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    rig.workers[0].emit();
+    decline(&mut rig);
+    let said = rig.read("GoOn");
+    assert_eq!(said, ["0 GoOn { run: Run(1) }", "1 GoOn { run: Run(1) }"]);
+    assert_eq!(stands(&rig), (Phase::Running, 1, Some(Run(1)), Some(2)));
+    assert_eq!((rig.machine.status().restarts, rig.machine.status().stood), (0, None));
+    let rest = (0..host::RECORDS).flat_map(|_| rig.workers[0].emit());
+    assert_ne!(rest.count(), 0, "it reads on");
+    rig.wake();
+    rig.settle();
+    assert_eq!(stands(&rig), (Phase::Running, 2, Some(Run(2)), None));
+    assert_eq!(rig.machine.status().restarts, 0);
+}
+
+#[test]
+fn while_a_snapshot_cannot_be_published_nobody_stands_still_for_an_edit() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    let (_, _, append) = rig.append();
+    let full = Failure::new(ErrorKind::Unavailable, "the disk is full");
+    rig.appended(&append, AppendOutcome::Failed(full));
+    assert_eq!(rig.read("GoOn").len(), 2);
+    assert_eq!(stands(&rig), (Phase::Running, 1, Some(Run(1)), Some(2)));
+    let held = rig.machine.status().held.clone().unwrap().failure.message;
+    assert!(held.contains("snapshot 1 cannot be published: the disk is full"), "{held}");
+    rig.feed(workers(3, 1));
+    assert_eq!(stands(&rig).3, None, "its workers are asked");
+    rig.wake();
+    rig.settle();
+    assert_eq!(stands(&rig), (Phase::Running, 3, Some(Run(2)), None));
+    let epochs: Vec<_> = rig.outside.entries().filter_map(|(_, it)| it.epoch()).collect();
+    assert_eq!(epochs, [Epoch(1), Epoch(2)], "the first is not given up, and the second stops it");
+}
+
+#[test]
+fn while_a_snapshot_cannot_be_marked_nobody_stands_still_for_an_edit() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    rig.until(|command| matches!(command, Command::WriteCommitted { .. }));
+    rig.later(Duration::from_secs(29));
+    assert_eq!(rig.phase(), Phase::Rescaling);
+    rig.later(Duration::from_secs(1));
+    assert_eq!(rig.read("GoOn").len(), 2);
+    assert_eq!(stands(&rig), (Phase::Running, 2, Some(Run(2)), None), "the second was written");
+}
+
+#[test]
+fn tasks_that_end_while_an_edit_is_tried_are_known_to_have_ended() {
+    let mut rig = Rig::running(2);
+    rig.feed(workers(2, 1));
+    let barrier = rig.until(|command| matches!(command, Command::Barrier { .. }));
+    rig.commands.push_front(barrier);
+    for worker in [0, 1] {
+        rig.feed(Event::Report(WorkerIndex(worker), Report::Finished { run: Run(1) }));
+    }
+    assert_eq!(rig.phase(), Phase::Rescaling);
+    decline(&mut rig);
+    rig.settle();
+    assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
+}
+
+#[test]
+fn a_job_that_restarts_takes_an_edit_whatever_its_snapshots_do() {
+    let mut rig = Rig::at_barrier(1);
+    decline(&mut rig);
+    rig.feed(edit(2, |spec| spec.program.name = Some("other".to_owned())));
+    rig.settle();
+    assert_eq!(stands(&rig), (Phase::Running, 1, Some(Run(1)), Some(2)));
+    rig.task_fails(Run(1), ErrorKind::User);
+    assert_eq!(stands(&rig).3, None);
+    rig.wake();
+    rig.settle();
+    assert_eq!(stands(&rig), (Phase::Running, 2, Some(Run(2)), None));
 }
 
 #[test]
@@ -253,4 +359,66 @@ fn a_stop_takes_the_savepoint_with_it() {
     rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Suspended { snapshot: true }));
     assert!(rig.machine.status().last_savepoint.as_ref().unwrap().result.is_ok());
+}
+
+/// Others rely on what the claim says.
+#[test]
+fn an_edit_that_comes_while_the_job_is_claimed_keeps_what_the_claim_says() {
+    let mut rig = Rig::attached(1);
+    let (_, entry, append) = rig.append();
+    assert_eq!(entry.as_claim().unwrap().retain, Some(3));
+    rig.feed(edit(2, |spec| spec.snapshots.retain = 1));
+    rig.carry_out(W0, append);
+    for _ in 0..9 {
+        rig.settle();
+        rig.feed(Event::Snapshot);
+    }
+    let kept = rig.outside.entries().filter(|(_, entry)| entry.as_manifest().is_some()).count();
+    assert_eq!(kept, 3);
+}
+
+#[test]
+fn a_worker_that_is_asked_of_one_spec_is_asked_of_the_one_that_replaces_it() {
+    let mut rig = Rig::attached(1);
+    let slower = GepDuration::from_secs(9);
+    rig.feed(edit(2, |spec| spec.snapshots.interval = slower));
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().generation), (Phase::Running, 2));
+}
+
+/// Nothing is read behind the snapshot that a job ends with, whatever it was begun for.
+#[test]
+fn a_savepoint_that_is_asked_for_at_the_end_is_the_last_snapshot() {
+    let begun: [fn(&mut Rig); 3] = [
+        |rig| rig.feed(workers(2, 1)),
+        |rig| rig.feed(Event::Report(W0, Report::Leaving)),
+        |rig| {
+            for worker in [0, 1] {
+                rig.feed(Event::Report(WorkerIndex(worker), Report::Finished { run: Run(1) }));
+            }
+        },
+    ];
+    let stages: [fn(&Command) -> bool; 2] = [
+        |it| matches!(it, Command::Barrier { .. }),
+        |it| matches!(it, Command::WriteCommitted { .. }),
+    ];
+    for (begin, begun) in begun.into_iter().enumerate() {
+        for (stage, is) in stages.into_iter().enumerate() {
+            // A job that has finished is not to be stopped.
+            if (begin, stage) == (2, 1) {
+                continue;
+            }
+            let mut rig = Rig::running(2);
+            begun(&mut rig);
+            let command = rig.until(is);
+            rig.commands.push_front(command);
+            rig.feed(Event::Stop(StopMode::AfterSnapshot));
+            rig.feed(Event::Savepoint(1));
+            rig.settle();
+            assert!(rig.exit.is_some(), "{begin} {stage}");
+            let saved = rig.machine.status().last_savepoint.clone().unwrap();
+            let last = rig.machine.status().last_snapshot.clone().unwrap();
+            assert_eq!(saved.result, Ok(last), "{begin} {stage}");
+        }
+    }
 }

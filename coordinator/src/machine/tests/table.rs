@@ -29,7 +29,7 @@ macro_rules! names {
     ($name:ident, $all:ident: $type:ty { $($pattern:pat => $text:literal,)* }) => {
         const $all: &[&str] = &[$($text),*];
 
-        fn $name(it: &$type) -> &'static str {
+        pub(crate) fn $name(it: &$type) -> &'static str {
             match it { $($pattern => $text,)* }
         }
     };
@@ -200,8 +200,9 @@ fn stands() -> Vec<(&'static str, fn() -> Stand)> {
             stand(told(Event::Stop(StopMode::AfterSnapshot)), append)
         }),
         ("Stopping for Suspend, paused", || paused(Event::Stop(StopMode::AfterSnapshot))),
+        ("Stopping for Edit, uploading", || stand(told(other_workers()), barrier)),
+        ("Stopping for Edit, publishing", || stand(told(other_workers()), append)),
         ("Stopping for Edit, marking", || stand(told(other_workers()), mark)),
-        ("Stopping for Edit, paused", || paused(other_workers())),
         ("Stopping for Drain, marking", || stand(told(Event::Report(W0, Report::Leaving)), mark)),
         ("Stopping for Drain, paused", || paused(Event::Report(W0, Report::Leaving))),
         ("Stopping for Final, uploading", || stand(ended(), barrier)),

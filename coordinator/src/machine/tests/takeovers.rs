@@ -1,7 +1,6 @@
 //! A coordinator that comes after another one, whose workers go on.
 
 use super::*;
-use crate::edit::Edit;
 
 impl Rig {
     /// Another coordinator takes the place of this one; the workers and the store stay.
@@ -75,17 +74,23 @@ fn what_was_published_is_committed_and_what_was_not_is_aborted() {
 }
 
 #[test]
-fn a_run_that_has_lost_a_worker_or_was_to_stop_or_is_another_program_begins_anew() {
-    let mut rig = Rig::running(2).succeed(2);
-    rig.workers[1] = FakeWorker::new(WorkerIndex(1), 9);
-    rig.attach();
-    rig.settle();
-    assert_eq!(rig.machine.status().run, Some(Run(2)));
-    let mut rig = Rig::running(1);
+fn tasks_that_were_to_stop_go_on() {
+    let mut rig = Rig::running(2);
     rig.feed(Event::Stop(StopMode::AfterSnapshot));
     let (_, barrier) = rig.until(|command| matches!(command, Command::Barrier { .. }));
     rig.carry_out(W0, barrier);
-    let mut rig = rig.succeed(1);
+    let mut rig = rig.succeed(2);
+    rig.attach();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(1))));
+    let rest = (0..host::RECORDS).flat_map(|_| rig.workers[0].emit());
+    assert_ne!(rest.count(), 0);
+}
+
+#[test]
+fn a_run_that_has_lost_a_worker_or_is_another_program_begins_anew() {
+    let mut rig = Rig::running(2).succeed(2);
+    rig.workers[1] = FakeWorker::new(WorkerIndex(1), 9);
     rig.attach();
     rig.settle();
     assert_eq!(rig.machine.status().run, Some(Run(2)));
@@ -119,8 +124,6 @@ fn tasks_that_had_ended_need_no_second_word() {
     let mut rig = rig.succeed(1);
     rig.attach();
     rig.settle();
-    rig.wake();
-    rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
     assert_eq!(rig.machine.status().run, Some(Run(1)));
 }
@@ -139,8 +142,6 @@ fn tasks_that_end_while_others_are_asked_are_known_to_have_ended() {
             rig.feed(Event::Report(first, finished));
         }
     }
-    rig.settle();
-    rig.wake();
     rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
 }
@@ -197,9 +198,28 @@ fn a_sink_that_runs_out_of_room_while_its_tasks_are_taken_over_gets_its_snapshot
     let (worker, adopt) = rig.until(|command| matches!(command, Command::Adopt { .. }));
     rig.report(Report::SnapshotWanted { run: Run(1) });
     rig.carry_out(worker, adopt);
-    rig.settle();
+    let (worker, adopt) = rig.until(|command| matches!(command, Command::Adopt { .. }));
+    rig.carry_out(worker, adopt);
     assert_eq!(rig.phase(), Phase::Running);
-    assert_eq!(rig.machine.wake_at(), Some(rig.now), "it is due");
-    rig.later(Duration::ZERO);
     assert_eq!(rig.names(), ["Barrier", "Barrier"]);
+}
+
+/// Its log was deleted, and others have begun the job anew: their run has the same number.
+#[test]
+fn tasks_of_another_history_are_not_gone_on_with() {
+    let mut anew = Rig::new(1, None, Outside::default());
+    anew.machine = Machine::new(host::config(1, 4711, None));
+    anew.attach();
+    anew.settle();
+    let lineage = |rig: &Rig| {
+        let (_, first) = rig.outside.entries().next().unwrap();
+        first.as_claim().unwrap().lineage.clone()
+    };
+    let mut rig = Rig::running(1).succeed(1);
+    assert_ne!(lineage(&rig), lineage(&anew));
+    rig.outside = anew.outside;
+    rig.attach();
+    rig.settle();
+    assert_eq!(claims(&rig), [(1, 1), (2, 1)]);
+    assert_eq!((rig.phase(), rig.machine.status().run), (Phase::Running, Some(Run(2))));
 }

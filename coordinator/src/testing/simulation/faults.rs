@@ -75,6 +75,7 @@ impl World {
         let mut config = host::config(workers, seed, None);
         config.generation = generation;
         self.hosts[host].machine = Machine::new(config);
+        self.left.retain(|(of, _)| *of != host);
         self.hosts[host].exit = None;
         for index in 0..self.hosts[host].workers.len() {
             // Nothing of the old sessions is heard any more.
@@ -87,8 +88,22 @@ impl World {
         }
     }
 
+    /// Keeps in mind which workers leave, and what the job is doing when it hears so.
+    pub(super) fn note_left(&mut self, host: usize, event: &Event) {
+        match event {
+            Event::Report(worker, Report::Leaving) => {
+                self.left.insert((host, *worker));
+                self.left_in.insert(self.hosts[host].machine.stands().to_owned());
+            }
+            Event::Attached(worker) | Event::Lost(worker, _) => {
+                self.left.remove(&(host, *worker));
+            }
+            _ => {}
+        }
+    }
+
     /// A worker is told to end, says so, and does a while later.
-    fn leave(&mut self, host: usize, worker: WorkerIndex) {
+    pub(super) fn leave(&mut self, host: usize, worker: WorkerIndex) {
         self.report(host, worker, &Report::Leaving);
         let delay = self.between(100, 20_000);
         let life = self.hosts[host].workers[worker.0 as usize].0;

@@ -240,12 +240,15 @@ fn pending(sight: &Sight) -> Says {
     let newest = sight.job.metadata.generation.unwrap_or(0);
     let is_held = sight.mistakes.is_some() || sight.blocked.is_some() || decision.refused.is_some();
     let (old, new) = (decision.accepted.spec.workers, sight.job.spec.job.workers);
+    let waits = sight.coordinator.and_then(|seen| seen.status.held.as_ref());
+    let waits = waits.map(|held| held.failure.message.as_str());
     if decision.accepted.generation >= newest || is_held {
         no(condition::AS_EXPECTED, "")
     } else if old == new {
-        yes(condition::UPGRADING, "")
+        yes(condition::UPGRADING, waits.unwrap_or_default())
     } else {
-        yes(condition::RESCALING, format!("from {old} to {new} workers"))
+        let waits = waits.map(|why| format!(": {why}")).unwrap_or_default();
+        yes(condition::RESCALING, format!("from {old} to {new} workers{waits}"))
     }
 }
 

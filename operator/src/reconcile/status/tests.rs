@@ -252,6 +252,14 @@ fn a_job_reconciles_until_it_is_what_the_spec_says() {
     edited.job.metadata.generation = Some(4);
     edited.job.spec.job.workers = 3;
     expect(&edited, "Reconciling", "True", "Rescaling");
+    let held = case().shown(|it| {
+        it.held = Some(Refusal { generation: 4, failure: failed("it waits for a snapshot") });
+    });
+    let held = Case { job: edited.job.clone(), ..held };
+    expect(&held, "Reconciling", "True", "Rescaling");
+    let said = held.condition("Reconciling").message;
+    assert_eq!(said, "from 2 to 3 workers: it waits for a snapshot");
+    expect(&held, "Stalled", "False", "AsExpected");
     // What is refused is not on its way.
     expect(
         &edited.decided(|it| it.refused = Some(refusal())),
