@@ -4,6 +4,8 @@
 //! Written and read by [`super::source`]. Invariant: where no position is found, none was kept: a
 //! split is never begun anew because another task has its position.
 
+use std::sync::Arc;
+
 use millstream_protocol::id::TaskIndex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,19 @@ pub(super) struct Kept<P> {
     pub(super) split: String,
     pub(super) position: P,
     pub(super) watermark: Timestamp,
+}
+
+/// Splits as the list of a snapshot has them: each with the watermark that it had reached, where
+/// one is known.
+pub(super) fn list<P: Serialize>(
+    positions: Vec<(Arc<str>, P)>,
+    watermark: impl Fn(&str) -> Option<Timestamp>,
+) -> Result<Vec<Vec<u8>>> {
+    let encode = |(split, position): (Arc<str>, P)| {
+        let watermark = watermark(&split).unwrap_or(Timestamp::MIN);
+        Ok(postcard::to_stdvec(&Kept { split: split.to_string(), position, watermark })?)
+    };
+    positions.into_iter().map(encode).collect()
 }
 
 /// Of what tasks have kept, what a task goes on with.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use millstream_protocol::id::Epoch;
 
 use super::hold::{Held, Hold};
-use super::positions::{Kept, LIST, own};
+use super::positions::{LIST, list, own};
 use super::split::Split;
 use super::{BoxNode, Control, Doorbell, Seat, Step, Task, TaskEvent, TaskInfo, Turn, count};
 use crate::batch::{BATCH_RECORDS, Batch};
@@ -271,21 +271,13 @@ impl<S: Source> SourceTask<S> {
     fn cut(&mut self, step: &mut Step, epoch: Epoch) -> Result<()> {
         let bound = self.parts.event_time.as_ref().map_or(0, |(_, it)| it.bound_ms);
         let reader = self.reader.as_mut().ok_or_else(|| Error::bug("cut before restore"))?;
-        let mut items = Vec::new();
         let positions = reader.positions();
         reader.cut(epoch);
-        for (split, position) in positions {
-            let known = self.emit.by_id.get(&split).and_then(|place| self.splits.get(*place));
-            let restored = self.restored.get(&*split).copied();
+        let items = list(positions, |split| {
+            let known = self.emit.by_id.get(split).and_then(|place| self.splits.get(*place));
             let watermark = known.map(|split| split.clock.watermark(bound));
-            let watermark = watermark.or(restored);
-            let kept = Kept {
-                split: split.to_string(),
-                position,
-                watermark: watermark.unwrap_or(Timestamp::MIN),
-            };
-            items.push(postcard::to_stdvec(&kept)?);
-        }
+            watermark.or(self.restored.get(split).copied())
+        })?;
         let cut = Cut {
             epoch,
             watermark: self.watermark,
