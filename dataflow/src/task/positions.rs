@@ -84,7 +84,7 @@ mod tests {
             task: TaskIndex(task),
             parallelism,
             key_groups: KeyGroups::default(),
-            counters: std::sync::Arc::default(),
+            counters: Arc::default(),
         }
     }
 
