@@ -101,22 +101,22 @@ stringData: {{AWS_ACCESS_KEY_ID: writer, AWS_SECRET_ACCESS_KEY: writer-secret}}
         Ok(())
     }
 
-    /// The StreamJob of `examples/kubernetes`, for the Kafka, the bucket and the topics of a story.
+    /// A StreamJob of `examples/kubernetes`, for the Kafka, the bucket and the topics of a story.
     ///
     /// # Errors
     /// Where the example cannot be read.
-    pub fn turnover(&self, story: &str) -> Result<String> {
-        let path = repository().join("examples/kubernetes/turnover.yaml");
+    pub fn example(&self, name: &str, story: &str) -> Result<String> {
+        let path = repository().join(format!("examples/kubernetes/{name}.yaml"));
         let mut text = std::fs::read_to_string(path)?;
         for (from, to) in [
-            ("brokers: kafka:9092", format!("brokers: {}", self.kafka)),
-            ("orders: orders", format!("orders: orders-{story}")),
-            ("turnover: turnover", format!("turnover: turnover-{story}")),
-            ("endpoint: http://minio:9000", format!("endpoint: {}", self.s3)),
-            ("  name: turnover\nspec", format!("  name: turnover\n  namespace: {story}\nspec")),
+            ("brokers: kafka:9092".to_owned(), format!("brokers: {}", self.kafka)),
+            (" orders: orders".into(), format!(" orders: orders-{story}")),
+            (" turnover: turnover".into(), format!(" turnover: turnover-{story}")),
+            ("endpoint: http://minio:9000".into(), format!("endpoint: {}", self.s3)),
+            (format!("name: {name}\nspec"), format!("name: {name}\n  namespace: {story}\nspec")),
         ] {
-            ensure!(text.matches(from).count() == 1, "the example does not have {from:?} once");
-            text = text.replace(from, &to);
+            ensure!(text.matches(&from).count() <= 1, "the example has {from:?} more than once");
+            text = text.replace(&from, &to);
         }
         Ok(text)
     }

@@ -126,7 +126,7 @@ fn in_namespace(
 /// Orders come in, and the job of `examples/kubernetes` is applied and Ready; results come.
 fn open<'a>(story: &'a Story, stage: &'a Stage, name: &str) -> Result<(Job<'a>, Orders)> {
     let orders = Orders::start(story, stage, name, RATE)?;
-    stage.apply(&stage.turnover(name)?)?;
+    stage.apply(&stage.example("turnover", name)?)?;
     let job = Job::watch(story, stage, name, "turnover")?;
     job.is_ready(2)?;
     orders.flow(story, 30)?;
