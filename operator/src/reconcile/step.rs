@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::accepted::{self, Accepted};
 use super::build::{Wanted, build};
 use super::decide::{Decision, Facts, Live, Order, decide, impossible};
+use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
@@ -101,7 +102,7 @@ pub(crate) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     let begun = context.clock.now();
-    let looked = look(&job, &context).await;
+    let looked = Box::pin(look(&job, &context)).await;
     let failure = looked.as_ref().err().map(Error::kind);
     context.metrics.looked(context.clock.now().since(begun), failure);
     looked
@@ -109,14 +110,7 @@ pub(crate) async fn reconcile(
 
 /// What there is, what is to be, what is done about it, what is said of it.
 async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Action, Error> {
-    let job = match &job.0 {
-        Ok(job) => job,
-        Err(unreadable) => {
-            let name = unreadable.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(job = name, "a job cannot be read: {unreadable}");
-            return Ok(Action::await_change());
-        }
-    };
+    let Some(job) = readable(job) else { return Ok(Action::await_change()) };
     let owner = validate::owner(job)?;
     let job = &context.written.newest(job);
     if job.metadata.deletion_timestamp.is_some() {
@@ -136,6 +130,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         coordinator: seen.as_ref(),
         restarts_before,
         workers: &there.workers,
+        refusal: there.refusal.as_ref(),
         now: context.clock.now(),
     };
     if is_paused(job) {
@@ -143,6 +138,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
+    let patience = give_up(context, &owner, &there.leaving).await?;
     // A spec in force has its address.
     let is_in_force =
         there.live.as_ref().is_some_and(|live| live.accepted.hash == accepted::hash(&job.spec.job));
@@ -163,9 +159,15 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     sight.blocked =
         there.live.as_ref().zip(next).and_then(|(live, next)| impossible(&live.accepted, &next));
     sight.decision = decision.as_ref();
+    let mut refusal = None;
     if let Some(decision) = &decision {
         let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
-        act(context, &owner, decision, &there, restarts).await?;
+        refusal = refused(act(context, &owner, decision, &there, restarts).await)?;
+    }
+    if refusal.is_some() {
+        sight.mistakes = refusal.as_deref();
+        // No spec is in force yet.
+        sight.decision = decision.as_ref().filter(|_| there.live.is_some());
     }
     say(context, job, &owner, &status(&sight)).await?;
     let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
@@ -173,7 +175,38 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
     let is_fenced = seen.is_some_and(|it| matches!(it.outcome, Some(Outcome::Fenced(_))));
-    Ok(Action::requeue(if is_fenced { RETRY_PAUSE } else { LOOK_EVERY }))
+    // That pods are refused is told in events, which are not watched.
+    let is_soon = is_fenced || there.lacks_pods;
+    Ok(Action::requeue(patience.min(if is_soon { RETRY_PAUSE } else { LOOK_EVERY })))
+}
+
+/// Deletes pods that do not end. Returns in how long the next one is to be looked at.
+async fn give_up(context: &Context, owner: &Owner, leaving: &[Leaving]) -> Result<Duration, Error> {
+    let now = context.clock.now();
+    let (lost, others): (Vec<_>, Vec<_>) = leaving.iter().partition(|it| it.until <= now);
+    for lost in lost {
+        apply::give_up(&context.client, owner, lost).await?;
+    }
+    Ok(others.iter().map(|it| it.until.since(now)).min().unwrap_or(LOOK_EVERY))
+}
+
+/// What the API server has against the objects that were made of a spec, if that is why they were
+/// not applied: it knows the rules of pods, which the spec has passed on.
+fn refused(acted: Result<(), Error>) -> Result<Option<String>, Error> {
+    match acted {
+        Err(Error::Api(kube::Error::Api(answer))) if answer.code == 422 => {
+            Ok(Some(format!("spec.podTemplate: {}", answer.message)))
+        }
+        acted => acted.map(|()| None),
+    }
+}
+
+fn readable(job: &DeserializeGuard<StreamJob>) -> Option<&StreamJob> {
+    let read = job.0.as_ref().inspect_err(|unreadable| {
+        let name = unreadable.metadata.name.as_deref().unwrap_or_default();
+        tracing::warn!(job = name, "a job cannot be read: {unreadable}");
+    });
+    read.ok()
 }
 
 /// Writes a status, and counts and tells what it says.
