@@ -8,6 +8,7 @@
 mod begins;
 mod operator_lost;
 mod rescaled;
+mod rights;
 mod savepoint;
 mod suspended;
 mod upgraded;
@@ -37,6 +38,8 @@ const TOGETHER: [Told; 5] = [
 ];
 /// What needs the operator for itself.
 const ALONE: [Told; 2] = [("operator-lost", operator_lost::story), ("savepoint", savepoint::story)];
+/// What looks back at all others.
+const LAST: [Told; 1] = [("rights", rights::story)];
 /// So many at a time: each has a job of two pods.
 const AT_ONCE: usize = 2;
 /// Orders a second, where a story does not say otherwise.
@@ -51,14 +54,16 @@ fn main() -> ExitCode {
         eprintln!("stories: NOT RUN: they need root and a cluster; `make e2e` tells them");
         return ExitCode::SUCCESS;
     }
-    let is_asked = |name: &str| {
-        let mut names = arguments.iter().filter(|it| !it.starts_with('-')).peekable();
-        names.peek().is_none() || names.any(|it| it == name)
-    };
+    let names: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|it| !it.starts_with('-')).collect();
+    let is_needed = |name| names.contains(&"rights") && rights::NEEDS.contains(&name);
+    let is_asked = |name| names.is_empty() || names.contains(&name) || is_needed(name);
     let asked = |all: &[Told]| all.iter().copied().filter(|it| is_asked(it.0)).collect::<Vec<_>>();
     let is_good = tell("stage", |story| {
         let stage = Stage::set(story)?;
-        let told = tell_all(&stage, asked(&TOGETHER), AT_ONCE) & tell_all(&stage, asked(&ALONE), 1);
+        let told = tell_all(&stage, asked(&TOGETHER), AT_ONCE)
+            & tell_all(&stage, asked(&ALONE), 1)
+            & tell_all(&stage, asked(&LAST), 1);
         anyhow::ensure!(told, "a story has failed: see above");
         Ok(())
     });
