@@ -6,6 +6,7 @@
 //! alone. In the cluster's sandbox the same program feeds Kafka ([`millstream_e2e::inside`]).
 
 mod begins;
+mod faults;
 mod operator_lost;
 mod rescaled;
 mod rights;
@@ -29,12 +30,13 @@ use millstream_e2e::story::{Story, tell};
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 5] = [
+const TOGETHER: [Told; 6] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
     ("upgraded", upgraded::story),
     ("suspended", suspended::story),
+    ("faults", faults::story),
 ];
 /// What needs the operator for itself.
 const ALONE: [Told; 2] = [("operator-lost", operator_lost::story), ("savepoint", savepoint::story)];
