@@ -6,6 +6,7 @@
 //! alone. In the cluster's sandbox the same program feeds Kafka ([`millstream_e2e::inside`]).
 
 mod begins;
+mod chart;
 mod faults;
 mod operator_lost;
 mod rescaled;
@@ -39,7 +40,11 @@ const TOGETHER: [Told; 6] = [
     ("faults", faults::story),
 ];
 /// What needs the operator for itself.
-const ALONE: [Told; 2] = [("operator-lost", operator_lost::story), ("savepoint", savepoint::story)];
+const ALONE: [Told; 3] = [
+    ("operator-lost", operator_lost::story),
+    ("savepoint", savepoint::story),
+    ("chart", chart::story),
+];
 /// What looks back at all others.
 const LAST: [Told; 1] = [("rights", rights::story)];
 /// So many at a time: each has a job of two pods.
