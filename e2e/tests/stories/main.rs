@@ -8,6 +8,7 @@
 mod begins;
 mod chart;
 mod faults;
+mod node_cut;
 mod operator_lost;
 mod rescaled;
 mod rights;
@@ -40,7 +41,8 @@ const TOGETHER: [Told; 6] = [
     ("faults", faults::story),
 ];
 /// What needs the operator for itself.
-const ALONE: [Told; 3] = [
+const ALONE: [Told; 4] = [
+    ("node-cut", node_cut::story),
     ("operator-lost", operator_lost::story),
     ("savepoint", savepoint::story),
     ("chart", chart::story),
