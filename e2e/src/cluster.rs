@@ -59,6 +59,19 @@ impl Cluster {
         bail!("the cluster did not start")
     }
 
+    /// What the API server was asked for until now: a value for each request that has begun, and
+    /// one for each that has ended.
+    ///
+    /// # Errors
+    /// Where its log cannot be read.
+    pub fn requests(&self) -> Result<Vec<serde_json::Value>> {
+        let path = self.variables.get("AUDIT_LOG").context("there is no AUDIT_LOG")?;
+        let log = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        // The last line may be on its way.
+        let end = log.rfind('\n').map_or(0, |at| at + 1);
+        log[..end].lines().map(|it| Ok(serde_json::from_str(it)?)).collect()
+    }
+
     /// A script in `e2e/cluster/`, for this cluster.
     pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(repository().join("e2e/cluster").join(name));

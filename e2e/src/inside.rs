@@ -46,7 +46,7 @@ const START_MS: i64 = 1_767_225_600_000;
 /// How often orders come in, and results are looked for.
 const TICK: Duration = Duration::from_millis(10);
 /// For one answer of Kafka.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// For the last results to be there.
 const LAST_RESULTS: Duration = Duration::from_mins(2);
 /// For a result that should not come: some snapshots.
@@ -101,11 +101,16 @@ fn asked_for_the_end() -> Arc<AtomicBool> {
             }
         }
         if !told.load(Ordering::Relaxed) {
-            // Whoever has started it is gone.
-            std::process::exit(1);
+            gone();
         }
     });
     asked
+}
+
+#[expect(clippy::disallowed_methods, reason = "no thread is left that would be asked to end")]
+fn gone() {
+    // Whoever has started it.
+    std::process::exit(1);
 }
 
 /// Says on standard error what Kafka does not do.

@@ -11,6 +11,8 @@ use crate::story::Story;
 
 /// The namespace of the operator.
 pub const SYSTEM: &str = "system";
+/// The release of the chart that all stories share, and what the chart calls its objects.
+pub const RELEASE: &str = "millstream";
 
 /// Where stories are told.
 #[derive(Debug)]
@@ -48,22 +50,27 @@ impl Stage {
         })?;
         story.say("Kafka and S3 are up");
         let stage = Self { cluster, kafka, s3 };
-        stage.install()?;
+        stage.install(RELEASE, SYSTEM, &[])?;
         story.say("the chart is installed");
         Ok(stage)
     }
 
-    fn install(&self) -> Result<()> {
-        let namespace = format!("--namespace={SYSTEM}");
+    /// Installs the chart with these values, or upgrades what is installed, and waits until it is
+    /// ready.
+    ///
+    /// # Errors
+    /// Where helm says that it is not in a minute.
+    pub fn install(&self, release: &str, namespace: &str, values: &[&str]) -> Result<()> {
         let mut arguments: Vec<String> =
-            ["install", "millstream", "charts/millstream", "--create-namespace", "--wait"]
+            ["upgrade", "--install", release, "charts/millstream", "--create-namespace", "--wait"]
                 .map(Into::into)
                 .into();
-        arguments.extend([namespace, "--timeout=60s".into()]);
+        arguments.extend([format!("--namespace={namespace}"), "--timeout=60s".into()]);
         for (value, target) in [("image", "operator"), ("workerImage", "worker")] {
             arguments.push(format!("--set={value}.repository={}", image::name(target)));
             arguments.push(format!("--set={value}.tag={}", image::TAG));
         }
+        arguments.extend(values.iter().map(|it| format!("--set={it}")));
         self.cluster.helm(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(())
     }
@@ -101,7 +108,7 @@ stringData: {{AWS_ACCESS_KEY_ID: writer, AWS_SECRET_ACCESS_KEY: writer-secret}}
         Ok(())
     }
 
-    /// A StreamJob of `examples/kubernetes`, for the Kafka, the bucket and the topics of a story.
+    /// A `StreamJob` of `examples/kubernetes`, for Kafka, the bucket and the topics of a story.
     ///
     /// # Errors
     /// Where the example cannot be read.

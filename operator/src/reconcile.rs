@@ -6,12 +6,14 @@
 //! step takes what the one before it made; those in the middle touch nothing outside.
 
 pub mod accepted;
+mod admission;
 mod apply;
 pub mod build;
 pub mod decide;
 pub mod events;
 mod fetch;
 pub mod flow;
+mod lost;
 pub mod operator;
 pub mod pod_template;
 pub mod pods;

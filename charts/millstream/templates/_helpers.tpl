@@ -30,41 +30,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do where jobs are. No Secrets and no ConfigMaps: credentials of buckets and
-     brokers are the pods' alone. */}}
+{{/* What the operator may do where jobs are: docs/operate/security.md has the reason of each. No
+     Secrets and no ConfigMaps: credentials of buckets and brokers are the pods' alone. */}}
 {{- define "millstream.rules" -}}
 - apiGroups: [millstream.dev]
-  resources: [streamjobs, streamsnapshots]
-  verbs: [get, list, watch, patch]
+  resources: [streamjobs]
+  verbs: [list, watch]
+- apiGroups: [millstream.dev]
+  resources: [streamsnapshots]
+  verbs: [get, list, watch]
 - apiGroups: [millstream.dev]
   resources: [streamjobs/status, streamsnapshots/status]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [millstream.dev]
-  resources: [streamjobs/finalizers, streamsnapshots/finalizers]
+  resources: [streamjobs/finalizers]
   verbs: [update]
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, create, patch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, list, patch, delete]
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 # What admission says of pods that it refuses is in events alone.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [list, watch, create, patch]
+  verbs: [list, create, patch]
 {{- end -}}

@@ -19,7 +19,8 @@ start_api_server() {
     --service-cluster-ip-range="$service_range" \
     --client-ca-file="$keys/ca.crt" --token-auth-file="$keys/tokens.csv" \
     --tls-cert-file="$keys/kube-apiserver.crt" --tls-private-key-file="$keys/kube-apiserver.key" \
-    --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
+    --authorization-mode=Node,RBAC \
+    --enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement \
     --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$keys/service-account.key" \
     --service-account-signing-key-file="$keys/service-account.key" \

@@ -6,8 +6,12 @@
 //! alone. In the cluster's sandbox the same program feeds Kafka ([`millstream_e2e::inside`]).
 
 mod begins;
+mod chart;
+mod faults;
+mod node_cut;
 mod operator_lost;
 mod rescaled;
+mod rights;
 mod rolled_back;
 mod savepoint;
 mod suspended;
@@ -29,16 +33,24 @@ use millstream_e2e::story::{Story, tell};
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 6] = [
+const TOGETHER: [Told; 7] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
     ("upgraded", upgraded::story),
     ("rolled-back", rolled_back::story),
     ("suspended", suspended::story),
+    ("faults", faults::story),
 ];
 /// What needs the operator for itself.
-const ALONE: [Told; 2] = [("operator-lost", operator_lost::story), ("savepoint", savepoint::story)];
+const ALONE: [Told; 4] = [
+    ("node-cut", node_cut::story),
+    ("operator-lost", operator_lost::story),
+    ("savepoint", savepoint::story),
+    ("chart", chart::story),
+];
+/// What looks back at all others.
+const LAST: [Told; 1] = [("rights", rights::story)];
 /// So many at a time: each has a job of two pods.
 const AT_ONCE: usize = 2;
 /// Orders a second, where a story does not say otherwise.
@@ -53,14 +65,16 @@ fn main() -> ExitCode {
         eprintln!("stories: NOT RUN: they need root and a cluster; `make e2e` tells them");
         return ExitCode::SUCCESS;
     }
-    let is_asked = |name: &str| {
-        let mut names = arguments.iter().filter(|it| !it.starts_with('-')).peekable();
-        names.peek().is_none() || names.any(|it| it == name)
-    };
+    let names: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|it| !it.starts_with('-')).collect();
+    let is_needed = |name| names.contains(&"rights") && rights::NEEDS.contains(&name);
+    let is_asked = |name| names.is_empty() || names.contains(&name) || is_needed(name);
     let asked = |all: &[Told]| all.iter().copied().filter(|it| is_asked(it.0)).collect::<Vec<_>>();
     let is_good = tell("stage", |story| {
         let stage = Stage::set(story)?;
-        let told = tell_all(&stage, asked(&TOGETHER), AT_ONCE) & tell_all(&stage, asked(&ALONE), 1);
+        let told = tell_all(&stage, asked(&TOGETHER), AT_ONCE)
+            & tell_all(&stage, asked(&ALONE), 1)
+            & tell_all(&stage, asked(&LAST), 1);
         anyhow::ensure!(told, "a story has failed: see above");
         Ok(())
     });

@@ -23,6 +23,20 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         says(status, "Stalled", "False", "AsExpected")
     })?;
 
+    let bucket = json!([{ "secretRef": { "name": "bucket" } }]);
+    let with = |security: serde_json::Value| {
+        let worker = json!({ "name": "worker", "envFrom": bucket, "securityContext": security });
+        json!({ "podTemplate": { "spec": { "containers": [worker] } } })
+    };
+    job.patch(&with(json!({ "privileged": true, "allowPrivilegeEscalation": false })))?;
+    job.until(60, "a template that the API server refuses is not taken up", |status| {
+        says(status, "Stalled", "True", "UpgradeBlocked")?;
+        says(status, "Ready", "True", "AsExpected")
+    })?;
+    job.patch(&with(serde_json::Value::Null))?;
+    job.is_ready(2)?;
+    orders.flow(story, 30)?;
+
     let begun = job.now();
     job.patch(&json!({ "image": "docker.io/millstream/worker:nowhere" }))?;
     job.until(60, "the pods do not come up, and the status says why", |status| {

@@ -1,5 +1,5 @@
 //! A savepoint as an object stays when newer snapshots come, and a later spec may name it. It is
-//! told last: what the operator counts is compared with what this story did.
+//! told late: what the operator counts is compared with what this story did.
 
 use anyhow::{Result, ensure};
 use millstream_e2e::job::{Job, is};

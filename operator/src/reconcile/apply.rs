@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::build::Resources;
 use super::fetch::{Fetched, kinds};
+use super::lost::Leaving;
 use super::pods::Worker;
 use super::step::Error;
 use super::validate::Owner;
@@ -77,17 +78,35 @@ pub(super) async fn delete<'a>(
     owner: &Owner,
     workers: impl Iterator<Item = &'a Worker>,
 ) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &owner.namespace);
     for worker in workers.filter(|worker| !worker.is_leaving) {
-        let preconditions = Preconditions { uid: Some(worker.uid.clone()), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match api.delete(&worker.pod, &params).await {
-            // It is gone, or another one is there.
-            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
-            deleted => drop(deleted?),
-        }
+        delete_pod(client, owner, &worker.pod, &worker.uid, None).await?;
     }
     Ok(())
+}
+
+/// Deletes this pod at once, without a word from its node.
+pub(super) async fn give_up(client: &Client, owner: &Owner, lost: &Leaving) -> Result<(), Error> {
+    let Leaving { pod, uid, .. } = lost;
+    tracing::warn!(namespace = owner.namespace, job = owner.name, pod, "given up: it does not end");
+    delete_pod(client, owner, pod, uid, Some(0)).await
+}
+
+async fn delete_pod(
+    client: &Client,
+    owner: &Owner,
+    pod: &str,
+    uid: &str,
+    grace_period_seconds: Option<u32>,
+) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &owner.namespace);
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    let preconditions = Some(preconditions);
+    let params = DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
+    match api.delete(pod, &params).await {
+        // It is gone, or another one is there.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        deleted => deleted.map(drop).map_err(Error::from),
+    }
 }
 
 /// Writes a status.

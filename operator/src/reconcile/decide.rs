@@ -243,16 +243,20 @@ fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
 /// The coordinator has ended: no task runs.
 fn after(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
     let next = wanted(live, facts);
+    // One with another template has been taken up, and waits for its pods.
+    let is_told = seen.told.iter().any(|it| it.generation == live.accepted.generation);
     let given_up = live.previous.as_ref().filter(|_| next.is_none()).and_then(|previous| {
-        Some((previous.accepted.clone(), back::has_failed(previous, seen, live)?))
+        Some((previous.accepted.clone(), back::has_failed(previous, seen, live, is_told)?))
     });
     if let Some((previous, refused)) = given_up {
         let decision = begin(live, Some(previous), false, facts);
         return Decision { refused: Some(refused), previous: None, ..decision };
     }
     match &seen.outcome {
-        Some(Outcome::Finished { .. }) if next.is_none() => begin(live, None, true, facts),
-        Some(Outcome::Failed(_)) if next.is_none() => unchanged(live),
+        Some(Outcome::Finished { .. }) if next.is_none() && is_told => {
+            begin(live, None, true, facts)
+        }
+        Some(Outcome::Failed(_)) if next.is_none() && is_told => unchanged(live),
         Some(Outcome::Fenced(_)) if !seen.is_rested => unchanged(live),
         _ => begin(live, next, false, facts),
     }

@@ -12,8 +12,10 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::accepted::{self, Accepted};
+use super::admission;
 use super::decide::Live;
-use super::pods::{self, Worker};
+use super::lost::{self, Leaving};
+use super::pods::{self, Trouble, Worker};
 use super::step::Error;
 use super::validate::Owner;
 use crate::crd::StreamSnapshot;
@@ -32,6 +34,12 @@ pub(super) struct Fetched {
     pub(super) revision: Option<String>,
     /// Its pods.
     pub(super) workers: Vec<Worker>,
+    /// Its pods that are asked to end.
+    pub(super) leaving: Vec<Leaving>,
+    /// Whether there are fewer pods than there are to be.
+    pub(super) lacks_pods: bool,
+    /// Why pods are not made.
+    pub(super) refusal: Option<Trouble>,
 }
 
 /// The kinds of a job's objects; the `StatefulSet` is the first.
@@ -68,7 +76,14 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
     let live = set.map(live).transpose()?;
     let template = set.map(|set| set.data["spec"]["template"].clone());
     let revision = set.and_then(revision);
-    Ok(Fetched { live, template, revision, workers: pods::workers(name, &own), objects })
+    let workers = pods::workers(name, &own);
+    let leaving = own.iter().filter_map(lost::leaving).collect();
+    let lacks_pods = live.as_ref().is_some_and(|it| workers.len() < it.replicas as usize);
+    let refusal = match uid.filter(|_| lacks_pods) {
+        Some(uid) => admission::refusal(client, namespace, &uid).await?,
+        None => None,
+    };
+    Ok(Fetched { objects, live, template, revision, workers, leaving, lacks_pods, refusal })
 }
 
 /// The `StreamSnapshot` of this name, if there is one.

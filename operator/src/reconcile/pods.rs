@@ -38,8 +38,28 @@ pub struct Worker {
 pub struct Trouble {
     /// One of the reasons of the condition `Ready`.
     pub reason: &'static str,
-    /// The pod, and what is said of it.
+    /// The pod, what is said of it, and what to do.
     pub message: String,
+}
+
+impl Trouble {
+    /// What is said of this pod; what to do is added.
+    pub fn new(reason: &'static str, pod: &str, said: &str) -> Self {
+        let advice = match reason {
+            condition::PODS_FORBIDDEN => "change podTemplate, or what the namespace allows",
+            condition::UNSCHEDULABLE => "change what podTemplate asks of a node, or add one",
+            condition::IMAGE_PULL_FAILED => {
+                "correct spec.image, or name its key in podTemplate.spec.imagePullSecrets"
+            }
+            condition::CONFIG_ERROR => "make what it names, or correct podTemplate",
+            condition::OOM_KILLED => {
+                "raise resources.limits.memory of the container worker in podTemplate"
+            }
+            _ => &format!("see kubectl logs {pod} --previous"),
+        };
+        let said = said.trim_end_matches(['.', ' ']);
+        Self { reason, message: format!("{pod}: {said}; {advice}") }
+    }
 }
 
 /// The workers among these pods, by their numbers. A pod whose name ends in no number is none.
@@ -81,7 +101,7 @@ fn called(ip: &str) -> String {
 
 fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
-    let said = |reason, text: &str| Some(Trouble { reason, message: format!("{name}: {text}") });
+    let said = |reason, text: &str| Some(Trouble::new(reason, name, text));
     let unplaced = status
         .conditions
         .iter()
@@ -113,12 +133,13 @@ fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
 fn ended(container: &ContainerStatus) -> (&'static str, String) {
     let last: Option<&ContainerState> = container.last_state.as_ref();
     let Some(last) = last.and_then(|it| it.terminated.as_ref()) else {
-        return (condition::CRASH_LOOPING, "ends again and again".to_owned());
+        return (condition::CRASH_LOOPING, "it ends again and again".to_owned());
     };
     let is_oom = last.reason.as_deref() == Some("OOMKilled");
     let reason = if is_oom { condition::OOM_KILLED } else { condition::CRASH_LOOPING };
-    let message = last.message.as_deref().map(str::trim).unwrap_or_default();
-    (reason, format!("ended with code {}: {message}", last.exit_code))
+    let message = last.message.as_deref().map(str::trim).filter(|it| !it.is_empty());
+    let words = message.map(|it| format!(": {it}")).unwrap_or_default();
+    (reason, format!("it ended with code {}{words}", last.exit_code))
 }
 
 #[cfg(test)]
@@ -168,13 +189,22 @@ mod tests {
         let pull = state("state: {waiting: {reason: ImagePullBackOff, message: no such image}}");
         let pull = pull.unwrap();
         assert_eq!(pull.reason, condition::IMAGE_PULL_FAILED);
-        assert_eq!(pull.message, "averages-0: no such image");
+        assert_eq!(
+            pull.message,
+            "averages-0: no such image; correct spec.image, or name its key in \
+             podTemplate.spec.imagePullSecrets"
+        );
         let crash = "state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: \
                      {exitCode: 137, reason: OOMKilled, message: 'killed'}}";
         assert_eq!(state(crash).unwrap().reason, condition::OOM_KILLED);
         let crash = state(&crash.replace("OOMKilled", "Error")).unwrap();
         assert_eq!(crash.reason, condition::CRASH_LOOPING);
-        assert_eq!(crash.message, "averages-0: ended with code 137: killed");
+        let log = "see kubectl logs averages-0 --previous";
+        assert_eq!(crash.message, format!("averages-0: it ended with code 137: killed; {log}"));
+        let crash = "state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: \
+                     {exitCode: 1}}";
+        let message = state(crash).unwrap().message;
+        assert_eq!(message, format!("averages-0: it ended with code 1; {log}"));
         assert_eq!(state("state: {running: {}}"), None);
         assert_eq!(state("state: {waiting: {reason: ContainerCreating}}"), None);
     }

@@ -16,7 +16,7 @@ use millstream_coordinator::status::{Phase as Doing, SnapshotStatus};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
 use super::decide::{Decision, Order, Seen};
-use super::pods::Worker;
+use super::pods::{Trouble, Worker};
 use crate::crd::condition;
 use crate::crd::status::{LastSnapshot, Phase, Restored};
 use crate::crd::{StreamJob, StreamJobStatus};
@@ -43,6 +43,8 @@ pub struct Sight<'a> {
     pub restarts_before: i64,
     /// Its pods.
     pub workers: &'a [Worker],
+    /// Why pods are not made, if they are refused.
+    pub refusal: Option<&'a Trouble>,
     /// The time.
     pub now: Timestamp,
 }

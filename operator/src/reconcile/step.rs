@@ -13,9 +13,10 @@ use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::job::OnDelete;
 use uuid::Uuid;
 
-use super::accepted::{self, Accepted};
+use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
 use super::decide::{Decision, Facts, Live, Order, back, decide, impossible};
+use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
@@ -101,7 +102,7 @@ pub(crate) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     let begun = context.clock.now();
-    let looked = look(&job, &context).await;
+    let looked = Box::pin(look(&job, &context)).await;
     let failure = looked.as_ref().err().map(Error::kind);
     context.metrics.looked(context.clock.now().since(begun), failure);
     looked
@@ -109,14 +110,7 @@ pub(crate) async fn reconcile(
 
 /// What there is, what is to be, what is done about it, what is said of it.
 async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Action, Error> {
-    let job = match &job.0 {
-        Ok(job) => job,
-        Err(unreadable) => {
-            let name = unreadable.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(job = name, "a job cannot be read: {unreadable}");
-            return Ok(Action::await_change());
-        }
-    };
+    let Some(job) = readable(job) else { return Ok(Action::await_change()) };
     let owner = validate::owner(job)?;
     let job = &context.written.newest(job);
     if job.metadata.deletion_timestamp.is_some() {
@@ -136,6 +130,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         coordinator: seen.as_ref(),
         restarts_before,
         workers: &there.workers,
+        refusal: there.refusal.as_ref(),
         now: context.clock.now(),
     };
     if is_paused(job) {
@@ -143,6 +138,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
+    let patience = give_up(context, &owner, &there.leaving).await?;
     // A spec in force has its address.
     let is_in_force =
         there.live.as_ref().is_some_and(|live| live.accepted.hash == accepted::hash(&job.spec.job));
@@ -157,36 +153,68 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         live: there.live.as_ref(),
         coordinator: seen.as_ref(),
         is_outdated: there.live.is_some() && there.is_outdated(),
-        trouble: trouble.map(|it| it.message.as_str()),
+        trouble: trouble.or(there.refusal.as_ref()).map(|it| it.message.as_str()),
         has_snapshot: job.status.as_ref().is_some_and(|it| it.last_snapshot.is_some()),
         now: sight.now,
     };
-    let decision = decide(&facts);
+    let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
+    let (decision, refusal) = carry_out(context, &owner, &facts, &there, restarts).await?;
     sight.mistakes = valid.as_ref().err().map(String::as_str);
     let next = valid.as_ref().ok().map(Accepted::of);
     sight.blocked =
         there.live.as_ref().zip(next).and_then(|(live, next)| impossible(&live.accepted, &next));
     sight.decision = decision.as_ref();
-    if let Some(decision) = &decision {
-        let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
-        act(context, &owner, decision, &there, restarts).await?;
+    if refusal.is_some() {
+        sight.mistakes = refusal.as_deref();
+        // No spec is in force yet.
+        sight.decision = decision.as_ref().filter(|_| there.live.is_some());
     }
     say(context, job, &owner, &status(&sight)).await?;
     let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
-    Ok(Action::requeue(next_look(&sight)))
+    Ok(Action::requeue(next_look(&sight, there.lacks_pods).min(patience)))
 }
 
 /// When a job is looked at again, where nothing happens that calls for it.
-fn next_look(sight: &Sight) -> Duration {
+fn next_look(sight: &Sight, lacks_pods: bool) -> Duration {
     let outcome = sight.coordinator.and_then(|seen| seen.outcome.as_ref());
-    if matches!(outcome, Some(Outcome::Fenced(_))) {
+    // That pods are refused is told in events, which are not watched.
+    if lacks_pods || matches!(outcome, Some(Outcome::Fenced(_))) {
         return RETRY_PAUSE;
     }
     let previous = sight.decision.and_then(|it| it.previous.as_ref());
     previous.map_or(LOOK_EVERY, |it| back::look_again(it, sight.now).min(LOOK_EVERY))
+}
+
+/// Deletes pods that do not end. Returns in how long the next one is to be looked at.
+async fn give_up(context: &Context, owner: &Owner, leaving: &[Leaving]) -> Result<Duration, Error> {
+    let now = context.clock.now();
+    let (lost, others): (Vec<_>, Vec<_>) = leaving.iter().partition(|it| it.until <= now);
+    for lost in lost {
+        apply::give_up(&context.client, owner, lost).await?;
+    }
+    Ok(others.iter().map(|it| it.until.since(now)).min().unwrap_or(LOOK_EVERY))
+}
+
+/// What the API server has against the objects that were made of a spec, if that is why they were
+/// not applied: it knows the rules of pods, which the spec has passed on.
+fn refused(acted: Result<(), Error>) -> Result<Option<String>, Error> {
+    match acted {
+        Err(Error::Api(kube::Error::Api(answer))) if answer.code == 422 => {
+            Ok(Some(format!("spec.podTemplate: {}", answer.message)))
+        }
+        acted => acted.map(|()| None),
+    }
+}
+
+fn readable(job: &DeserializeGuard<StreamJob>) -> Option<&StreamJob> {
+    let read = job.0.as_ref().inspect_err(|unreadable| {
+        let name = unreadable.metadata.name.as_deref().unwrap_or_default();
+        tracing::warn!(job = name, "a job cannot be read: {unreadable}");
+    });
+    read.ok()
 }
 
 /// Writes a status, and counts and tells what it says.
@@ -210,6 +238,31 @@ async fn say(
 fn is_paused(job: &StreamJob) -> bool {
     let annotations = job.metadata.annotations.as_ref();
     annotations.and_then(|it| it.get(names::PAUSE)).is_some_and(|it| it == "true")
+}
+
+/// Decides, and does it. Where the API server refuses the objects of another version, the job goes
+/// on by the one in force; returns why it refuses those of one in force.
+async fn carry_out(
+    context: &Context,
+    owner: &Owner,
+    facts: &Facts<'_>,
+    there: &fetch::Fetched,
+    restarts: i64,
+) -> Result<(Option<Decision>, Option<String>), Error> {
+    let Some(decision) = decide(facts) else { return Ok((None, None)) };
+    let Some(why) = refused(act(context, owner, &decision, there, restarts).await)? else {
+        return Ok((Some(decision), None));
+    };
+    let hash = decision.accepted.hash.clone();
+    let Some(live) = facts.live.filter(|live| live.accepted.hash != hash) else {
+        return Ok((Some(decision), Some(why)));
+    };
+    let live = Live { refused: Some(Refused { hash, message: why }), ..live.clone() };
+    let back = decide(&Facts { live: Some(&live), ..*facts });
+    if let Some(back) = &back {
+        act(context, owner, back, there, restarts).await?;
+    }
+    Ok((back, None))
 }
 
 /// Does what was decided.

@@ -59,10 +59,15 @@ pub(super) fn is_given_up(previous: &Previous, seen: &Seen, facts: &Facts) -> Op
     Some(why.map_or_else(|| "its pods did not come up in 10 minutes".to_owned(), str::to_owned))
 }
 
-/// Why it is given up now that its coordinator has ended.
-pub(super) fn has_failed(previous: &Previous, seen: &Seen, live: &Live) -> Option<Refused> {
+/// Why it is given up now that its coordinator has ended: that of it, or of the one before.
+pub(super) fn has_failed(
+    previous: &Previous,
+    seen: &Seen,
+    live: &Live,
+    is_told: bool,
+) -> Option<Refused> {
     match &seen.outcome {
-        Some(Outcome::Failed(failure)) if !has_come_up(previous, &seen.status) => {
+        Some(Outcome::Failed(failure)) if is_told && !has_come_up(previous, &seen.status) => {
             Some(refused(&live.accepted, previous, &failure.message))
         }
         // It was stopped for that.

@@ -228,6 +228,29 @@ fn a_failed_job_waits_for_another_spec_and_a_fenced_coordinator_for_a_while() {
 }
 
 #[test]
+fn a_job_that_has_failed_goes_on_by_another_template_once_its_pods_are_there() {
+    let was = live(1, "workers: 2");
+    let other = valid(2, "workers: 2\nimage: r/other:2");
+    let mut seen = seen(vec![was.accepted.clone()]);
+    seen.outcome = Some(Outcome::Failed(Failure::new(ErrorKind::Invalid, "no such program")));
+    let first = decide(&facts(Some(&other), Some(&was), Some(&seen))).unwrap();
+    assert!(first.has_new_template);
+    assert_eq!(first.order, Order::Keep, "the old pods go first");
+    let taken = Live { accepted: first.accepted, ..was };
+    let mut there = facts(Some(&other), Some(&taken), Some(&seen));
+    there.is_outdated = true;
+    let next = decide(&there).unwrap();
+    assert!(next.replaces_pods);
+    assert_eq!(next.order, Order::Keep);
+    there.is_outdated = false;
+    assert_eq!(decide(&there).unwrap().order, Order::Start);
+    let mut again = seen.clone();
+    again.told = vec![taken.accepted.clone()];
+    there.coordinator = Some(&again);
+    assert_eq!(decide(&there).unwrap().order, Order::Keep, "it has failed, too");
+}
+
+#[test]
 fn a_volume_cannot_change_yet_and_says_so() {
     let two = live(1, "workers: 2");
     let other = valid(2, "workers: 2\nstate: {localVolume: {size: 1Gi}}");

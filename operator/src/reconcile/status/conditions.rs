@@ -93,6 +93,7 @@ fn is_paused(sight: &Sight) -> bool {
 
 fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
     let trouble = sight.workers.iter().find_map(|worker| worker.trouble.as_ref());
+    let trouble = trouble.or(sight.refusal);
     match phase {
         Phase::Running => return runs(sight),
         Phase::Suspended => return no(condition::SUSPENDED, "spec.suspend is true"),

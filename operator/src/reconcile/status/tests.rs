@@ -24,6 +24,7 @@ struct Case {
     decision: Option<Decision>,
     seen: Option<Seen>,
     workers: Vec<Worker>,
+    refusal: Option<Trouble>,
 }
 
 fn case() -> Case {
@@ -58,7 +59,7 @@ fn case() -> Case {
     };
     let (decision, seen) = (Some(decision), Some(seen));
     let workers = vec![worker(0), worker(1)];
-    Case { job, mistakes: None, blocked: None, decision, seen, workers }
+    Case { job, mistakes: None, blocked: None, decision, seen, workers, refusal: None }
 }
 
 fn worker(ordinal: u32) -> Worker {
@@ -100,6 +101,7 @@ impl Case {
             coordinator: self.seen.as_ref(),
             restarts_before: 2,
             workers: &self.workers,
+            refusal: self.refusal.as_ref(),
             now: NOW,
         })
     }
@@ -168,6 +170,11 @@ fn ready_is_true_while_the_tasks_run_and_names_the_generation_in_force() {
     pull.workers[1].trouble = Some(Trouble { reason, message: "averages-1: no image".into() });
     expect(&pull, "Ready", "False", "ImagePullFailed");
     assert_eq!(pull.condition("Ready").message, "averages-1: no image");
+    let mut refused = case().shown(|it| it.phase = Doing::Pending);
+    refused.workers.clear();
+    refused.refusal = Some(Trouble::new(condition::PODS_FORBIDDEN, "averages-0", "quota"));
+    expect(&refused, "Ready", "False", "PodsForbidden");
+    assert!(refused.condition("Ready").message.starts_with("averages-0: quota; "));
     let restarting = |kind| {
         case().shown(|it| {
             it.phase = Doing::Restarting;
