@@ -35,11 +35,13 @@ PEERS_TARGET := $(CACHE)/peers-target
 # What the benchmark is told, as in BENCH_ARGS="--quick --workload sum --cost growth --json FILE".
 BENCH_ARGS ?=
 
-# What the images are made of is built first, by the profile of the tests.
+# Which stories `make e2e` tells: all, by default; and which `make test` does.
 STORIES ?=
+MAIN_STORIES := begins worker-lost rescaled upgraded suspended rolled-back operator-lost
+# What the images are made of is built first, by the profile of the tests.
 define stories
-cargo build --workspace --all-features --locked --bins
-MILLSTREAM_E2E=1 cargo test --workspace --all-features --locked --test stories -- $(STORIES)
+cargo build --workspace --all-features --locked --bin millstream-worker --bin millstream-operator
+MILLSTREAM_E2E=1 cargo test --workspace --all-features --locked --test stories -- $(1)
 endef
 
 # How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
@@ -66,12 +68,12 @@ demo-kafka: libraries tools ## The same from Kafka to Kafka with snapshots in S3
 	cargo test --locked --package millstream-example-kafka --test demo
 
 .PHONY: test
-test: libraries tools cluster-tools ## Run every test, those of the crates outside the workspace, and the stories of e2e
+test: libraries tools cluster-tools ## Run every test, those of the crates outside the workspace, and the main stories of e2e
 	cargo test --workspace --all-features --locked
 	for dir in $(EXTERNAL_EXAMPLES); do \
 	  cargo test --locked --manifest-path "$$dir/Cargo.toml"; \
 	done
-	$(stories)
+	$(call stories,$(MAIN_STORIES))
 
 # What the features `kafka` and `rocksdb` are built with; all else asks for cargo and a C compiler alone.
 .PHONY: libraries
@@ -108,7 +110,7 @@ cluster-test: tools ## Show that such a cluster has what e2e relies on, and leav
 # Some of them: STORIES="begins rescaled".
 .PHONY: e2e
 e2e: libraries tools cluster-tools ## Tell the stories of e2e/tests on such a cluster, as root (STORIES)
-	$(stories)
+	$(call stories,$(STORIES))
 
 .PHONY: check
 check: check-fmt check-tidy check-shell check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
@@ -187,9 +189,10 @@ bench: libraries tools ## Measure against hand-written loops and peers; prints t
 	  --peers $(PEERS_TARGET)/release run $(BENCH_ARGS)
 
 .PHONY: soak
-soak: libraries tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (1000)
+soak: libraries tools cluster-tools ## The tests again, optimised, with large state and SOAK_CASES cases per property test (1000)
 	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) COORDINATOR_SEEDS=$(SOAK_SEEDS) $(SOAK_FAILURES) \
 	  cargo test --profile soak --workspace --all-features --locked
+	$(call stories)
 
 .PHONY: fmt
 fmt: ## Format the sources

@@ -96,6 +96,20 @@ impl Cluster {
         serde_json::from_str(&text).with_context(|| format!("{arguments:?} prints no JSON"))
     }
 
+    /// Kills all processes of a pod, by its UID, as `kill -9` does.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn kill_in_pod(&self, uid: &str) -> Result<()> {
+        let kill = "found=1; for it in /proc/[0-9]*; do
+            if grep -qs \"pod$0/\" \"$it/cgroup\" && [ \"$(cat \"$it/comm\")\" != pause ]; then
+                kill -9 \"${it#/proc/}\" && found=0
+            fi
+        done; exit $found";
+        run(self.script("enter.sh").args(["bash", "-c", kill, uid]))?;
+        Ok(())
+    }
+
     /// Runs helm, in the repository's folder.
     ///
     /// # Errors

@@ -49,8 +49,9 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     })?;
     let gap = orders.longest_gap(begun);
     story.say(&format!("without results: {:.1} s", gap.as_secs_f64()));
-    let told = job.kubectl(&["events", "--for=streamjob/turnover", "--types=Warning"])?;
-    ensure!(told.contains("has gone back to generation"), "no event tells of it: {told}");
+    job.until(10, "it says what was given up", |status| {
+        is(status, "/conditions", |all| all.to_string().contains("has gone back to generation"))
+    })?;
     orders.flow(story, 30)?;
 
     let next = format!("{}:{}", millstream_e2e::image::name("worker"), millstream_e2e::image::NEXT);

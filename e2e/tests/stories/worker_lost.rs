@@ -1,4 +1,4 @@
-//! A worker's pod is gone at once: the job goes on from its last snapshot, in a new run.
+//! A worker's process is killed: the job goes on from its last snapshot, in a new run.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         is(status, "/lastSnapshot/epoch", |it| it.as_i64() > Some(0))
     })?;
     let (before, begun) = (job.status(), job.now());
-    job.kubectl(&["delete", "pod", "turnover-1", "--grace-period=0", "--force"])?;
+    let pod = job.kubectl(&["get", "pod", "turnover-1", "--output=jsonpath={.metadata.uid}"])?;
+    stage.cluster.kill_in_pod(&pod)?;
     job.until(60, "it has come back", |status| {
         is(status, "/run", |it| it.as_i64() > before["run"].as_i64())?;
         is(status, "/restarts", |it| it.as_i64() > before["restarts"].as_i64())?;
