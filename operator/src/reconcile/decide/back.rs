@@ -90,5 +90,5 @@ pub(super) fn refused(given_up: &Accepted, previous: &Previous, why: &str) -> Re
 pub(crate) fn look_again(previous: &Previous, now: Timestamp) -> Duration {
     let age = now.since(previous.since);
     let next = [TROUBLED, QUIET].into_iter().find(|limit| age <= *limit);
-    next.map_or(TROUBLED, |limit| limit - age + Duration::from_secs(1))
+    next.map_or(TROUBLED, |limit| limit.saturating_sub(age) + Duration::from_secs(1))
 }

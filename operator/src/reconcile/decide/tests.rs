@@ -279,7 +279,7 @@ fn upgraded() -> (Valid, Live) {
 /// What is decided so long after the upgrade, with this coordinator at work.
 fn later(secs: i64, trouble: Option<&str>, live: &Live, seen: &Seen, valid: &Valid) -> Decision {
     let now = Timestamp(1_000_000 + secs * 1000);
-    decide(&Facts { now, trouble, ..facts(Some(valid), Some(live), Some(seen)) }).unwrap()
+    decide(&Facts { trouble, now, ..facts(Some(valid), Some(live), Some(seen)) }).unwrap()
 }
 
 #[test]
