@@ -112,15 +112,6 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// How long something lasted since then, by what was seen: from the first change to `from`
-    /// until the next one to `to`.
-    pub fn lasted(&self, since: Instant, from: &str, to: &str) -> Option<Duration> {
-        let course = self.watch.course(since);
-        let begun = course.iter().position(|(_, it)| it == from)?;
-        let ended = course[begun..].iter().find(|(_, it)| it == to)?;
-        Some(ended.0 - course[begun].0)
-    }
-
     /// That all it has said can be true.
     ///
     /// # Errors

@@ -9,7 +9,6 @@ pub(crate) mod back;
 
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::Status;
-
 use millstream_protocol::time::Timestamp;
 
 use super::accepted::{Accepted, Previous, Refused};

@@ -320,6 +320,11 @@ fn a_version_that_fails_for_good_is_taken_back_at_once_unless_it_has_published()
     let decision = later(3, None, &live, &seen, &two);
     assert_eq!(decision.accepted.generation, 1);
     assert!(decision.refused.unwrap().message.ends_with("state does not fit"));
+    // How the one before had ended is not its own failure.
+    let old = live.previous.as_ref().unwrap().accepted.clone();
+    let before = Seen { told: vec![old], ..seen.clone() };
+    let decision = later(3, None, &live, &before, &two);
+    assert_eq!((decision.accepted.generation, decision.order), (2, Order::Start));
     seen.status.last_snapshot = Some(published_at(1_000_001));
     let decision = later(3, None, &live, &seen, &two);
     assert_eq!((decision.accepted.generation, decision.order), (2, Order::Keep));
