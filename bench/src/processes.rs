@@ -78,8 +78,8 @@ impl<'a> JobRun<'a> {
         Ok(Self { child, lines: BufReader::new(stderr).lines(), folder })
     }
 
-    /// Returns when so many lines have held this text.
-    pub(crate) fn wait_for(&mut self, text: &str, times: usize) -> anyhow::Result<()> {
+    /// Returns when so many lines have held this text; with all that was said since the last time.
+    pub(crate) fn wait_for(&mut self, text: &str, times: usize) -> anyhow::Result<String> {
         let mut said = String::new();
         let mut left = times;
         while left > 0 {
@@ -90,7 +90,7 @@ impl<'a> JobRun<'a> {
             said += &line;
             said.push('\n');
         }
-        Ok(())
+        Ok(said)
     }
 
     /// Looks again and again until there is something to see.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use millstream_coordinator::status::{Phase, Status, Totals};
+use millstream_coordinator::status::{FailureStatus, Phase, Status, Totals};
 use millstream_dataflow::Timestamp;
 use millstream_dataflow::clock::{Clock, SystemClock};
 use millstream_protocol::id::OperatorId;
@@ -56,6 +56,8 @@ pub(crate) struct View {
     live: bool,
     phase: Phase,
     restarts: u64,
+    /// When the job last ran again after a failure.
+    mended_at: Option<millstream_protocol::time::Timestamp>,
     /// The failed snapshot that was told of last.
     snapshot_failure: Option<String>,
     /// It was told that the log cannot be written.
@@ -74,6 +76,7 @@ impl View {
             live: io::stderr().is_terminal() && !terminal::is_json(),
             phase: Phase::Pending,
             restarts: 0,
+            mended_at: None,
             snapshot_failure: None,
             log_failure: false,
             held: None,
@@ -119,6 +122,13 @@ impl View {
                     status.restarts,
                     last.failure.message
                 );
+            }
+        }
+        let mended = status.last_failure.as_ref().and_then(|last| Some((last, last.running_at?)));
+        if let Some((last, at)) = mended.filter(|(_, at)| self.mended_at != Some(*at)) {
+            self.mended_at = Some(at);
+            if let Some(course) = course(last) {
+                self.line(&format!("{} runs again, {course}", self.job));
             }
         }
         if status.snapshot_failure != self.snapshot_failure {
@@ -270,6 +280,20 @@ pub(crate) fn by_sink(
     format!(" ({})", each.collect::<Vec<_>>().join(", "))
 }
 
+/// What a restart took, and its parts; none while it is not over.
+fn course(last: &FailureStatus) -> Option<String> {
+    let workers = last.workers_ready_at?;
+    let (restored, running) = (last.restored_at?, last.running_at?);
+    Some(format!(
+        "{} after that was found: {} until all workers were there, {} until they had their state, \
+         {} until they ran",
+        brief(running.since(last.at)),
+        brief(workers.since(last.at)),
+        brief(restored.since(workers)),
+        brief(running.since(restored)),
+    ))
+}
+
 /// How many records failed since the tasks started, behind `before`; nothing where none did.
 pub(crate) fn failed(before: &str, totals: &Totals) -> String {
     match totals.records_failed {
@@ -327,6 +351,23 @@ mod tests {
         totals.sinks.insert("screen".into(), 2);
         assert_eq!(by_sink(&totals, 4, plain), " (files 7, screen 2)");
         assert_eq!(by_sink(&totals, 1, plain), "");
+    }
+
+    #[test]
+    fn a_restart_says_what_its_parts_took_once_it_is_over() {
+        use millstream_protocol::error_kind::{ErrorKind, Failure};
+        use millstream_protocol::time::Timestamp;
+        let mut last =
+            FailureStatus::new(Failure::new(ErrorKind::Unavailable, "lost"), Timestamp(1000));
+        last.workers_ready_at = Some(Timestamp(1400));
+        last.restored_at = Some(Timestamp(2900));
+        assert_eq!(course(&last), None);
+        last.running_at = Some(Timestamp(2912));
+        assert_eq!(
+            course(&last).unwrap(),
+            "1.9s after that was found: 400ms until all workers were there, 1.5s until they had \
+             their state, 12ms until they ran"
+        );
     }
 
     #[test]

@@ -276,7 +276,14 @@ pub const LINES: &[Line] = &[
         unit: "s",
         value: of(Case::Recovery, "recovery_s"),
         gate: Some(at_most(10.0, 3.0)),
-        beside: &[("MB", of(Case::Recovery, "state_mb"))],
+        beside: &[
+            ("found", of(Case::Recovery, "found_s")),
+            ("workers", of(Case::Recovery, "workers_s")),
+            ("state", of(Case::Recovery, "state_s")),
+            ("start", of(Case::Recovery, "start_s")),
+            ("output", of(Case::Recovery, "output_s")),
+            ("MB", of(Case::Recovery, "state_mb")),
+        ],
     },
     Line {
         name: "rescale",

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, ensure};
 use millstream_bench_stream::clock::monotonic_ns;
+use millstream_worker::clock::{Clock as _, SystemClock};
 use millstream_worker::connector::generator::Generator;
-use millstream_worker::{Job, Result};
+use millstream_worker::{Job, Result, Timestamp};
 
 use super::Figures;
 use super::witness::{Output, Witness, outputs};
@@ -77,14 +78,65 @@ pub(super) fn recovery(keys: u64) -> anyhow::Result<Figures> {
     // Of the keys, each of the two has half; a third of all is said by both.
     job.wait_for(FULL, 2)?;
     snapshot(&mut job, folder.path(), keys)?;
-    let killed = monotonic_ns();
+    let (killed, killed_at) = (monotonic_ns(), SystemClock::new().now());
     job.kill_worker(1)?;
     let all = begin_after(&mut job, folder.path(), killed, 2)?.all_ns;
+    let said = job.wait_for(RUNS_AGAIN, 1)?;
     job.stop()?;
+    let parts = Parts::told(&said, killed_at).with_context(|| format!("it says {said:?}"))?;
+    let whole = seconds(killed, all);
+    let Parts { found, workers, state, start } = parts;
     Ok(Figures::from([
-        ("recovery_s".to_owned(), seconds(killed, all)),
+        ("recovery_s".to_owned(), whole),
+        ("found_s".to_owned(), found),
+        ("workers_s".to_owned(), workers),
+        ("state_s".to_owned(), state),
+        ("start_s".to_owned(), start),
+        ("output_s".to_owned(), whole - found - workers - state - start),
         ("state_mb".to_owned(), (keys * KEPT_BYTES) as f64 / 1e6),
     ]))
+}
+
+/// What a job says of a restart that is over.
+const RUNS_AGAIN: &str = "runs again";
+
+/// What a restart took, in seconds, one part behind the other.
+struct Parts {
+    /// Until the job said that it restarts,
+    found: f64,
+    /// until all workers were there,
+    workers: f64,
+    /// until they had their state,
+    state: f64,
+    /// and until their tasks were started.
+    start: f64,
+}
+
+impl Parts {
+    /// Out of the lines that a job says.
+    fn told(said: &str, killed_at: Timestamp) -> Option<Self> {
+        let found = said.lines().find(|line| line.contains(" restarts (attempt "))?;
+        let found: Timestamp = found.split_whitespace().next()?.parse().ok()?;
+        let again = said.lines().find(|line| line.contains(RUNS_AGAIN))?;
+        let before = |text: &str| {
+            let word = again.split_once(text)?.0.rsplit(' ').next()?;
+            duration(word)
+        };
+        Some(Self {
+            found: (found.millis() - killed_at.millis()).max(0) as f64 / 1e3,
+            workers: before(" until all workers were there")?,
+            state: before(" until they had their state")?,
+            start: before(" until they ran")?,
+        })
+    }
+}
+
+/// Seconds of a duration as a job says it.
+fn duration(word: &str) -> Option<f64> {
+    match word.strip_suffix("ms") {
+        Some(millis) => Some(millis.parse::<f64>().ok()? / 1e3),
+        None => word.strip_suffix('s')?.parse().ok(),
+    }
 }
 
 /// Lets a job with so much state go on with two workers instead of one, and with one again.
@@ -142,11 +194,7 @@ fn scaled(job: &mut JobRun<'_>, folder: &Path, keys: u64, workers: u32) -> anyho
 fn told(said: &str) -> Option<(f64, f64)> {
     let behind = |text: &str| {
         let (_, rest) = said.split_once(text)?;
-        let word = rest.split([',', ' ', '\n']).next()?;
-        match word.strip_suffix("ms") {
-            Some(millis) => Some(millis.parse::<f64>().ok()? / 1e3),
-            None => word.strip_suffix('s')?.parse().ok(),
-        }
+        duration(rest.split([',', ' ', '\n']).next()?)
     };
     Some((behind("it took ")?, behind("stood still for ")?))
 }
@@ -216,5 +264,17 @@ mod tests {
         let (took, stood) = told(said).unwrap();
         assert!((took - 1.3).abs() < 1e-9 && (stood - 0.87).abs() < 1e-9);
         assert!(told("runs on 2 workers: it took 1.3s\n").is_none());
+    }
+
+    #[test]
+    fn the_parts_of_a_restart_are_read() {
+        let said = "2026-11-26T10:00:01.250000Z  WARN bench restarts (attempt 1, in 100ms): lost\n\
+                    2026-11-26T10:00:02.750000Z  INFO bench runs again, 1.5s after that was found: \
+                    400ms until all workers were there, 1.0s until they had their state, 50ms \
+                    until they ran\n";
+        let killed: Timestamp = "2026-11-26T10:00:01Z".parse().unwrap();
+        let Parts { found, workers, state, start } = Parts::told(said, killed).unwrap();
+        assert_eq!((found, workers, state, start), (0.25, 0.4, 1.0, 0.05));
+        assert!(Parts::told("bench runs again", killed).is_none());
     }
 }
