@@ -75,6 +75,16 @@ pub fn resolve(history: &History, facts: Facts<'_>) -> Decision {
         Wish::Empty { .. } => return Decision::Fresh { lineage: None },
         Wish::Latest => latest(history, facts),
         Wish::Snapshot { seq, .. } => named(history, seq, facts),
+        // Where the log begins with a copy of it, this wish was acted upon by that.
+        Wish::Other { .. } => refuse(
+            ErrorKind::Invalid,
+            format!(
+                "restore.uri: it names a snapshot of another job, which only a job that has no \
+                 history can begin from, and {} has one: name the job otherwise, or delete what it \
+                 has there (snapshots delete {} --yes)",
+                facts.prefix, facts.prefix
+            ),
+        ),
     };
     let Decision::From { seq, committed, .. } = decision else {
         return decision;

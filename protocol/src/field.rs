@@ -145,7 +145,7 @@ pub const FIELDS: &[Field] = &[
         "s3://bucket/prefix/default/averages/log/00000000000000000005.json",
     )
     .edit(Edit::Wish)
-    .local("acts, for a snapshot of this job, as `snapshots list` shows it"),
+    .local("acts, with an address as `snapshots list` shows it"),
     field("spec.restore.request", "a whole number", "1").edit(Edit::Wish),
     field("spec.restore.maxAge", DURATION, "1h30m").edit(Edit::Wish).local(IGNORED),
     field("spec.restore.allowDroppedState", FLAG, "true")

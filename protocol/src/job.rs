@@ -267,7 +267,8 @@ pub struct RestoreSpec {
     /// or of another. Or give `uri`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_name: Option<String>,
-    /// With `from: Snapshot`, the address of the snapshot to start from. Or give `snapshotName`.
+    /// With `from: Snapshot`, the address of the snapshot to start from: of this job, or, where
+    /// this one has no history yet, of another, which is copied. Or give `snapshotName`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// `Empty` and `Snapshot` act once for each new value of this number; where the job runs,

@@ -32,6 +32,12 @@ pub enum Wish {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<u64>,
     },
+    /// A snapshot of another job, of which the log begins with a copy.
+    Other {
+        /// The number of the request; none for a wish that holds for one start of one coordinator.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<u64>,
+    },
 }
 
 impl Wish {
@@ -52,10 +58,7 @@ impl Wish {
                 let (named, seq) = JobPrefix::parse_snapshot_uri(uri)
                     .map_err(|error| problem("spec.restore.uri", error.to_string()))?;
                 if named != *prefix {
-                    let message = format!(
-                        "{uri:?} is a snapshot of another job: name one under {prefix}log/"
-                    );
-                    return Err(problem("spec.restore.uri", message));
+                    return Ok(Self::Other { request });
                 }
                 Ok(Self::Snapshot { seq, request })
             }
@@ -66,7 +69,9 @@ impl Wish {
     pub fn request(self) -> Option<u64> {
         match self {
             Self::Latest => None,
-            Self::Empty { request } | Self::Snapshot { request, .. } => request,
+            Self::Empty { request } | Self::Snapshot { request, .. } | Self::Other { request } => {
+                request
+            }
         }
     }
 }
@@ -76,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_names_a_snapshot_of_this_job_only() {
+    fn a_wish_tells_a_snapshot_of_this_job_from_one_of_another() {
         let prefix = JobPrefix::new("s3://b".parse().unwrap(), "default", "one").unwrap();
         let mut restore = RestoreSpec {
             from: RestoreFrom::Snapshot,
@@ -88,6 +93,8 @@ mod tests {
         assert_eq!(Wish::of(&restore, &prefix), Ok(wish));
         let other = JobPrefix::new("s3://b".parse().unwrap(), "default", "two").unwrap();
         restore.uri = Some(other.snapshot_uri(Seq(4)));
+        assert_eq!(Wish::of(&restore, &prefix), Ok(Wish::Other { request: Some(2) }));
+        restore.uri = Some(format!("{prefix}log/"));
         assert_eq!(Wish::of(&restore, &prefix).unwrap_err().path, "spec.restore.uri");
     }
 }

@@ -8,6 +8,7 @@ mod ask;
 mod cli;
 mod config;
 mod control;
+mod copy;
 mod describe;
 mod desk;
 #[cfg(doctest)]

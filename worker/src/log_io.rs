@@ -13,6 +13,7 @@ use millstream_protocol::path::Name;
 use millstream_protocol::session::{AppendOutcome, Command, Report, Retain};
 use tokio::task::JoinSet;
 
+use crate::copy::Origin;
 use crate::host::failure;
 
 /// How many entries of a log are read at once. A bucket takes 10 ms to answer, and a log grows by
@@ -22,14 +23,6 @@ const READS_AT_ONCE: usize = 64;
 /// Starts what a command asks for; its report comes out of the set.
 pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command: Command) {
     match command {
-        Command::ReadLog { request } => {
-            beside.spawn(async move {
-                match read_log(&*store).await {
-                    Ok((entries, committed)) => Report::Log { request, entries, committed },
-                    Err(error) => Report::LogUnread { request, failure: failure(&error) },
-                }
-            });
-        }
         Command::ReadEntry { seq } => {
             beside.spawn(async move {
                 let content = read_entry(&*store, seq).await.map_err(|error| failure(&error));
@@ -63,6 +56,24 @@ pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command
         }
         // The session itself obeys the others.
         _ => {}
+    }
+}
+
+/// Reads the log of a job, which begins with a copy where it is to begin from another job's snapshot.
+pub(crate) async fn report_log(
+    store: Arc<dyn Store>,
+    origin: Option<Origin>,
+    request: u64,
+) -> Report {
+    let read = async {
+        if let Some(origin) = origin {
+            origin.copy(&*store).await?;
+        }
+        read_log(&*store).await
+    };
+    match read.await {
+        Ok((entries, committed)) => Report::Log { request, entries, committed },
+        Err(error) => Report::LogUnread { request, failure: failure(&error) },
     }
 }
 

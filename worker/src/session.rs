@@ -7,8 +7,9 @@
 
 mod alone;
 mod commit;
+mod obeyed;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_coordinator::channel::Link;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::copy::Origin;
 use crate::drift::{self, Teller};
 use crate::exchange::{Exchange, Loss, Whose};
 use crate::host::{self, Host, Seen};
@@ -29,6 +31,8 @@ use crate::log_io;
 use crate::metrics::Metrics;
 use crate::parts::LocalParts;
 use crate::program::Programs;
+
+pub(crate) use self::obeyed::Obeyed;
 
 /// How often counters are reported.
 const RATES_EVERY: Duration = Duration::from_millis(500);
@@ -62,25 +66,6 @@ pub struct Worker {
     pub(crate) leaving: watch::Receiver<bool>,
 }
 
-/// The reign that this process has obeyed last, and of which job: whoever had an earlier one is not
-/// listened to.
-#[derive(Clone, Default)]
-pub(crate) struct Obeyed(Arc<Mutex<Option<(JobPrefix, Reign)>>>);
-
-type Reign = (Run, Term);
-
-impl Obeyed {
-    fn set(&self, job: &JobPrefix, reign: Reign) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((job.clone(), reign));
-    }
-
-    /// That of this job.
-    pub(crate) fn of(&self, job: &JobPrefix) -> Option<Reign> {
-        let obeyed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        obeyed.as_ref().filter(|(of, _)| of == job).map(|(_, reign)| *reign)
-    }
-}
-
 /// A worker's end of the sessions with its coordinators, one after the other, and the tasks that
 /// outlive them.
 pub(crate) struct Session {
@@ -91,6 +76,8 @@ pub(crate) struct Session {
     peers: Vec<String>,
     losses: Option<mpsc::Receiver<Loss>>,
     drift: Teller,
+    /// The snapshot of another job that the log begins with.
+    origin: Option<Origin>,
     /// Commands of lower runs are not obeyed.
     highest: Run,
     /// Work beside the loop; each ends in a report.
@@ -122,6 +109,7 @@ impl Session {
             peers: Vec::new(),
             losses: None,
             drift: Teller::default(),
+            origin: None,
             highest: Run(0),
             beside: JoinSet::new(),
         }
@@ -230,6 +218,7 @@ impl Session {
     async fn on(&mut self, command: Command) -> Vec<Report> {
         match command {
             Command::Hello(hello) => {
+                self.origin = Origin::of(&hello);
                 let going = self.host.as_ref().filter(|host| !host.broken).map(Host::going);
                 vec![host::facts(&self.worker, going, hello.generation, &hello.spec)]
             }
@@ -243,6 +232,11 @@ impl Session {
             }
             Command::Barrier { run, epoch, stopping } => {
                 self.with(run, |host| host.barrier(epoch, stopping))
+            }
+            Command::ReadLog { request } => {
+                let store = self.worker.store.clone();
+                self.beside.spawn(log_io::report_log(store, self.origin.clone(), request));
+                vec![]
             }
             Command::GoOn { run } => self.with(run, Host::go_on),
             Command::Abort { run, epoch } => self.with(run, |host| host.abort(epoch)),

@@ -52,17 +52,21 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
 }
 
 /// What an address names: a job, the log entry where it names one, and where both lie.
-struct Job {
-    prefix: JobPrefix,
+pub(crate) struct Job {
+    pub(crate) prefix: JobPrefix,
     seq: Option<Seq>,
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Job {
     async fn named(address: &str, access: Access) -> Result<Self> {
         let (prefix, seq) = place(address)?;
-        let store = store::open(&prefix, &access).await?;
-        Ok(Self { prefix, seq, store })
+        Self::at(&prefix, seq, &access).await
+    }
+
+    pub(crate) async fn at(prefix: &JobPrefix, seq: Option<Seq>, access: &Access) -> Result<Self> {
+        let store = store::open(prefix, access).await?;
+        Ok(Self { prefix: prefix.clone(), seq, store })
     }
 
     /// Whoever runs the job relies on what lies there. Of a run on another machine nobody knows.
@@ -93,7 +97,8 @@ fn place(address: &str) -> Result<(JobPrefix, Option<Seq>)> {
     Ok((JobPrefix::new(root, namespace, job).map_err(|_| wrong())?, None))
 }
 
-async fn history(Job { prefix, store, .. }: &Job) -> Result<(History, Vec<Seq>)> {
+/// A job's log, and which of its manifests are committed; an error where there is none.
+pub(crate) async fn history(Job { prefix, store, .. }: &Job) -> Result<(History, Vec<Seq>)> {
     let (entries, committed) = read_log(&**store).await?;
     if entries.is_empty() && committed.is_empty() {
         return Err(Error::invalid(format!("there is no job at {prefix}")));

@@ -20,6 +20,8 @@ use crate::resolve::{Decision, Facts, resolve};
 
 /// How long a worker may take to read the whole log: thousands of small objects from a slow store.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
+/// The same of one that first copies another job's snapshot: 50 GB at 30 MB/s.
+const COPY_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// The log is being read.
 #[derive(Debug)]
@@ -33,7 +35,11 @@ impl Resolving {
         ctx.mended(|last| &mut last.workers_ready_at);
         let request = ctx.request();
         ctx.send(ctx.leader(), Command::ReadLog { request });
-        State::Resolving(Self { request, until: ctx.now.after(READ_TIMEOUT) })
+        let timeout = match ctx.config.wish {
+            Wish::Other { .. } => COPY_TIMEOUT,
+            Wish::Latest | Wish::Empty { .. } | Wish::Snapshot { .. } => READ_TIMEOUT,
+        };
+        State::Resolving(Self { request, until: ctx.now.after(timeout) })
     }
 
     pub(super) fn wake_at(&self) -> Timestamp {
