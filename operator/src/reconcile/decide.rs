@@ -9,11 +9,13 @@ pub(crate) mod back;
 
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::Status;
+use millstream_protocol::job::RestoreFrom;
 use millstream_protocol::time::Timestamp;
 
 use super::accepted::{Accepted, Previous, Refused};
 use super::flow::Flow;
 use super::validate::Valid;
+use crate::crd::condition;
 
 /// What there is of a job.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +32,19 @@ pub struct Facts<'a> {
     pub trouble: Option<&'a str>,
     /// Whether the job has a snapshot.
     pub has_snapshot: bool,
+    /// When the snapshot was taken that a start would go on from, where that is known.
+    pub candidate_at: Option<Timestamp>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// Why a spec is not taken up, though it has no mistake.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocked {
+    /// The reason of the condition `Stalled`.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
 }
 
 /// What the `StatefulSet` of a job says.
@@ -130,12 +143,41 @@ pub fn needs_new_pods(old: &Accepted, new: &Accepted) -> bool {
         || old.spec.state.local_volume != new.spec.state.local_volume
 }
 
-/// Why a spec cannot be taken up at all by the pods that there are.
-pub fn impossible(old: &Accepted, new: &Accepted) -> Option<&'static str> {
-    (old.spec.state.local_volume != new.spec.state.local_volume).then_some(
-        "spec.state.localVolume: cannot change yet: put it back, or delete the job and create it \
-         again, which goes on from its last snapshot",
-    )
+/// Why another spec than the one in force is not taken up, if it is not.
+pub fn blocked(live: &Live, next: &Accepted, facts: &Facts) -> Option<Blocked> {
+    let old = &live.accepted;
+    if is_same(old, next) {
+        return None;
+    }
+    if old.spec.state.local_volume != next.spec.state.local_volume {
+        let message = "spec.state.localVolume: cannot change yet: put it back, or delete the job \
+                       and create it again, which goes on from its last snapshot";
+        let message = message.to_owned();
+        return Some(Blocked { reason: condition::UPGRADE_BLOCKED, message });
+    }
+    let runs = facts.coordinator.is_some_and(|seen| seen.outcome.is_none());
+    // What needs no new pods stops behind a snapshot, or does not stop.
+    let begins = !next.spec.suspend && (!runs || needs_new_pods(old, next));
+    let message = too_old(next, facts).filter(|_| begins)?;
+    Some(Blocked { reason: condition::STATE_TOO_OLD, message })
+}
+
+/// What is wrong with the snapshot that a spec would go on from, if it is older than it allows.
+fn too_old(next: &Accepted, facts: &Facts) -> Option<String> {
+    let restore = &next.spec.restore;
+    let max_age = restore.max_age.filter(|_| restore.from == RestoreFrom::Latest)?;
+    let age = facts.now.since(facts.candidate_at?);
+    (age > max_age.0).then(|| {
+        format!(
+            "spec.restore.maxAge is {max_age}, and the newest snapshot is older: the change waits \
+             for a newer one. Without one, raise maxAge or leave it out, which goes on from that \
+             snapshot (status.restoreCandidate)"
+        )
+    })
+}
+
+fn is_same(old: &Accepted, new: &Accepted) -> bool {
+    old.hash == new.hash || old.spec == new.spec
 }
 
 fn first(valid: &Valid, facts: &Facts) -> Decision {
@@ -179,12 +221,11 @@ fn unchanged(live: &Live) -> Decision {
 /// The spec as it was written last, where it is another one than that in force and may be taken up.
 fn wanted(live: &Live, facts: &Facts) -> Option<Accepted> {
     let next = Accepted::of(facts.valid?);
-    let is_same = next.hash == live.accepted.hash || next.spec == live.accepted.spec;
     let is_refused = live.refused.as_ref().is_some_and(|it| it.hash == next.hash);
     // A watch may be behind what was accepted.
     let is_old = next.generation < live.accepted.generation;
-    let may_be = !is_same && !is_refused && !is_old && impossible(&live.accepted, &next).is_none();
-    may_be.then_some(next)
+    let is_other = !is_same(&live.accepted, &next) && !is_refused && !is_old;
+    (is_other && blocked(live, &next, facts).is_none()).then_some(next)
 }
 
 /// Tasks may run.

@@ -15,7 +15,7 @@ use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::{Phase as Doing, SnapshotStatus};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
-use super::decide::{Decision, Order, Seen};
+use super::decide::{Blocked, Decision, Order, Seen};
 use super::pods::{Trouble, Worker};
 use crate::crd::condition;
 use crate::crd::status::{LastSnapshot, Phase, Restored};
@@ -34,7 +34,7 @@ pub struct Sight<'a> {
     /// What is wrong with its spec.
     pub mistakes: Option<&'a str>,
     /// Why the spec cannot be taken up, though it has no mistake.
-    pub blocked: Option<&'a str>,
+    pub blocked: Option<&'a Blocked>,
     /// What was decided.
     pub decision: Option<&'a Decision>,
     /// Its coordinator.

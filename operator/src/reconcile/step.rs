@@ -11,11 +11,12 @@ use millstream_coordinator::driver::{Clock, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::job::OnDelete;
+use millstream_protocol::time::Timestamp;
 use uuid::Uuid;
 
 use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Live, Order, back, decide, impossible};
+use super::decide::{Decision, Facts, Live, Order, Seen, back, blocked, decide};
 use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
@@ -154,6 +155,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         coordinator: seen.as_ref(),
         is_outdated: there.live.is_some() && there.is_outdated(),
         trouble: trouble.or(there.refusal.as_ref()).map(|it| it.message.as_str()),
+        candidate_at: candidate_at(job, seen.as_ref()),
         has_snapshot: job.status.as_ref().is_some_and(|it| it.last_snapshot.is_some()),
         now: sight.now,
     };
@@ -161,8 +163,9 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     let (decision, refusal) = carry_out(context, &owner, &facts, &there, restarts).await?;
     sight.mistakes = valid.as_ref().err().map(String::as_str);
     let next = valid.as_ref().ok().map(Accepted::of);
-    sight.blocked =
-        there.live.as_ref().zip(next).and_then(|(live, next)| impossible(&live.accepted, &next));
+    let blocked =
+        there.live.as_ref().zip(next).and_then(|(live, next)| blocked(live, &next, &facts));
+    sight.blocked = blocked.as_ref();
     sight.decision = decision.as_ref();
     if refusal.is_some() {
         sight.mistakes = refusal.as_deref();
@@ -175,6 +178,15 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
     Ok(Action::requeue(next_look(&sight, there.lacks_pods).min(patience)))
+}
+
+/// When the snapshot was taken that a start would go on from. The coordinator's is newer than what
+/// was written of it.
+fn candidate_at(job: &StreamJob, seen: Option<&Seen>) -> Option<Timestamp> {
+    let written = job.status.as_ref().and_then(|it| it.restore_candidate.as_ref());
+    let written = written.map(|it| Timestamp(it.completed_at.0.as_millisecond()));
+    let last = seen.and_then(|seen| seen.status.last_snapshot.as_ref());
+    written.max(last.map(|last| last.completed_at))
 }
 
 /// When a job is looked at again, where nothing happens that calls for it.
@@ -330,9 +342,6 @@ fn served(valid: &Valid) -> Result<(), String> {
         return Err("spec.snapshots.onDelete: Delete is not served yet: leave it out, and delete \
                     the snapshots by `snapshots delete`"
             .to_owned());
-    }
-    if spec.restore.max_age.is_some() {
-        return Err("spec.restore.maxAge: is not served yet: leave it out".to_owned());
     }
     let job = as_in_a_file(&valid.owner, spec);
     Config::new(&job, None, 0)

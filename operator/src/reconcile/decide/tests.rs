@@ -50,7 +50,17 @@ fn facts<'a>(
     coordinator: Option<&'a Seen>,
 ) -> Facts<'a> {
     let (trouble, now) = (None, Timestamp(1_000_000));
-    Facts { valid, live, coordinator, is_outdated: false, trouble, has_snapshot: true, now }
+    let candidate_at = Some(now);
+    Facts {
+        valid,
+        live,
+        coordinator,
+        is_outdated: false,
+        trouble,
+        has_snapshot: true,
+        candidate_at,
+        now,
+    }
 }
 
 fn told(valid: &Valid) -> Order {
@@ -257,9 +267,45 @@ fn a_volume_cannot_change_yet_and_says_so() {
     let seen = seen(vec![two.accepted.clone()]);
     let decision = decide(&facts(Some(&other), Some(&two), Some(&seen))).unwrap();
     assert_eq!(decision.order, Order::Keep);
-    let why = impossible(&two.accepted, &Accepted::of(&other)).unwrap();
+    let here = facts(Some(&other), Some(&two), None);
+    let why = blocked(&two, &Accepted::of(&other), &here).unwrap().message;
     assert!(why.starts_with("spec.state.localVolume: "), "{why}");
-    assert_eq!(impossible(&two.accepted, &two.accepted), None);
+    assert_eq!(blocked(&two, &two.accepted, &here), None);
+}
+
+#[test]
+fn a_change_waits_where_the_newest_snapshot_is_older_than_it_may_be() {
+    let now = Timestamp(1_000_000_000);
+    let taken = |minutes: u64| Some(Timestamp(now.0 - minutes as i64 * 60_000));
+    let limit = "restore: {maxAge: 1h}";
+    let rests = live(1, "suspend: true");
+    let resumed = valid(2, limit);
+    let at = |minutes| Facts {
+        candidate_at: taken(minutes),
+        now,
+        ..facts(Some(&resumed), Some(&rests), None)
+    };
+    assert_eq!(decide(&at(59)).unwrap().order, Order::Start);
+    assert_eq!(decide(&at(61)).unwrap().accepted, rests.accepted, "it rests on");
+    let blocked = blocked(&rests, &Accepted::of(&resumed), &at(61)).unwrap();
+    assert_eq!(blocked.reason, "StateTooOld");
+    assert!(blocked.message.starts_with("spec.restore.maxAge is 1h,"), "{}", blocked.message);
+    // Of a job that runs, what is stopped is not begun anew by less than it had.
+    let runs = live(1, "image: a:1");
+    let seen = seen(vec![runs.accepted.clone()]);
+    let order = |spec: &str, minutes| {
+        let next = valid(2, spec);
+        let facts = facts(Some(&next), Some(&runs), Some(&seen));
+        decide(&Facts { candidate_at: taken(minutes), now, ..facts }).unwrap().order
+    };
+    let image = format!("image: a:2\n{limit}");
+    assert_eq!(order(&image, 61), Order::Keep);
+    assert_eq!(order(&image, 59), Order::Stop);
+    assert_eq!(order(&format!("suspend: true\n{image}"), 61), Order::Stop);
+    let workers = order(&format!("image: a:1\nworkers: 3\n{limit}"), 61);
+    assert!(matches!(workers, Order::Edit(_)), "{workers:?}");
+    let empty = "image: a:2\nrestore: {maxAge: 1h, from: Empty, request: 1}";
+    assert_eq!(order(empty, 61), Order::Stop, "it goes on from no snapshot");
 }
 
 /// A job that runs by generation 1 and is given another image as generation 2: what is there once

@@ -255,14 +255,15 @@ fn pending(sight: &Sight) -> Says {
 
 fn stalled(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
     let refused = status.and_then(|it| it.refused.as_ref());
+    // What stands in the way of the change that was made, also of one that is to mend a failure.
+    if let Some(blocked) = sight.blocked {
+        return yes(blocked.reason, blocked.message.as_str());
+    }
     if phase == Phase::Failed {
         return yes(condition::FAILED, failure(sight, status));
     }
     if let Some(mistakes) = sight.mistakes {
         return yes(condition::INVALID, mistakes);
-    }
-    if let Some(blocked) = sight.blocked {
-        return yes(condition::UPGRADE_BLOCKED, blocked);
     }
     match (refused, sight.decision.and_then(|it| it.refused.as_ref())) {
         (Some(refused), _) => yes(condition::UPGRADE_BLOCKED, refused.failure.message.as_str()),

@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp(1_700_000_100_000);
 struct Case {
     job: StreamJob,
     mistakes: Option<&'static str>,
-    blocked: Option<&'static str>,
+    blocked: Option<Blocked>,
     decision: Option<Decision>,
     seen: Option<Seen>,
     workers: Vec<Worker>,
@@ -96,7 +96,7 @@ impl Case {
         status(&Sight {
             job: &self.job,
             mistakes: self.mistakes,
-            blocked: self.blocked,
+            blocked: self.blocked.as_ref(),
             decision: self.decision.as_ref(),
             coordinator: self.seen.as_ref(),
             restarts_before: 2,
@@ -287,7 +287,11 @@ fn a_job_that_waits_for_somebody_is_stalled() {
         it.refused = Some(Refusal { generation: 4, failure: failed("another program") });
     });
     assert_eq!(refused.condition("Stalled").message, "another program");
-    expect(&Case { blocked: Some("no"), ..case() }, "Stalled", "True", "UpgradeBlocked");
+    let too_old = || Blocked { reason: condition::STATE_TOO_OLD, message: "no".to_owned() };
+    let waits = Case { blocked: Some(too_old()), ..case() };
+    expect(&waits, "Stalled", "True", "StateTooOld");
+    let waits = Case { blocked: Some(too_old()), ..case().ended(Outcome::Failed(failed("no"))) };
+    expect(&waits, "Stalled", "True", "StateTooOld");
 }
 
 #[test]
