@@ -118,9 +118,9 @@ pub fn all_but_savepoints(
         kept.any(|manifest| manifest.objects().any(|object| object == name))
     };
     let mut retention = keep(history, &kept, now);
-    retention.delete.extend(parts.into_iter().filter(|name| {
-        matches!(name.parse(), Ok(Name::Part(_))) && !named(name)
-    }));
+    retention.delete.extend(
+        parts.into_iter().filter(|name| matches!(name.parse(), Ok(Name::Part(_))) && !named(name)),
+    );
     (!kept.is_empty()).then_some(retention)
 }
 

@@ -451,7 +451,10 @@ fn a_job_goes_but_for_its_savepoints_and_then_these() {
     let rest = ["--yes", "--if-there", "--keep-savepoints"];
     let before = place.objects("counts");
     let ran = delete(&job(&place), &["--keep-savepoints"]);
-    assert!(ran.code == Some(2) && ran.err.contains(&format!("keep {first}, {second}: ")), "{ran:?}");
+    assert!(
+        ran.code == Some(2) && ran.err.contains(&format!("keep {first}, {second}: ")),
+        "{ran:?}"
+    );
     assert_eq!(place.objects("counts"), before, "not without --yes");
 
     let ran = delete(&job(&place), &rest);

@@ -1,5 +1,5 @@
-//! What goes with a job, or with a savepoint as an object, is gone from the bucket before the object
-//! is; savepoints stay. With a wrong key the status says why nothing is deleted, and a key that is
+//! What goes with a job, or with a savepoint as an object, is gone from the bucket before the
+//! object is; savepoints stay. With a wrong key the status says why nothing is deleted, and a key that is
 //! mended is taken. A namespace that is deleted waits for none of it.
 
 use std::process::Command;
@@ -125,7 +125,8 @@ fn with_a_wrong_key(job: &Job) -> Result<()> {
         let is_told = events.contains("SnapshotsNotDeleted");
         Ok(if is_told { Ok(()) } else { Err("no event".to_owned()) })
     })?;
-    let pods = job.kubectl(&["get", "pods", "--output=name", "--selector=millstream.dev/role=worker"])?;
+    let pods =
+        job.kubectl(&["get", "pods", "--output=name", "--selector=millstream.dev/role=worker"])?;
     ensure!(pods.is_empty(), "pods are there while snapshots are deleted: {pods}");
     job.stage.apply(&secret("writer"))?;
     job.kubectl(&["wait", "--for=delete", "streamjob/counts", "--timeout=120s"])?;

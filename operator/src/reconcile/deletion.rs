@@ -17,6 +17,7 @@ use millstream_protocol::time::Timestamp;
 use serde_json::Value;
 
 use super::accepted::{self, Accepted, Refused};
+use super::apply;
 use super::build::errand::{Errand as Wanted, build};
 use super::errand::{self, Begun, Came};
 use super::events::{SNAPSHOTS_LEFT_BEHIND, SNAPSHOTS_NOT_DELETED, tell};
@@ -26,7 +27,6 @@ use super::removal::{Facts, decide};
 use super::status::{Sight, status};
 use super::step::{Context, Error, RETRY_PAUSE, give_up, restarts, say};
 use super::validate::{Owner, validate};
-use super::apply;
 use crate::crd::StreamJob;
 use crate::crd::snapshot::StoreCopy;
 use crate::finalizer;

@@ -1,8 +1,8 @@
 //! An errand: what a batch `Job` does in the store while no worker of a job can, and how that ends.
 //!
 //! Received from: [`super::deletion`] and [`crate::savepoints`], as the object that
-//! [`build::errand`](super::build::errand) makes. Handed back: how far it is. How it ended is in the
-//! state of its pod's container `worker`, whatever other containers the user's template has.
+//! [`build::errand`](super::build::errand) makes. Handed back: how far it is. How it ended is in
+//! the state of its pod's container `worker`, whatever other containers the user's template has.
 //! Invariant: an errand is made once; whoever wants it again removes the one that failed.
 
 use k8s_openapi::api::batch::v1::Job;
@@ -168,7 +168,7 @@ fn time(at: Option<&Time>) -> Timestamp {
     Timestamp(at.map_or(0, |at| at.0.as_millisecond()))
 }
 
-/// Takes a step towards the end of an object, whose errand is made like this and was seen like that.
+/// Takes a step towards the end of an object, whose errand is made and was seen like that.
 pub(crate) async fn follow(
     client: &Client,
     made: &Value,
@@ -217,15 +217,10 @@ pub(crate) async fn can_begin(client: &Client, errand: &Value) -> Result<Begun, 
     create(client, errand, PostParams { dry_run: true, ..PostParams::default() }).await
 }
 
-async fn create(
-    client: &Client,
-    errand: &Value,
-    params: PostParams,
-) -> Result<Begun, kube::Error> {
+async fn create(client: &Client, errand: &Value, params: PostParams) -> Result<Begun, kube::Error> {
     let namespace = errand["metadata"]["namespace"].as_str().unwrap_or_default();
     let kind = ApiResource::erase::<Job>(&());
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), namespace, &kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let object = serde_json::from_value(errand.clone()).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(OPERATOR.to_owned()), ..params };
     match api.create(&params, &object).await {
@@ -289,7 +284,8 @@ mod tests {
         assert_eq!(state(&job, &[pod("{running: {}}")]), Errand::Runs(None));
         let done = pod("{terminated: {exitCode: 0}}");
         assert_eq!(state(&job, &[done]), Errand::Done, "whatever runs beside it");
-        let failed = pod("{terminated: {exitCode: 1, finishedAt: '1970-01-01T00:00:07Z', message: \
+        let failed =
+            pod("{terminated: {exitCode: 1, finishedAt: '1970-01-01T00:00:07Z', message: \
                           \"a line\\nerror: the key is wrong\\n\"}}");
         let message = "the key is wrong".to_owned();
         assert_eq!(state(&job, &[failed]), Errand::Failed { at: Timestamp(7000), message });
@@ -306,7 +302,8 @@ mod tests {
     #[test]
     fn one_whose_pods_are_gone_has_ended_as_its_conditions_say() {
         let of = |condition: &str| {
-            let job: Job = yaml(&format!("{{metadata: {{name: a}}, status: {{conditions: [{condition}]}}}}"));
+            let job: Job =
+                yaml(&format!("{{metadata: {{name: a}}, status: {{conditions: [{condition}]}}}}"));
             state(&job, &[])
         };
         assert_eq!(of("{type: Complete, status: 'True'}"), Errand::Done);

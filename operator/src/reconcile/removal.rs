@@ -114,7 +114,12 @@ mod tests {
             (27, None, Errand::Done, Step::Over),
             (601, None, Errand::Done, Step::Over),
             (600, None, failed(599), Step::GiveUp("not in 10 minutes: the key is wrong".into())),
-            (600, None, Errand::Runs(None), Step::GiveUp("not in 10 minutes: it takes too long".into())),
+            (
+                600,
+                None,
+                Errand::Runs(None),
+                Step::GiveUp("not in 10 minutes: it takes too long".into()),
+            ),
             (600, Some("2 pods"), Errand::None, Step::GiveUp("not in 10 minutes: 2 pods".into())),
         ] {
             assert_eq!(step(secs, waits, &errand), done, "{secs}");
@@ -132,8 +137,7 @@ mod tests {
     #[test]
     fn in_a_namespace_that_goes_nothing_is_waited_for() {
         let (since, now, waits, said) = (DELETED, after(1), Some("2 pods"), None);
-        let facts =
-            Facts { since, now, waits, errand: &Errand::None, namespace_ends: true, said };
+        let facts = Facts { since, now, waits, errand: &Errand::None, namespace_ends: true, said };
         assert!(matches!(decide(&facts), Step::GiveUp(_)));
         assert_eq!(decide(&Facts { errand: &Errand::Done, ..facts }), Step::Over);
     }

@@ -1,8 +1,8 @@
 //! A `StreamSnapshot` that is being deleted, and whose savepoint goes with it.
 //!
 //! Received from: [`super`]. Where its job runs, the job's coordinator deletes the savepoint; where
-//! no worker can, an [`errand`] does. Handed to: the API server. Invariants: what a start of the job
-//! may need stays; one that stays is told of.
+//! no worker can, an [`errand`] does. Handed to: the API server. Invariants: what a start of the
+//! job may need stays; one that stays is told of.
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -68,8 +68,8 @@ pub(super) async fn look(
         }
         Came::LeftBehind(why) => {
             let note = format!(
-                "the savepoint stays in {address}, {why}: delete it by `millstream-worker snapshots \
-                 delete {address} --yes`"
+                "the savepoint stays in {address}, {why}: delete it by `millstream-worker \
+                 snapshots delete {address} --yes`"
             );
             tracing::warn!(snapshot = snapshot.name_any(), "{note}");
             looking.context.teller.say(snapshot, &tell(true, SNAPSHOTS_LEFT_BEHIND, note)).await;

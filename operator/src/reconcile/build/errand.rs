@@ -1,8 +1,8 @@
 //! The batch `Job` that does something in the store while no worker of a job can: a command of the
 //! worker's own program, in a pod as the job's workers have it.
 //!
-//! Received from: whoever needs it, as [`Errand`]. Handed to: the API server. Pure. Its pod has what
-//! a worker's has, and with it the bucket's key: image, variables, volumes, service account.
+//! Received from: whoever needs it, as [`Errand`]. Handed to: the API server. Pure. Its pod has
+//! what a worker's has, and with it the bucket's key: image, variables, volumes, service account.
 //! Invariant: it is no worker: no label, probe or port of one is on it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -62,7 +62,12 @@ pub fn build(errand: &Errand, operator: &Operator) -> Value {
     })
 }
 
-fn template((namespace, job): (&str, &str), spec: &JobSpec, args: &[String], operator: &Operator) -> Value {
+fn template(
+    (namespace, job): (&str, &str),
+    spec: &JobSpec,
+    args: &[String],
+    operator: &Operator,
+) -> Value {
     let mut spec = spec.clone();
     // A claim is its worker's.
     spec.state.local_volume = None;
@@ -118,10 +123,16 @@ mod tests {
         assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], "u");
         let template = &made["spec"]["template"];
         for labels in [&made["metadata"]["labels"], &template["metadata"]["labels"]] {
-            assert_eq!((&labels["millstream.dev/job"], &labels[ROLE]), (&json!("averages"), &json!("errand")));
+            assert_eq!(
+                (&labels["millstream.dev/job"], &labels[ROLE]),
+                (&json!("averages"), &json!("errand"))
+            );
         }
         let pod = &template["spec"];
-        assert_eq!((&pod["restartPolicy"], &pod["serviceAccountName"]), (&json!("Never"), &json!("plants")));
+        assert_eq!(
+            (&pod["restartPolicy"], &pod["serviceAccountName"]),
+            (&json!("Never"), &json!("plants"))
+        );
         let worker = &pod["containers"][0];
         assert_eq!(worker["image"], "i:1");
         assert_eq!(worker["args"], json!(["snapshots"]));
