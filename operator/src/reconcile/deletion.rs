@@ -47,6 +47,8 @@ struct There {
 struct Means {
     /// Where they lie.
     place: String,
+    /// How they are deleted by hand.
+    command: String,
     errand: Value,
 }
 
@@ -105,10 +107,9 @@ async fn end(
             return Ok(Action::requeue(RETRY_PAUSE));
         }
         Came::LeftBehind(why) => {
-            let place = &means.place;
+            let Means { place, command, .. } = means;
             let note = format!(
-                "the snapshots stay in {place}, {why}: delete them by `millstream-worker snapshots \
-                 delete {place} --yes`"
+                "the snapshots stay in {place}, {why}: delete them by `millstream-worker {command}`"
             );
             // In a namespace that goes, an event is not taken either.
             tracing::warn!(namespace = owner.namespace, job = owner.name, "{note}");
@@ -187,16 +188,18 @@ fn means(
     let written = written.filter(|it| refused.is_none_or(|refused| refused.hash != it.hash));
     let spec = written.map(|it| it.spec).or(in_force.map(|it| it.spec))?;
     let place = prefix(owner, &spec)?.to_string();
-    let options = ["--if-there", "--keep-savepoints"];
+    let store = StoreCopy::of(&spec.snapshots);
+    let command = |options: &[&str]| errand::delete(&place, options, &store);
     let wanted = Wanted {
         name: name(owner),
         owner: errand::owner(job),
         job: (owner.namespace.as_str(), owner.name.as_str()),
-        args: errand::delete(&place, &options, &StoreCopy::of(&spec.snapshots)),
+        args: command(&["--if-there", "--keep-savepoints"]),
         spec: &spec,
     };
     let errand = build(&wanted, &context.operator);
-    Some(Means { place, errand })
+    let command = command(&[]).join(" ");
+    Some(Means { place, command, errand })
 }
 
 /// Where a job's snapshots lie.

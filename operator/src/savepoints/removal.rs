@@ -67,9 +67,11 @@ pub(super) async fn look(
             message
         }
         Came::LeftBehind(why) => {
+            let store = spec(looking, snapshot, &status).snapshots;
+            let command = errand::delete(&address, &[], &StoreCopy::of(&store)).join(" ");
             let note = format!(
                 "the savepoint stays in {address}, {why}: delete it by `millstream-worker \
-                 snapshots delete {address} --yes`"
+                 {command}`"
             );
             tracing::warn!(snapshot = snapshot.name_any(), "{note}");
             looking.context.teller.say(snapshot, &tell(true, SNAPSHOTS_LEFT_BEHIND, note)).await;
