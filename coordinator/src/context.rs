@@ -3,7 +3,7 @@
 //! Received from: [`crate::machine::Machine`], which lends it to the state that handles an event.
 //! Handed to: the states. Invariant: commands go only to workers that are attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millstream_protocol::error_kind::Failure;
@@ -88,6 +88,8 @@ pub(crate) struct Context {
     pub(crate) stop: Option<StopMode>,
     /// The snapshot to be kept that is asked for.
     pub(crate) savepoint: Option<Wanted>,
+    /// Savepoints that are to be deleted.
+    pub(crate) letting_go: BTreeSet<Seq>,
     /// Since when the job has stood still for an edit.
     pub(crate) still_since: Option<Timestamp>,
     /// The number of the spec in force.
@@ -126,6 +128,7 @@ impl Context {
             reign: None,
             stop: None,
             savepoint: None,
+            letting_go: BTreeSet::new(),
             still_since: None,
             generation,
             next: None,
@@ -249,6 +252,7 @@ impl Context {
             Event::Stop(mode) => self.stop = self.stop.max(Some(*mode)),
             Event::Edit(edit) => self.edit(edit),
             Event::Savepoint(request) => self.want(*request),
+            Event::LetGo(seq) => self.let_go(*seq),
             Event::Snapshot | Event::Tick => {}
         }
     }

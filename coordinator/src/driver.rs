@@ -98,6 +98,8 @@ pub enum Request {
     Snapshot,
     /// Take one that is kept: the status says what became of it, with this number.
     Savepoint(u64),
+    /// Delete the savepoint in this slot: the status says what became of it.
+    LetGo(Seq),
 }
 
 /// How others reach a running coordinator.
@@ -167,6 +169,7 @@ impl<S: Session, C: Clock> Driver<S, C> {
                 Request::Edit(edit) => Event::Edit(edit),
                 Request::Snapshot => Event::Snapshot,
                 Request::Savepoint(request) => Event::Savepoint(request),
+                Request::LetGo(seq) => Event::LetGo(seq),
             },
             event = session.recv() => event?,
         };

@@ -18,6 +18,7 @@ pub mod edit;
 mod ending;
 mod flow;
 pub mod history;
+mod let_go;
 pub mod machine;
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -6,7 +6,7 @@
 //! committed.
 
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::id::{Seq, WorkerIndex};
 use millstream_protocol::session::{Command, Report};
 use millstream_protocol::time::Timestamp;
 
@@ -33,6 +33,8 @@ pub enum Event {
     Snapshot,
     /// The user wants one that is kept. The number, which rises, is in the answer.
     Savepoint(u64),
+    /// The user does not want the savepoint in this slot kept any more.
+    LetGo(Seq),
     /// The time that [`Machine::wake_at`] named has come.
     Tick,
 }

@@ -77,8 +77,51 @@ pub fn delete(history: &History, seq: Seq, now: Timestamp) -> Result<Retention, 
     if history.bases().contains(&seq) {
         return Err(Indispensable::Base);
     }
+    Ok(without(history, seq, now))
+}
+
+/// What goes when a user deletes this savepoint of a job that was removed: where only savepoints
+/// are left of it, no start needs one of them, and with the last one all the rest may go.
+///
+/// # Errors
+/// Where it is none, or must stay.
+pub fn delete_of_removed(
+    history: &History,
+    seq: Seq,
+    now: Timestamp,
+) -> Result<Option<Retention>, Indispensable> {
+    let is_removed = history.manifests().all(|(_, manifest)| manifest.savepoint);
+    if !is_removed || history.manifest(seq).is_none() {
+        return delete(history, seq, now).map(Some);
+    }
+    let is_last = history.manifests().count() == 1;
+    Ok((!is_last).then(|| without(history, seq, now)))
+}
+
+fn without(history: &History, seq: Seq, now: Timestamp) -> Retention {
     let others = history.manifests().map(|(other, _)| other).filter(|other| *other != seq);
-    Ok(keep(history, &others.collect(), now))
+    keep(history, &others.collect(), now)
+}
+
+/// What goes when a job does, of which only savepoints are to stay; none where it has none. `parts`
+/// are all that lie there: nobody is about to name one of them, and those that no savepoint names
+/// go.
+pub fn all_but_savepoints(
+    history: &History,
+    parts: Vec<String>,
+    now: Timestamp,
+) -> Option<Retention> {
+    let savepoints = history.manifests().filter(|(_, manifest)| manifest.savepoint);
+    let kept: BTreeSet<Seq> = savepoints.map(|(seq, _)| seq).collect();
+    let named = |name: &String| {
+        let mut kept = kept.iter().filter_map(|seq| history.manifest(*seq));
+        kept.any(|manifest| manifest.objects().any(|object| object == name))
+    };
+    let mut retention = keep(history, &kept, now);
+    retention.delete.extend(
+        parts.into_iter().filter(|name| matches!(name.parse(), Ok(Name::Part(_))) && !named(name)),
+    );
+    (!kept.is_empty()).then_some(retention)
 }
 
 /// Lets all manifests go but these.
@@ -212,6 +255,43 @@ mod tests {
         assert_eq!(refused(7), Indispensable::Newest);
         assert_eq!(refused(4), Indispensable::NoSavepoint);
         assert_eq!((refused(2), refused(3)), (Indispensable::Base, Indispensable::Base));
+    }
+
+    #[test]
+    fn of_a_job_that_goes_savepoints_stay_with_what_they_name() {
+        let mut log = history(vec![
+            claim(1, None),
+            manifest_with(1, 1, &["parts/1/1/0-a"]),
+            savepoint(1, 2, &["parts/1/1/0-a", "parts/1/2/0-a"]),
+            manifest_with(1, 3, &["parts/1/2/0-a", "parts/1/3/0-a"]),
+        ]);
+        log.commit(Seq(3));
+        log.commit(Seq(4));
+        let parts = ["parts/1/1/0-a", "parts/1/2/0-a", "parts/1/3/0-a", "parts/1/9/0-a", "other"];
+        let parts: Vec<_> = parts.map(str::to_owned).into();
+        let retention = all_but_savepoints(&log, parts.clone(), Timestamp(9)).unwrap();
+        assert_eq!(overwritten(&retention), [2, 4], "no slot of the log is freed");
+        let gone = ["committed/4", "parts/1/3/0-a", "parts/1/9/0-a"].map(str::to_owned);
+        assert_eq!(retention.delete, BTreeSet::from(gone));
+        let none = history(vec![claim(1, None), manifest_with(1, 1, &["parts/1/1/0-a"])]);
+        assert_eq!(all_but_savepoints(&none, parts, Timestamp(9)), None);
+    }
+
+    #[test]
+    fn of_a_job_that_was_removed_each_savepoint_may_go() {
+        let log = |entries: Vec<Entry>| history(entries);
+        let (first, second) = (savepoint(1, 1, &["a"]), savepoint(1, 2, &["a", "b"]));
+        let two = log(vec![claim(1, None), first.clone(), second.clone(), tombstone(1, 3)]);
+        let gone = delete_of_removed(&two, Seq(3), Timestamp(9)).unwrap().unwrap();
+        assert_eq!(overwritten(&gone), [3], "though it is what a start would begin with");
+        assert_eq!(gone.delete, BTreeSet::from(["b".to_owned()]));
+        let one = log(vec![claim(1, None), first, tombstone(1, 2)]);
+        assert_eq!(delete_of_removed(&one, Seq(2), Timestamp(9)), Ok(None), "with all the rest");
+        let goes_on = log(vec![claim(1, None), manifest_with(1, 1, &["a"]), second]);
+        let stays = delete_of_removed(&goes_on, Seq(3), Timestamp(9));
+        assert_eq!(stays, Err(Indispensable::Newest), "the job may come again");
+        let missing = delete_of_removed(&two, Seq(4), Timestamp(9));
+        assert_eq!(missing, Err(Indispensable::Missing));
     }
 
     #[test]

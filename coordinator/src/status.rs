@@ -34,6 +34,9 @@ pub struct Status {
     pub last_snapshot: Option<SnapshotStatus>,
     /// The last savepoint that was asked for, once it is there or given up.
     pub last_savepoint: Option<Savepoint>,
+    /// Savepoints that were to be deleted, those asked for last.
+    #[serde(default)]
+    pub let_go: Vec<LetGo>,
     /// How long the job stood still for the last edit: from the barrier behind which it stopped to
     /// the start of its new tasks.
     pub stood: Option<Duration>,
@@ -128,6 +131,16 @@ pub struct Savepoint {
     pub request: u64,
     /// The snapshot, which retention leaves alone; or why there is none.
     pub result: Result<SnapshotStatus, Failure>,
+}
+
+/// What becomes of a savepoint that is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetGo {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// That it is gone, or why it stays; none until that is known.
+    pub result: Option<Result<(), String>>,
 }
 
 /// What a run started from.

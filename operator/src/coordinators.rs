@@ -15,6 +15,7 @@ use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::Request;
 use millstream_coordinator::edit::Edit;
 use millstream_coordinator::machine::StopMode;
+use millstream_protocol::id::Seq;
 use tokio::sync::mpsc;
 
 use self::kept::{Kept, Told};
@@ -23,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::pods::Worker;
-use crate::reconcile::savepoint::Progress;
+use crate::reconcile::savepoint::{Parting, Progress};
 use crate::reconcile::validate::Owner;
 
 /// A job is named by its namespace and its name.
@@ -112,6 +113,12 @@ impl Coordinators {
     /// Asks a job's coordinator for a savepoint, for the object of this UID.
     pub(crate) fn ask_savepoint(&self, owner: &Owner, uid: &str) {
         self.with(owner, |kept| kept.ask_savepoint(uid));
+    }
+
+    /// Asks a job's coordinator to delete the savepoint in this slot, and how far it is; none where
+    /// it is not at work.
+    pub(crate) fn let_go(&self, owner: &Owner, seq: Seq) -> Option<Parting> {
+        self.with(owner, |kept| kept.let_go(seq)).flatten()
     }
 
     /// Asks a job's coordinator to put a spec in force.

@@ -10,6 +10,7 @@
 
 mod coordinators;
 pub mod crd;
+mod finalizer;
 mod health;
 mod lease;
 mod metrics;

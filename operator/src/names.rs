@@ -11,6 +11,8 @@ pub const JOB: &str = "millstream.dev/job";
 pub const ROLE: &str = "millstream.dev/role";
 /// The role of a pod that runs tasks, and the name of its container.
 pub const WORKER: &str = "worker";
+/// The role of a pod that does something in the store while no worker can.
+pub const ERRAND: &str = "errand";
 /// The labels by which tools of others know who manages an object,
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// and what it is.
@@ -32,6 +34,8 @@ pub const FINISHED: &str = "millstream.dev/finished";
 pub const APPLIED: &str = "millstream.dev/applied";
 /// The annotation of a job that stops its reconciliation while it is `"true"`.
 pub const PAUSE: &str = "millstream.dev/pause";
+/// The finalizer of a job, or of a savepoint, whose snapshots go with it.
+pub const FINALIZER: &str = "millstream.dev/snapshots";
 /// The annotation in a job's pod template that restarts it, by a new value.
 pub const RESTARTED_AT: &str = "millstream.dev/restartedAt";
 

@@ -1,7 +1,10 @@
-//! Looks after `StreamSnapshots`: asks coordinators for savepoints, and says what became of them.
+//! Looks after `StreamSnapshots`: asks coordinators for savepoints, says what became of them, and
+//! has those deleted that go with their object.
 //!
 //! Received from: the API server, and the coordinators of this process. Handed to: the status of
 //! each `StreamSnapshot`. What is to be done is decided by [`crate::reconcile::savepoint`].
+
+mod removal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use serde_json::json;
 
 use crate::crd::snapshot::{SnapshotPhase, StreamSnapshotStatus};
 use crate::crd::{StreamJob, StreamSnapshot};
+use crate::finalizer;
 use crate::names::OPERATOR;
 use crate::reconcile::savepoint::{Progress, decide};
 use crate::reconcile::step::Context;
@@ -70,10 +74,15 @@ fn on_error(snapshot: Arc<Watched>, error: &kube::Error, _: Arc<Looking>) -> Act
 async fn look(snapshot: Arc<Watched>, looking: Arc<Looking>) -> Result<Action, kube::Error> {
     let Ok(snapshot) = &snapshot.0 else { return Ok(Action::await_change()) };
     let Some(namespace) = snapshot.namespace() else { return Ok(Action::await_change()) };
-    if snapshot.metadata.deletion_timestamp.is_some() {
+    let Looking { context, jobs } = &*looking;
+    let is_going = snapshot.metadata.deletion_timestamp.is_some();
+    if is_going && !finalizer::is_on(snapshot) {
         return Ok(Action::await_change());
     }
-    let Looking { context, jobs } = &*looking;
+    // Before anything is asked for that is to go with it.
+    if !is_going && finalizer::follow(&context.client, snapshot, snapshot.spec.on_delete).await? {
+        return Ok(Action::requeue(WAIT_EVERY));
+    }
     let job = jobs.get(&ObjectRef::new(&snapshot.spec.job_ref.name).within(&namespace));
     let job = job.as_ref().and_then(|job| job.0.as_ref().ok());
     let job = job.filter(|job| job.metadata.deletion_timestamp.is_none());
@@ -84,6 +93,9 @@ async fn look(snapshot: Arc<Watched>, looking: Arc<Looking>) -> Result<Action, k
     let decision = decide(snapshot, job, &progress.unwrap_or(Progress::Away));
     if let Some(owner) = owner.filter(|_| decision.asks) {
         coordinators.ask_savepoint(&owner, &uid);
+    }
+    if is_going && decision.status.phase != Some(SnapshotPhase::Running) {
+        return removal::look(&looking, snapshot, decision.status).await;
     }
     write(&context.client, snapshot, &decision.status).await?;
     Ok(match decision.status.phase {

@@ -1,4 +1,4 @@
-//! Events on jobs: what is told, and what was told before.
+//! Events on jobs and savepoints: what is told, and what was told before.
 //!
 //! Received from: [`crate::reconcile`], each status that is written. Handed to: the API server, as
 //! events. Invariant: an event that cannot be told is left out, and hinders nothing.
@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use millstream_protocol::job::{API_VERSION, KIND};
+use kube::{Client, Resource, ResourceExt};
 
 use crate::crd::{StreamJob, StreamJobStatus};
 use crate::names::OPERATOR;
-use crate::reconcile::events::events;
+use crate::reconcile::events::{Told, events};
 use crate::reconcile::validate::Owner;
 
 /// Tells of jobs.
@@ -35,20 +34,27 @@ impl Teller {
     pub(crate) async fn tell(&self, job: &StreamJob, owner: &Owner, now: &StreamJobStatus) {
         let before = self.with(|told| told.insert(owner.uid.clone(), now.clone()));
         let before = before.or_else(|| job.status.clone()).unwrap_or_default();
-        let about = about(owner);
         for told in events(&before, now) {
-            let type_ = if told.is_warning { EventType::Warning } else { EventType::Normal };
-            let event = Event {
-                type_,
-                reason: told.reason,
-                note: Some(told.note),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
-            if let Err(error) = self.recorder.publish(&event, &about).await {
-                let (job, namespace) = (&owner.name, &owner.namespace);
-                tracing::warn!(namespace, job, reason = event.reason, "an event is lost: {error}");
-            }
+            self.say(job, &told).await;
+        }
+    }
+
+    /// Tells of an object what stands in no status.
+    pub(crate) async fn say<K>(&self, object: &K, told: &Told)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let type_ = if told.is_warning { EventType::Warning } else { EventType::Normal };
+        let event = Event {
+            type_,
+            reason: told.reason.clone(),
+            note: Some(told.note.clone()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &about(object)).await {
+            let (name, namespace) = (object.name_any(), object.namespace());
+            tracing::warn!(namespace, name, reason = event.reason, "an event is lost: {error}");
         }
     }
 
@@ -63,13 +69,6 @@ impl Teller {
 }
 
 /// Without a version, with which no event would be folded into the one before.
-fn about(owner: &Owner) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(API_VERSION.to_owned()),
-        kind: Some(KIND.to_owned()),
-        namespace: Some(owner.namespace.clone()),
-        name: Some(owner.name.clone()),
-        uid: Some(owner.uid.clone()),
-        ..ObjectReference::default()
-    }
+fn about<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    ObjectReference { resource_version: None, ..object.object_ref(&()) }
 }

@@ -245,14 +245,31 @@ pub(crate) enum Snapshots {
     },
     /// Remove a job's log, parts and marks, or one savepoint. The job must not be running.
     Delete {
-        /// The job's place in its store, or a savepoint: `<place>/log/<number>.json`.
-        place: String,
-        /// Really.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        what: Delete,
         #[command(flatten)]
         bucket: Bucket,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delete {
+    /// The job's place in its store, or a savepoint: `<place>/log/<number>.json`.
+    pub(crate) place: String,
+    /// Really.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Of a whole job, keep the savepoints: what they name stays, and so does the job's log, in
+    /// which all other snapshots are marked as gone.
+    #[arg(long)]
+    pub(crate) keep_savepoints: bool,
+    /// Of a savepoint, where a job was removed but for its savepoints: none is needed for a start,
+    /// and with the last one goes what is left of the job.
+    #[arg(long)]
+    pub(crate) job_is_gone: bool,
+    /// What is not there is no error: for one that tries again.
+    #[arg(long)]
+    pub(crate) if_there: bool,
 }
 
 /// Reads the command line. Usage errors go to standard error with code 2, help to standard output

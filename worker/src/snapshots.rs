@@ -44,8 +44,8 @@ pub(crate) fn run(command: Snapshots) -> Result<String> {
             Snapshots::Mark { snapshot, yes, bucket } => {
                 mark(&Job::named(&snapshot, bucket.access()).await?, yes).await
             }
-            Snapshots::Delete { place, yes, bucket } => {
-                delete(&Job::named(&place, bucket.access()).await?, yes).await
+            Snapshots::Delete { what, bucket } => {
+                delete(&Job::named(&what.place, bucket.access()).await?, &what).await
             }
         }
     })

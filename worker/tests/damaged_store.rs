@@ -439,3 +439,52 @@ fn a_savepoint_is_deleted_by_itself_and_the_job_goes_on() {
     let ran = place.run_until("resumes from snapshot 2", RUN);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
+
+#[test]
+fn a_job_goes_but_for_its_savepoints_and_then_these() {
+    let place = Place::new(Path::new(env!("CARGO_BIN_EXE_millstream-worker")), JOB);
+    let first = savepoint_of(&place, "starts from an empty state");
+    let second = savepoint_of(&place, "resumes from snapshot");
+    let delete = |what: &str, options: &[&str]| {
+        place.run(&[&["snapshots", "delete", what], options].concat())
+    };
+    let rest = ["--yes", "--if-there", "--keep-savepoints"];
+    let before = place.objects("counts");
+    let ran = delete(&job(&place), &["--keep-savepoints"]);
+    assert!(
+        ran.code == Some(2) && ran.err.contains(&format!("keep {first}, {second}: ")),
+        "{ran:?}"
+    );
+    assert_eq!(place.objects("counts"), before, "not without --yes");
+
+    let ran = delete(&job(&place), &rest);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.ends_with(&format!(", kept {first}, {second}\n")), "{ran:?}");
+    for saved in [&first, &second] {
+        let ran = place.run(&["snapshots", "verify", saved]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let listed = place.run(&["snapshots", "list", &job(&place)]);
+    assert_eq!(listed.out.lines().count(), 3, "{listed:?}");
+    let after = place.objects("counts");
+    let slots = |objects: &BTreeMap<String, Vec<u8>>| {
+        objects.keys().filter(|name| name.starts_with("log/")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(slots(&after), slots(&before), "no slot of the log is freed");
+    let ran = delete(&job(&place), &rest);
+    assert_eq!(ran.code, Some(0), "again: {ran:?}");
+    assert_eq!(place.objects("counts"), after);
+
+    let ran = delete(&second, &["--yes"]);
+    assert!(ran.code == Some(2) && ran.err.contains("is the newest snapshot"), "{ran:?}");
+    let gone = ["--yes", "--if-there", "--job-is-gone"];
+    for (saved, is_last) in [(&second, false), (&first, true), (&first, true)] {
+        let ran = delete(saved, &gone);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(place.objects("counts").is_empty(), is_last, "{ran:?}");
+    }
+    let ran = delete(&job(&place), &rest);
+    assert_eq!(ran.code, Some(0), "there is nothing left: {ran:?}");
+    let ran = delete(&job(&place), &["--yes"]);
+    assert_eq!(ran.code, Some(2), "nor would anybody say that it was there: {ran:?}");
+}

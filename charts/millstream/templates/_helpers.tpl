@@ -35,10 +35,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "millstream.rules" -}}
 - apiGroups: [millstream.dev]
   resources: [streamjobs]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 - apiGroups: [millstream.dev]
   resources: [streamsnapshots]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [millstream.dev]
   resources: [streamjobs/status, streamsnapshots/status]
   verbs: [patch]
@@ -48,6 +48,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch]
+# What is done in a store while no worker of a job runs.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, create, patch]

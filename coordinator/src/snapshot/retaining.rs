@@ -52,15 +52,17 @@ impl Snapshot {
         if retention.is_empty() {
             return Progress::Done;
         }
-        let text = |(seq, entry): &(Seq, Entry)| (*seq, entry.to_text(&ctx.config.prefix, *seq));
-        let tombstones = retention.tombstones.iter().map(text).collect();
-        let retain = Retain {
-            guard: ctx.reign().last.next(),
-            tombstones,
-            delete: retention.delete.iter().cloned().collect(),
-        };
-        ctx.send(ctx.leader(), Command::Retain(retain));
-        self.going(Stage::Retaining { retention, until: ctx.now.after(RETAIN_TIMEOUT) })
+        let stage = carry_out(ctx, retention);
+        self.going(stage)
+    }
+
+    /// Deletes a savepoint that the user does not want kept any more, between two epochs.
+    pub(crate) fn let_go(ctx: &mut Context) -> Option<Self> {
+        let retention = ctx.next_to_go()?;
+        let (run, epoch) = (ctx.reign().run, ctx.reign().epoch);
+        let (purpose, started) = (Purpose::Periodic, ctx.now);
+        let stage = carry_out(ctx, retention);
+        Some(Self { run, epoch, purpose, savepoint: None, started, new_bytes: 0, stage })
     }
 
     pub(super) fn retaining(
@@ -73,6 +75,7 @@ impl Snapshot {
         let own = ctx.reign().last.next();
         match event {
             Event::Report(_, Report::Retained { guard, result: Ok(()) }) if *guard == own => {
+                ctx.answer_of(&retention, &Ok(()));
                 for (seq, tombstone) in retention.tombstones {
                     ctx.history.insert(seq, tombstone);
                 }
@@ -83,14 +86,29 @@ impl Snapshot {
                 if failure.kind == ErrorKind::Fenced {
                     return Progress::Failed(ctx.superseded(own));
                 }
+                ctx.answer_of(&retention, &Err(failure.message.clone()));
                 ctx.reign().sweep = true;
                 Progress::Done
             }
             _ if ctx.now >= until => {
+                ctx.answer_of(&retention, &Err("the store does not answer".to_owned()));
                 ctx.reign().sweep = true;
                 Progress::Done
             }
             _ => self.going(Stage::Retaining { retention, until }),
         }
     }
+}
+
+/// Has the first worker overwrite and delete.
+fn carry_out(ctx: &mut Context, retention: Retention) -> Stage {
+    let text = |(seq, entry): &(Seq, Entry)| (*seq, entry.to_text(&ctx.config.prefix, *seq));
+    let tombstones = retention.tombstones.iter().map(text).collect();
+    let retain = Retain {
+        guard: ctx.reign().last.next(),
+        tombstones,
+        delete: retention.delete.iter().cloned().collect(),
+    };
+    ctx.send(ctx.leader(), Command::Retain(retain));
+    Stage::Retaining { retention, until: ctx.now.after(RETAIN_TIMEOUT) }
 }

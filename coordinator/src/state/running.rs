@@ -150,6 +150,10 @@ impl Running {
         if !is_held && takes_edit(ctx) {
             return self.stop(ctx, Purpose::Edit);
         }
+        self.epoch = Snapshot::let_go(ctx);
+        if self.epoch.is_some() {
+            return State::Running(self);
+        }
         if self.wanted || ctx.savepoint.is_some_and(Wanted::is_new) || ctx.now >= self.due(ctx) {
             self.wanted = false;
             self.last_start = ctx.now;

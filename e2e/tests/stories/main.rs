@@ -7,6 +7,7 @@
 
 mod begins;
 mod chart;
+mod deleted;
 mod faults;
 mod node_cut;
 mod operator_lost;
@@ -33,7 +34,7 @@ use millstream_e2e::story::{Story, tell};
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 7] = [
+const TOGETHER: [Told; 8] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
@@ -41,6 +42,7 @@ const TOGETHER: [Told; 7] = [
     ("rolled-back", rolled_back::story),
     ("suspended", suspended::story),
     ("faults", faults::story),
+    ("deleted", deleted::story),
 ];
 /// What needs the operator for itself.
 const ALONE: [Told; 4] = [

@@ -10,7 +10,7 @@ use millstream_e2e::story::Story;
 use serde_json::Value;
 
 /// The stories that must be told before: those that use the rights that not every job does.
-pub(crate) const NEEDS: [&str; 4] = ["upgraded", "suspended", "faults", "savepoint"];
+pub(crate) const NEEDS: [&str; 5] = ["upgraded", "suspended", "faults", "deleted", "savepoint"];
 /// Rights that no request shows.
 const UNSEEN: [(&str, &str); 1] = [
     // The admission of an owner reference asks whether it is there.

@@ -9,7 +9,7 @@ use millstream_coordinator::driver::{Clock, Driver, Handle, Request, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::remote::{self, Process, Roster};
 use millstream_coordinator::status::{Phase, Status};
-use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::id::{Seq, WorkerIndex};
 use millstream_protocol::time::Timestamp;
 use millstream_transport::Transport;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use crate::reconcile::accepted::Accepted;
 use crate::reconcile::decide::Seen;
 use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Worker;
-use crate::reconcile::savepoint::Progress;
+use crate::reconcile::savepoint::{Parting, Progress};
 use crate::reconcile::validate::Owner;
 
 /// One that was fenced tries again after so long: whoever has fenced it may be an operator that is
@@ -155,6 +155,23 @@ impl Kept {
         if self.ask(Request::Savepoint(request)) {
             self.savepoints.insert(uid.to_owned(), request);
         }
+    }
+
+    /// What stays may go later: it is asked for again.
+    pub(super) fn let_go(&self, seq: Seq) -> Option<Parting> {
+        if self.ended.borrow().is_some() {
+            return None;
+        }
+        let answers = self.handle.status.borrow().let_go.clone();
+        let answer = answers.into_iter().find(|it| it.seq == seq).map(|it| it.result);
+        let parting = match answer {
+            Some(Some(Ok(()))) => return Some(Parting::Gone),
+            Some(None) => return Some(Parting::Asked),
+            Some(Some(Err(why))) => Parting::Stays(why),
+            None => Parting::Asked,
+        };
+        self.ask(Request::LetGo(seq));
+        Some(parting)
     }
 
     /// Keeps what may come in force, and what is.

@@ -87,6 +87,8 @@ pub const RESCALING: &str = "Rescaling";
 pub const UPGRADING: &str = "Upgrading";
 /// The last snapshot before a stop is being taken.
 pub const SUSPENDING: &str = "Suspending";
+/// It is being deleted.
+pub const DELETING: &str = "Deleting";
 /// A failure is being mended.
 pub const RESTARTING: &str = "Restarting";
 /// The new version does not go on from the state, or does not come up.
@@ -138,6 +140,7 @@ pub const READY: Condition = good(
         FINISHED,
         FAILED,
         INVALID,
+        DELETING,
     ],
 );
 /// Whether the spec can be accepted.
@@ -180,7 +183,7 @@ pub const COMPLETE: Condition = good(
 pub const RECONCILING: Condition = bad(
     "Reconciling",
     "the job is on its way to what the spec says",
-    &[AS_EXPECTED, DEPLOYING, RESCALING, UPGRADING, SUSPENDING, RESTARTING],
+    &[AS_EXPECTED, DEPLOYING, RESCALING, UPGRADING, SUSPENDING, RESTARTING, DELETING],
 );
 /// Whether somebody must do something.
 pub const STALLED: Condition = bad(

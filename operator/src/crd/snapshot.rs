@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
-use millstream_protocol::job::OnDelete;
+use millstream_protocol::job::{OnDelete, SnapshotsSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,6 +91,9 @@ pub struct StreamSnapshotStatus {
     /// What is true of it, by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// The image of the job's workers, copied from it for the same end; none where it names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// How the store is reached, copied from the job: it may be gone when this is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreCopy>,
@@ -127,4 +130,16 @@ pub struct StoreCopy {
     /// `spec.snapshots.pathStyle` of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
+}
+
+impl StoreCopy {
+    /// How a job's store is reached.
+    pub fn of(spec: &SnapshotsSpec) -> Self {
+        Self {
+            store: spec.store.clone(),
+            endpoint: spec.endpoint.clone(),
+            region: spec.region.clone(),
+            path_style: spec.path_style,
+        }
+    }
 }

@@ -17,14 +17,14 @@ const FAILED: &str = "FailedCreate";
 /// of the one that it was.
 const MADE: &str = "SuccessfulCreate";
 
-/// Why the pods of the `StatefulSet` of this UID are not made, if they are refused.
+/// Why the pods of the object of this kind and UID are not made, if they are refused.
 pub(super) async fn refusal(
     client: &Client,
     namespace: &str,
-    uid: &str,
+    (kind, uid): (&str, &str),
 ) -> Result<Option<Trouble>, kube::Error> {
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let about = format!("regarding.kind=StatefulSet,regarding.uid={uid}");
+    let about = format!("regarding.kind={kind},regarding.uid={uid}");
     let events = events.list(&ListParams::default().fields(&about)).await?;
     Ok(last(&events.items))
 }
@@ -50,10 +50,16 @@ fn second(event: &Event) -> Option<i64> {
     folded.or_else(older).or_else(once).map(Timestamp::as_second)
 }
 
-/// A note is `create Pod NAME in StatefulSet NAME failed error: WHY`. What is no refusal passes.
+/// A note is `create Pod NAME in StatefulSet NAME failed error: WHY`, or, of a batch `Job`, `Error
+/// creating: WHY`. What is no refusal passes.
 fn trouble(note: &str) -> Option<Trouble> {
-    let (pod, rest) = note.split_once("create Pod ")?.1.split_once(' ')?;
-    let why = rest.split_once("failed error: ")?.1;
+    let (pod, why) = match note.strip_prefix("Error creating: ") {
+        Some(why) => ("its pod", why),
+        None => {
+            let (pod, rest) = note.split_once("create Pod ")?.1.split_once(' ')?;
+            (pod, rest.split_once("failed error: ")?.1)
+        }
+    };
     let reason = if why.contains(" is invalid: ") {
         condition::CONFIG_ERROR
     } else if why.contains(" is forbidden: ") || why.contains(" denied the request") {
@@ -102,6 +108,15 @@ mod tests {
         assert_eq!(last(&[refused.clone(), made.clone()]), None);
         refused.series = Some(yaml("{count: 2, lastObservedTime: '2026-11-26T12:00:07.5Z'}"));
         assert!(last(&[refused, made]).is_some());
+    }
+
+    #[test]
+    fn a_batch_job_is_refused_in_other_words() {
+        let mut refused = event(FAILED, "05", "");
+        refused.note = Some(format!("Error creating: {QUOTA}"));
+        let told = last(&[refused]).unwrap();
+        assert_eq!(told.reason, condition::PODS_FORBIDDEN);
+        assert!(told.message.starts_with("its pod: pods "), "{}", told.message);
     }
 
     #[test]

@@ -72,6 +72,18 @@ fn mark_of(there: &DynamicObject) -> Option<&str> {
     there.metadata.annotations.as_ref()?.get(APPLIED).map(String::as_str)
 }
 
+/// Has all pods of this `StatefulSet` end.
+pub(super) async fn end(client: &Client, owner: &Owner, set: &DynamicObject) -> Result<(), Error> {
+    let [kind, ..] = kinds();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, &kind);
+    let patch = json!({"metadata": {"uid": set.metadata.uid}, "spec": {"replicas": 0}});
+    match api.patch(&owner.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        // It is gone, or another one is there.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        patched => patched.map(drop).map_err(Error::from),
+    }
+}
+
 /// Deletes these pods, and none that has taken the place of one of them.
 pub(super) async fn delete<'a>(
     client: &Client,

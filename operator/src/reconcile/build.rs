@@ -8,6 +8,7 @@
 //! Caveats: what is made of an accepted spec may differ from one version of the operator to the
 //! next. A running job keeps the template that it was accepted with.
 
+pub mod errand;
 mod network_policy;
 mod pod;
 mod pod_disruption_budget;

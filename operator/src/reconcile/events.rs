@@ -11,6 +11,11 @@ use crate::crd::status::{LastRestart, Phase};
 /// The longest note that the API server takes, in bytes.
 const NOTE_BYTES_MAX: usize = 1000;
 
+/// The reason of the event that the snapshots of what was deleted stay,
+pub const SNAPSHOTS_LEFT_BEHIND: &str = "SnapshotsLeftBehind";
+/// and of the one that they could not be deleted yet.
+pub const SNAPSHOTS_NOT_DELETED: &str = "SnapshotsNotDeleted";
+
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -35,7 +40,8 @@ pub fn events(before: &StreamJobStatus, now: &StreamJobStatus) -> Vec<Told> {
     told
 }
 
-fn tell(is_warning: bool, reason: &str, note: impl Into<String>) -> Told {
+/// Something to tell, in as many words as are taken.
+pub fn tell(is_warning: bool, reason: &str, note: impl Into<String>) -> Told {
     let mut note = note.into();
     let end = (0..=NOTE_BYTES_MAX.min(note.len())).rev().find(|at| note.is_char_boundary(*at));
     note.truncate(end.unwrap_or(0));

@@ -80,7 +80,7 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
     let leaving = own.iter().filter_map(lost::leaving).collect();
     let lacks_pods = live.as_ref().is_some_and(|it| workers.len() < it.replicas as usize);
     let refusal = match uid.filter(|_| lacks_pods) {
-        Some(uid) => admission::refusal(client, namespace, &uid).await?,
+        Some(uid) => admission::refusal(client, namespace, ("StatefulSet", uid.as_str())).await?,
         None => None,
     };
     Ok(Fetched { objects, live, template, revision, workers, leaving, lacks_pods, refusal })

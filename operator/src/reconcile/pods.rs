@@ -99,7 +99,8 @@ fn called(ip: &str) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
-fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
+/// What keeps this pod from running.
+pub(crate) fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
     let said = |reason, text: &str| Some(Trouble::new(reason, name, text));
     let unplaced = status

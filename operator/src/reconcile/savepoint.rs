@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;
 use millstream_coordinator::status::SnapshotStatus;
 use millstream_protocol::error_kind::Failure;
-use millstream_protocol::job::OnDelete;
 
 use crate::crd::snapshot::{SnapshotPhase, StoreCopy, StreamSnapshotStatus};
 use crate::crd::status::Phase;
@@ -25,6 +24,17 @@ pub enum Progress {
     Asked,
     /// It is there, or will never be.
     Done(Result<SnapshotStatus, Failure>),
+}
+
+/// How far the coordinator of a job is with the deletion of one of its savepoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It has been asked for.
+    Asked,
+    /// It is gone.
+    Gone,
+    /// It stays for now, for this reason.
+    Stays(String),
 }
 
 /// What is said of a `StreamSnapshot`, and done.
@@ -46,12 +56,8 @@ pub fn decide(snapshot: &StreamSnapshot, job: Option<&StreamJob>, progress: &Pro
     let was_there = status.store.is_some();
     if let Some(job) = job {
         let spec = &job.spec.job.snapshots;
-        status.store = Some(StoreCopy {
-            store: spec.store.clone(),
-            endpoint: spec.endpoint.clone(),
-            region: spec.region.clone(),
-            path_style: spec.path_style,
-        });
+        status.store = Some(StoreCopy::of(spec));
+        status.image.clone_from(&job.spec.job.image);
         status.pod_template.clone_from(&job.spec.job.pod_template);
     }
     let (phase, message) = said(snapshot, job, progress, was_there);
@@ -88,9 +94,8 @@ fn said(
         Progress::Done(Ok(_)) => (Completed, None),
         Progress::Done(Err(failure)) => (Failed, Some(failure.message.clone())),
         Progress::Asked => (Running, None),
-        _ if snapshot.spec.on_delete == OnDelete::Delete => {
-            let message = "spec.onDelete: Delete is not served yet: write Retain";
-            (Pending, Some(message.to_owned()))
+        _ if snapshot.metadata.deletion_timestamp.is_some() => {
+            (Failed, Some("it was deleted before it was taken".to_owned()))
         }
         Progress::Ready => (Running, None),
         Progress::Away => match job.status.as_ref().and_then(|status| status.phase) {
@@ -189,10 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_deleted_is_not_taken() {
-        let of = snapshot(", onDelete: Delete");
+    fn one_that_is_deleted_is_not_taken_any_more() {
+        let mut of = snapshot(", onDelete: Delete");
+        assert!(decide(&of, Some(&job("Running")), &Progress::Ready).asks);
+        of.metadata.deletion_timestamp = Some(Time(Instant::UNIX_EPOCH));
         let decision = decide(&of, Some(&job("Running")), &Progress::Ready);
-        assert_eq!((decision.status.phase, decision.asks), (Some(SnapshotPhase::Pending), false));
-        assert!(decision.status.message.unwrap().contains("not served yet"));
+        assert_eq!((decision.status.phase, decision.asks), (Some(SnapshotPhase::Failed), false));
+        let phase = |progress| decide(&of, Some(&job("Running")), &progress).status.phase;
+        assert_eq!(phase(Progress::Asked), Some(SnapshotPhase::Running), "what comes is awaited");
+        assert_eq!(phase(there()), Some(SnapshotPhase::Completed));
     }
 }

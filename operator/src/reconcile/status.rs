@@ -35,6 +35,8 @@ pub struct Sight<'a> {
     pub mistakes: Option<&'a str>,
     /// Why the spec cannot be taken up, though it has no mistake.
     pub blocked: Option<&'a Blocked>,
+    /// What a job that is being deleted waits for.
+    pub deleting: Option<&'a str>,
     /// What was decided.
     pub decision: Option<&'a Decision>,
     /// Its coordinator.

@@ -10,7 +10,6 @@ use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::{Clock, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_protocol::error_kind::ErrorKind;
-use millstream_protocol::job::OnDelete;
 use millstream_protocol::time::Timestamp;
 use uuid::Uuid;
 
@@ -22,9 +21,10 @@ use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
 use super::written::Written;
-use super::{apply, fetch, restore};
+use super::{apply, deletion, fetch, restore};
 use crate::coordinators::Coordinators;
 use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
+use crate::finalizer;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::teller::Teller;
@@ -32,7 +32,7 @@ use crate::teller::Teller;
 /// A job is looked at so often, whatever happens: what a coordinator counts is written then.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Before a look at a job that failed is repeated.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// What all looks at jobs need.
 pub(crate) struct Context {
@@ -115,18 +115,17 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     let owner = validate::owner(job)?;
     let job = &context.written.newest(job);
     if job.metadata.deletion_timestamp.is_some() {
-        context.coordinators.remove(&owner);
-        return Ok(Action::await_change());
+        return deletion::look(context, job, &owner).await;
     }
     let there = fetch::fetch(&context.client, &owner).await?;
     context.coordinators.locate(&owner, &there.workers);
-    let before = job.status.as_ref().and_then(|it| it.restarts).unwrap_or(0);
     let (seen, restarts_before) = context.coordinators.seen(&owner).unzip();
-    let restarts_before = restarts_before.unwrap_or(before);
+    let restarts_before = restarts_before.unwrap_or_else(|| restarts(job));
     let mut sight = Sight {
         job,
         mistakes: None,
         blocked: None,
+        deleting: None,
         decision: None,
         coordinator: seen.as_ref(),
         restarts_before,
@@ -138,6 +137,9 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         let status = status::paused(&sight);
         say(context, job, &owner, &status).await?;
         return Ok(Action::requeue(LOOK_EVERY));
+    }
+    if finalizer::follow(&context.client, job, job.spec.job.snapshots.on_delete).await? {
+        return Ok(Action::requeue(RETRY_PAUSE));
     }
     let patience = give_up(context, &owner, &there.leaving).await?;
     // A spec in force has its address.
@@ -201,7 +203,11 @@ fn next_look(sight: &Sight, lacks_pods: bool) -> Duration {
 }
 
 /// Deletes pods that do not end. Returns in how long the next one is to be looked at.
-async fn give_up(context: &Context, owner: &Owner, leaving: &[Leaving]) -> Result<Duration, Error> {
+pub(super) async fn give_up(
+    context: &Context,
+    owner: &Owner,
+    leaving: &[Leaving],
+) -> Result<Duration, Error> {
     let now = context.clock.now();
     let (lost, others): (Vec<_>, Vec<_>) = leaving.iter().partition(|it| it.until <= now);
     for lost in lost {
@@ -230,7 +236,7 @@ fn readable(job: &DeserializeGuard<StreamJob>) -> Option<&StreamJob> {
 }
 
 /// Writes a status, and counts and tells what it says.
-async fn say(
+pub(super) async fn say(
     context: &Context,
     job: &StreamJob,
     owner: &Owner,
@@ -245,6 +251,11 @@ async fn say(
     }
     context.teller.tell(job, owner, status).await;
     Ok(())
+}
+
+/// How often a job has restarted, by its status.
+pub(super) fn restarts(job: &StreamJob) -> i64 {
+    job.status.as_ref().and_then(|it| it.restarts).unwrap_or(0)
 }
 
 fn is_paused(job: &StreamJob) -> bool {
@@ -335,15 +346,9 @@ fn valid(
     Ok(checked.and_then(|()| served(&valid)).map(|()| valid))
 }
 
-/// What this version does not do is refused, rather than ignored.
+/// What no coordinator would take.
 fn served(valid: &Valid) -> Result<(), String> {
-    let spec = &valid.spec;
-    if spec.snapshots.on_delete == OnDelete::Delete {
-        return Err("spec.snapshots.onDelete: Delete is not served yet: leave it out, and delete \
-                    the snapshots by `snapshots delete`"
-            .to_owned());
-    }
-    let job = as_in_a_file(&valid.owner, spec);
+    let job = as_in_a_file(&valid.owner, &valid.spec);
     Config::new(&job, None, 0)
         .map(drop)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

@@ -1,10 +1,13 @@
-//! `snapshots delete`: removes a job, or one of its savepoints.
+//! `snapshots delete`: removes a job, all of it but its savepoints, or one of them.
 //!
 //! Part of [`super`]. Invariant: of a job that is not removed as a whole, no object goes that one
-//! of its snapshots names.
+//! of its remaining snapshots names, and no slot of its log is freed.
+
+use std::collections::BTreeSet;
 
 use millstream_coordinator::driver::{Clock as _, WallClock};
-use millstream_coordinator::retain;
+use millstream_coordinator::history::History;
+use millstream_coordinator::retain::{self, Retention};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Error, Result};
 use millstream_protocol::error_kind::ErrorKind;
@@ -14,46 +17,88 @@ use millstream_protocol::path::{JobPrefix, Name};
 use millstream_protocol::session::Retain;
 
 use super::{Job, history};
+use crate::cli::Delete;
 use crate::log_io::retain_objects;
 
 /// Removes what the address names.
-pub(super) async fn delete(job: &Job, yes: bool) -> Result<String> {
-    if yes {
+pub(super) async fn delete(job: &Job, args: &Delete) -> Result<String> {
+    if args.yes {
         job.refuse_while_it_runs().await?;
     }
+    if args.if_there && job.store.list(Name::LOG, "").await?.is_empty() {
+        // A removal that was broken off has its log left: behind it nothing is.
+        return whole(job, args).await;
+    }
     match job.seq {
-        Some(seq) => savepoint(job, seq, yes).await,
-        None => whole(job, yes).await,
+        Some(seq) => savepoint(job, seq, args).await,
+        None if args.keep_savepoints => all_but_savepoints(job, args).await,
+        None => whole(job, args).await,
     }
 }
 
 /// Lets a savepoint go, as retention lets go of other snapshots.
-async fn savepoint(job: &Job, seq: Seq, yes: bool) -> Result<String> {
+async fn savepoint(job: &Job, seq: Seq, args: &Delete) -> Result<String> {
     let uri = job.prefix.snapshot_uri(seq);
     let (history, _) = history(job).await?;
-    let retention = retain::delete(&history, seq, WallClock::new().now());
+    if args.if_there && history.manifest(seq).is_none() {
+        return Ok(format!("{uri} is not there\n"));
+    }
+    let now = WallClock::new().now();
+    let retention = if args.job_is_gone {
+        retain::delete_of_removed(&history, seq, now)
+    } else {
+        retain::delete(&history, seq, now).map(Some)
+    };
     let retention = retention.map_err(|reason| Error::invalid(format!("{uri} {reason}")))?;
-    if !yes {
+    let Some(retention) = retention else { return whole(job, args).await };
+    if !args.yes {
         return Err(Error::invalid(format!(
             "this would delete the savepoint {uri}, and {} objects that no other snapshot needs: \
              make sure that the job is not running, and add --yes",
             retention.delete.len()
         )));
     }
+    let objects = retention.delete.len();
+    carry_out(job, &history, retention, &uri).await?;
+    Ok(format!("deleted {uri}, and {objects} objects with it\n"))
+}
+
+/// Lets everything of a job go but its savepoints: all of it, where it has none.
+async fn all_but_savepoints(job: &Job, args: &Delete) -> Result<String> {
+    let (history, _) = history(job).await?;
+    let parts = job.store.list(Name::PARTS, "").await?;
+    let retention = retain::all_but_savepoints(&history, parts, WallClock::new().now());
+    let Some(retention) = retention else { return whole(job, args).await };
+    let prefix = &job.prefix;
+    let gone: BTreeSet<Seq> = retention.tombstones.iter().map(|(seq, _)| *seq).collect();
+    let kept = history.manifests().filter(|(seq, _)| !gone.contains(seq));
+    let kept: Vec<_> = kept.map(|(seq, _)| prefix.snapshot_uri(seq)).collect();
+    let (kept, objects) = (kept.join(", "), retention.delete.len());
+    if !args.yes {
+        return Err(Error::invalid(format!(
+            "this would delete {} snapshots of {prefix} and {objects} objects, and keep {kept}: \
+             make sure that the job is not running, and add --yes",
+            gone.len()
+        )));
+    }
+    carry_out(job, &history, retention, &prefix.to_string()).await?;
+    Ok(format!("deleted {} snapshots of {prefix} and {objects} objects, kept {kept}\n", gone.len()))
+}
+
+async fn carry_out(job: &Job, history: &History, retention: Retention, what: &str) -> Result<()> {
     let text = |(seq, entry): &(Seq, Entry)| (*seq, entry.to_text(&job.prefix, *seq));
     let retain = Retain {
         guard: history.last().next(),
         tombstones: retention.tombstones.iter().map(text).collect(),
-        delete: retention.delete.iter().cloned().collect(),
+        delete: retention.delete.into_iter().collect(),
     };
     retain_objects(&*job.store, retain).await.map_err(|failure| match failure.kind {
         ErrorKind::Fenced => Error::invalid(format!(
-            "{uri} is not deleted, for the job is running: {}. Stop it, and try again",
+            "{what} is not deleted, for the job is running: {}. Stop it, and try again",
             failure.message
         )),
         kind => Error::new(kind, failure.message),
-    })?;
-    Ok(format!("deleted {uri}, and {} objects with it\n", retention.delete.len()))
+    })
 }
 
 /// What is to be removed of a job's place.
@@ -66,12 +111,13 @@ struct Own {
 /// Tells the objects of a job from what else lies in its place.
 ///
 /// # Errors
-/// Where no entry of a log is there: the place is no job's.
-async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
+/// Where no entry of a log is there, and one must be: the place is no job's.
+async fn own(prefix: &JobPrefix, store: &dyn Store, if_there: bool) -> Result<Own> {
     let is_own = |name: &String| name.parse::<Name>().is_ok();
     let log = store.list(Name::LOG, "").await?;
-    // Not the whole log: a job whose log is damaged must be removable too.
-    let mut is_job = false;
+    // Not the whole log: a job whose log is damaged must be removable too. One that never ran has
+    // none, and whoever says that it need not be there knows the place.
+    let mut is_job = if_there && log.is_empty();
     for name in log.iter().filter(|name| is_own(name)) {
         let bytes = store.read(name).await?.unwrap_or_default();
         // One that was cut off to nothing has its name left.
@@ -93,14 +139,14 @@ async fn own(prefix: &JobPrefix, store: &dyn Store) -> Result<Own> {
 }
 
 /// Removes the job.
-async fn whole(Job { prefix, store, .. }: &Job, yes: bool) -> Result<String> {
-    let Own { names, others } = own(prefix, &**store).await?;
+async fn whole(Job { prefix, store, .. }: &Job, args: &Delete) -> Result<String> {
+    let Own { names, others } = own(prefix, &**store, args.if_there).await?;
     let left = match others {
         0 => String::new(),
         1 => "; 1 other file there is left".to_owned(),
         _ => format!("; {others} other files there are left"),
     };
-    if !yes {
+    if !args.yes {
         return Err(Error::invalid(format!(
             "this would remove all {} objects of {prefix}, also the log that keeps two runs of \
              the job apart: make sure that it is not running, here or on another machine, and add \

@@ -136,6 +136,7 @@ const MODULES: [Module; 20] = [
     Module { start: "operator/src/reconcile/validate", never: NO_EFFECTS, why: "the step is pure" },
     Module { start: "operator/src/reconcile/decide", never: NO_EFFECTS, why: "the step is pure" },
     Module { start: "operator/src/reconcile/build", never: NO_EFFECTS, why: "the step is pure" },
+    Module { start: "operator/src/reconcile/removal", never: NO_EFFECTS, why: "the step is pure" },
     Module { start: "operator/src/reconcile/status", never: NO_EFFECTS, why: "the step is pure" },
     Module {
         start: "operator/src/reconcile/pod_template",

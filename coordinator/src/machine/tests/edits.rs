@@ -324,6 +324,50 @@ fn a_savepoint_is_a_snapshot_that_is_marked_and_kept() {
 }
 
 #[test]
+fn a_savepoint_that_is_let_go_goes_between_two_snapshots_and_not_while_it_is_needed() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Savepoint(7));
+    rig.settle();
+    let seq = rig.machine.status().last_savepoint.clone().unwrap().result.unwrap().seq;
+    let answer = |rig: &Rig| rig.machine.status().let_go.last().cloned().unwrap();
+    rig.feed(Event::LetGo(seq));
+    let stays = answer(&rig);
+    assert_eq!(stays.seq, seq);
+    assert!(stays.result.unwrap().unwrap_err().contains("is the newest snapshot"));
+    rig.feed(Event::Snapshot);
+    rig.feed(Event::LetGo(seq));
+    assert_eq!(answer(&rig).result, None, "an epoch is in flight");
+    rig.settle();
+    assert_eq!(answer(&rig).result, Some(Ok(())));
+    assert_eq!(rig.phase(), Phase::Running);
+    let of = rig.outside.entries().find(|(at, _)| *at == seq).map(|(_, entry)| entry);
+    assert!(matches!(of, Some(Entry::Tombstone(_))), "its slot is taken");
+    rig.feed(Event::LetGo(seq));
+    assert_eq!(answer(&rig).result, Some(Ok(())), "it is gone already");
+    assert_eq!(rig.machine.status().let_go.len(), 1);
+}
+
+#[test]
+fn a_savepoint_that_the_store_does_not_let_go_is_answered_and_the_job_runs_on() {
+    let mut rig = Rig::running(1);
+    rig.feed(Event::Savepoint(7));
+    rig.settle();
+    let seq = rig.machine.status().last_savepoint.clone().unwrap().result.unwrap().seq;
+    rig.feed(Event::Snapshot);
+    rig.settle();
+    rig.feed(Event::LetGo(seq));
+    let (_, command) = rig.until(|command| matches!(command, Command::Retain(_)));
+    let Command::Retain(retain) = command else { unreachable!() };
+    let failure = Failure::new(ErrorKind::Unavailable, "no bucket");
+    rig.report(Report::Retained { guard: retain.guard, result: Err(failure) });
+    let answer = rig.machine.status().let_go.last().cloned().unwrap();
+    assert_eq!(answer.result, Some(Err("no bucket".to_owned())));
+    rig.feed(Event::Snapshot);
+    rig.settle();
+    assert_eq!(rig.phase(), Phase::Running);
+}
+
+#[test]
 fn a_savepoint_that_cannot_be_taken_says_so() {
     let mut rig = Rig::running(1);
     rig.feed(Event::Savepoint(1));

@@ -54,6 +54,7 @@ names! { event_name, EVENTS: Event {
     Event::Edit(_) => "Edit",
     Event::Snapshot => "Snapshot",
     Event::Savepoint(_) => "Savepoint",
+    Event::LetGo(_) => "LetGo",
     Event::Tick => "Tick",
     Event::Report(_, Report::Facts(_)) => "Facts",
     Event::Report(_, Report::Unfit { .. }) => "Unfit",
@@ -283,6 +284,7 @@ fn events(Stand { rig, asked }: &Stand) -> Vec<(&'static str, Event)> {
         ("Edit, which cannot be", edit(8, |it| it.key_groups = 7)),
         ("Snapshot", Event::Snapshot),
         ("Savepoint", Event::Savepoint(1)),
+        ("LetGo", Event::LetGo(Seq(2))),
         ("Tick", Event::Tick),
     ]
 }

@@ -99,6 +99,7 @@ fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
         Phase::Suspended => return no(condition::SUSPENDED, "spec.suspend is true"),
         Phase::Finished => return no(condition::FINISHED, ""),
         Phase::Failed => return no(condition::FAILED, failure(sight, status)),
+        Phase::Deleting => return no(condition::DELETING, sight.deleting.unwrap_or_default()),
         _ => {}
     }
     if let Some(trouble) = trouble {
@@ -228,7 +229,8 @@ fn reconciling(sight: &Sight, phase: Phase) -> Says {
         Phase::Pending | Phase::Starting | Phase::Restoring => yes(condition::DEPLOYING, ""),
         Phase::Rescaling => yes(condition::RESCALING, ""),
         Phase::Upgrading => yes(condition::UPGRADING, ""),
-        Phase::Suspending | Phase::Deleting => yes(condition::SUSPENDING, ""),
+        Phase::Suspending => yes(condition::SUSPENDING, ""),
+        Phase::Deleting => yes(condition::DELETING, sight.deleting.unwrap_or_default()),
         Phase::Restarting => yes(condition::RESTARTING, ""),
         Phase::Running => pending(sight),
         Phase::Suspended | Phase::Finished | Phase::Failed => no(condition::AS_EXPECTED, ""),

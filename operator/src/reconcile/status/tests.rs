@@ -97,6 +97,7 @@ impl Case {
             job: &self.job,
             mistakes: self.mistakes,
             blocked: self.blocked.as_ref(),
+            deleting: Some("waits until its pods have ended"),
             decision: self.decision.as_ref(),
             coordinator: self.seen.as_ref(),
             restarts_before: 2,
