@@ -10,6 +10,7 @@
 
 mod coordinators;
 pub mod crd;
+mod files;
 mod health;
 mod lease;
 mod metrics;

@@ -89,7 +89,8 @@ impl<'a> Operator<'a> {
         let entered = installed
             .cluster
             .script("enter.sh")
-            .arg("env")
+            // As many a machine has it.
+            .args(["prlimit", "--nofile=1024:", "env"])
             .arg(format!("KUBECONFIG={}", path("kubeconfig").display()))
             .arg(built()?.join("millstream-operator"))
             .args(["--namespace", SYSTEM, "--lease", RELEASE, "--health", HEALTH])
