@@ -1,7 +1,8 @@
 //! A cluster of three nodes for as long as this value lives: `e2e/cluster/serve.sh`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -65,11 +66,39 @@ impl Cluster {
     /// # Errors
     /// Where its log cannot be read.
     pub fn requests(&self) -> Result<Vec<serde_json::Value>> {
-        let path = self.variables.get("AUDIT_LOG").context("there is no AUDIT_LOG")?;
-        let log = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        // The last line may be on its way.
-        let end = log.rfind('\n').map_or(0, |at| at + 1);
-        log[..end].lines().map(|it| Ok(serde_json::from_str(it)?)).collect()
+        self.requests_behind(0)
+    }
+
+    /// The same, behind so many bytes of the log.
+    ///
+    /// # Errors
+    /// Where its log cannot be read, or was begun anew since.
+    pub fn requests_behind(&self, bytes: u64) -> Result<Vec<serde_json::Value>> {
+        let path = self.audit_log()?;
+        let told = || format!("cannot read {path}");
+        let mut file = File::open(path).with_context(told)?;
+        ensure!(bytes <= file.metadata()?.len(), "{path} was begun anew");
+        file.seek(SeekFrom::Start(bytes))?;
+        let mut log = Vec::new();
+        file.read_to_end(&mut log).with_context(told)?;
+        // The last line may be on its way, and the first one was on it.
+        let end = log.iter().rposition(|it| *it == b'\n').map_or(0, |at| at + 1);
+        let begin =
+            if bytes == 0 { 0 } else { log.iter().position(|it| *it == b'\n').unwrap_or(0) };
+        let lines = log[begin..end].split(|it| *it == b'\n').filter(|it| !it.is_empty());
+        lines.map(|it| Ok(serde_json::from_slice(it)?)).collect()
+    }
+
+    /// How many bytes its log has.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn requests_bytes(&self) -> Result<u64> {
+        Ok(File::open(self.audit_log()?)?.metadata()?.len())
+    }
+
+    fn audit_log(&self) -> Result<&str> {
+        self.variables.get("AUDIT_LOG").map(String::as_str).context("there is no AUDIT_LOG")
     }
 
     /// A script in `e2e/cluster/`, for this cluster.

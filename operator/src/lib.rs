@@ -10,6 +10,7 @@
 
 mod coordinators;
 pub mod crd;
+mod files;
 mod finalizer;
 mod health;
 mod lease;

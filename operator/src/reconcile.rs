@@ -24,5 +24,6 @@ mod restore;
 pub mod savepoint;
 pub mod status;
 pub(crate) mod step;
+pub(crate) mod still;
 pub mod validate;
 pub(crate) mod written;

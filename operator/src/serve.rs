@@ -2,22 +2,24 @@
 //! process has the lease.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use hyper::Request;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::client::{Body, ClientBuilder};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{WatchStreamExt, metadata_watcher, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
 use millstream_coordinator::driver::WallClock;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -27,12 +29,14 @@ use uuid::Uuid;
 
 use crate::coordinators::{coordinators, reference};
 use crate::crd::{StreamJob, StreamSnapshot};
+use crate::files;
 use crate::health;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
 use crate::reconcile::step::{Context, on_error, reconcile};
+use crate::reconcile::still::Still;
 use crate::reconcile::validate::Owner;
 use crate::reconcile::written::Written;
 use crate::savepoints;
@@ -50,6 +54,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Jobs that are looked at at the same time: each look is a handful of calls.
 const LOOKS_MAX: u16 = 16;
 
+/// So many objects are listed at a time, when a watch begins: what they take meanwhile is a good
+/// deal more than what is kept of them.
+const PAGE: u32 = 50;
+/// The annotation in which `kubectl apply` notes the whole object.
+const NOTED_BY_KUBECTL: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A job as it is watched: one that cannot be read does not stop the watch.
 type Watched = DeserializeGuard<StreamJob>;
 
@@ -58,6 +68,9 @@ type Watched = DeserializeGuard<StreamJob>;
 /// # Errors
 /// Where the address for probes cannot be used, or no API server is known.
 pub fn serve(options: Options) -> anyhow::Result<()> {
+    if let Err(error) = files::take_all() {
+        tracing::warn!("cannot have more files open than it began with: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let served = runtime.block_on(run(options));
@@ -163,15 +176,19 @@ async fn control(
         metrics,
         teller: Teller::new(client.clone(), options.pod_name.clone()),
         written: Written::default(),
+        still: Still::default(),
     });
-    let watch = watcher::Config::default().timeout(WATCH_SECS);
+    let watch = watcher::Config::default().timeout(WATCH_SECS).page_size(PAGE);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
-    let controller = Controller::new(api::<Watched>(&client, namespace), watch.clone())
+    let (jobs, writer) = reflector::store();
+    let seen = watcher(api::<Watched>(&client, namespace), watch.clone()).modify(trim);
+    let sets = changes_of(api::<StatefulSet>(&client, namespace), workers.clone(), &context);
+    let pods = changes_of(api::<Pod>(&client, namespace), workers, &context);
+    let controller = Controller::for_stream(seen.reflect(writer).applied_objects(), jobs.clone())
         .with_config(controller::Config::default().concurrency(LOOKS_MAX))
-        .owns(api::<StatefulSet>(&client, namespace), workers.clone())
-        .watches(api::<Pod>(&client, namespace), workers, |pod: Pod| job_of(&pod))
+        .watches_stream(sets, |set| job_of(&set))
+        .watches_stream(pods, |pod| job_of(&pod))
         .reconcile_on(references(changes));
-    let jobs = controller.store();
     let sweeping = async {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         let _ = jobs.wait_until_ready().await;
@@ -184,6 +201,7 @@ async fn control(
             let uids: HashSet<String> = jobs.state().iter().filter_map(|job| job.uid()).collect();
             context.teller.keep(|uid| uids.contains(uid));
             context.written.keep(|uid| uids.contains(uid));
+            context.still.retain(|uid| uids.contains(uid));
             context.metrics.keep(namespace, |namespace, name| {
                 jobs.get(&ObjectRef::new(name).within(namespace)).is_some()
             });
@@ -203,14 +221,49 @@ async fn control(
     }
 }
 
-/// The job of a pod, by its label.
-fn job_of(pod: &Pod) -> Option<ObjectRef<Watched>> {
-    let namespace = pod.namespace()?;
-    let name = pod.labels().get(JOB)?;
+/// What is kept of a job is without what nobody here reads, which is most of it: who has written
+/// which field, and what `kubectl apply` has noted.
+fn trim(job: &mut Watched) {
+    let meta = job.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(NOTED_BY_KUBECTL);
+    }
+}
+
+/// The objects of jobs that come, change or go; what was known of their jobs is known no more.
+fn changes_of<K>(
+    objects: Api<K>,
+    which: watcher::Config,
+    context: &Arc<Context>,
+) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + 'static
+where
+    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let context = context.clone();
+    let seen = metadata_watcher(objects, which).inspect_ok(move |event| match event {
+        watcher::Event::Apply(object)
+        | watcher::Event::Delete(object)
+        | watcher::Event::InitApply(object) => {
+            if let Some(job) = job_of(object) {
+                context.still.has_changed(job.namespace.as_deref().unwrap_or_default(), &job.name);
+            }
+        }
+        // What is gone since the last watch is not said.
+        watcher::Event::Init => context.still.may_have_changed(),
+        watcher::Event::InitDone => {}
+    });
+    seen.touched_objects()
+}
+
+/// The job of an object, by its label.
+fn job_of(object: &impl ResourceExt) -> Option<ObjectRef<Watched>> {
+    let namespace = object.namespace()?;
+    let name = object.labels().get(JOB)?;
     Some(ObjectRef::new(name).within(&namespace))
 }
 
-fn references(changes: mpsc::Receiver<Owner>) -> impl futures::Stream<Item = ObjectRef<Watched>> {
+fn references(changes: mpsc::Receiver<Owner>) -> impl Stream<Item = ObjectRef<Watched>> {
     futures::stream::unfold(changes, async |mut changes| {
         let owner = changes.recv().await?;
         Some((reference(&owner), changes))

@@ -83,6 +83,7 @@ pub fn main(programs: &[Program]) -> ExitCode {
 pub mod embed {
     pub use crate::local::{Embedded, run_embedded};
     pub use crate::memory::keep as keep_memory;
+    pub use crate::serve::{Beside, serve_beside};
 }
 
 /// The programs of the stock binary.

@@ -5,6 +5,8 @@
 //! one takes the place of an older one of the same job, whose tasks are gone before the newer one
 //! is heard, or are gone on with. While it works for a job, it takes no session of another one.
 
+mod beside;
+mod calls;
 mod ends;
 mod told;
 mod whom;
@@ -19,21 +21,21 @@ use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use millstream_coordinator::channel::Link;
-use millstream_coordinator::remote::MESSAGE_MAX;
 use millstream_dataflow::{Context as _, Error, Kind, Result};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::grpc::v1::control_server::{Control, ControlServer};
-use millstream_protocol::grpc::v1::data_server::{Data, DataServer};
-use millstream_protocol::grpc::{chain, v1};
+use millstream_protocol::grpc::v1;
+use millstream_protocol::grpc::v1::control_server::Control;
+use millstream_protocol::grpc::v1::data_server::Data;
 use millstream_protocol::session::{Command, Hello, Report};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::beside::{Beside, serve_beside};
+use self::calls::take_calls;
 use self::ends::{leave, orphaned, take_name, told_to_end};
 use self::told::Told;
 use self::whom::Whom;
@@ -45,7 +47,7 @@ use crate::local::{Process, executable_hash, prefix_of, runtime};
 use crate::metrics::Metrics;
 use crate::program::Programs;
 use crate::progress;
-use crate::session::{Ending, Obeyed, Session};
+use crate::session::{Ending, Session};
 use crate::terminal;
 use crate::tls::transport;
 
@@ -55,14 +57,6 @@ const POD_UID: &str = "MILLSTREAM_POD_UID";
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands and reports on their way between the network and the session.
 const QUEUE: usize = 64;
-/// A connection on which nothing is heard is asked after so long,
-const PING_EVERY: Duration = Duration::from_secs(2);
-/// and is closed when the answer takes longer than this.
-const PING_TIMEOUT: Duration = Duration::from_secs(8);
-/// What may be on its way on one stream of records.
-const STREAM_WINDOW: u32 = 8 << 20;
-/// The same of all streams of a connection.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// Runs the command.
 pub(crate) fn run(programs: Programs, args: cli::Serve) -> ExitCode {
@@ -84,24 +78,16 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
     let listener = listener.or_kind(Kind::Invalid, || format!("--listen: cannot use {listen}"))?;
     let address = listener.local_addr()?;
     let told = Told { is_child: args.child.is_some() };
-    let service = Service {
-        told,
-        whom: Whom::of(std::env::var(POD_UID).ok().filter(|uid| !uid.is_empty())),
-        process: Process {
-            programs,
-            threads: args.threads,
-            executable: executable_hash()?,
-            exchange: Exchange::over(transport.clone()),
-            address: Some(args.address.unwrap_or_else(|| address.to_string())),
-            metrics: Arc::default(),
-            obeyed: Obeyed::default(),
-            leaving: Arc::default(),
-            coordinated: Arc::default(),
-        },
-        current: Arc::default(),
-        arrivals: Arc::new(watch::Sender::new(0)),
-        sessions: Arc::default(),
+    let pod = std::env::var(POD_UID).ok().filter(|uid| !uid.is_empty());
+    let process = Process {
+        programs,
+        threads: args.threads,
+        executable: executable_hash()?,
+        exchange: Exchange::over(transport.clone()),
+        address: Some(args.address.unwrap_or_else(|| address.to_string())),
+        ..Process::default()
     };
+    let service = Service::new(told, Whom::of(pod), process);
     let process = service.process.clone();
     let health = match args.health {
         Some(address) => Some(health::listen(address).await?),
@@ -112,18 +98,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         announce(file, address)?;
     }
     told.say(format_args!("serves at {address}, until a coordinator calls"));
-    let server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(
-            ControlServer::new(service.clone())
-                .max_decoding_message_size(MESSAGE_MAX)
-                .max_encoding_message_size(MESSAGE_MAX),
-        )
-        .add_service(DataServer::new(service))
-        .serve_with_incoming(transport.accept(listener));
+    let server = take_calls(service, &transport, listener);
     let signal = told_to_end(args.child.is_some())?;
     let ends = async {
         let signal = signal.await;
@@ -137,9 +112,7 @@ async fn serve(programs: Programs, args: cli::Serve) -> Result<()> {
         }
     };
     tokio::select! {
-        served = server => {
-            served.map_err(|error| Error::unavailable(chain(&error)).context("cannot serve"))
-        }
+        served = server => served,
         () = answers => Ok(()),
         () = ends => Ok(()),
         () = orphaned(args.child) => Ok(()),
@@ -254,6 +227,11 @@ async fn hand_on(
 }
 
 impl Service {
+    fn new(told: Told, whom: Whom, process: Process) -> Self {
+        let arrivals = Arc::new(watch::Sender::new(0));
+        Self { told, process, whom, current: Arc::default(), arrivals, sessions: Arc::default() }
+    }
+
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -91,6 +91,14 @@ impl Pace {
         let due = (now.0.saturating_sub(since.0)) as f64 * self.records_per_ms;
         (due as u64).saturating_sub(self.made)
     }
+
+    /// When the next record is due: a millisecond from now at the earliest.
+    fn next(&self, now: Timestamp) -> Timestamp {
+        let wait = (self.made + 1) as f64 / self.records_per_ms;
+        // A wait that no time can hold is as long as times go.
+        let next = self.since.unwrap_or(now).saturating_add(wait.ceil() as i64);
+        next.max(now.saturating_add(1))
+    }
 }
 
 impl<F, T> Source for Generator<F, T>
@@ -172,7 +180,7 @@ where
         if let Some(pace) = &mut self.pace {
             pace.made += made;
             if made < emit.room() as u64 {
-                return Ok(Poll::Until(now.saturating_add(1)));
+                return Ok(Poll::Until(pace.next(now)));
             }
         }
         Ok(Poll::Ready)
@@ -184,5 +192,24 @@ where
 
     fn positions(&self) -> Vec<(Arc<str>, u64)> {
         self.splits.iter().map(|split| (split.id.clone(), split.next)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_source_sleeps_until_its_next_record_is_due() {
+        let mut pace = Pace { records_per_ms: 0.002, since: None, made: 0 };
+        assert_eq!(pace.due(Timestamp(10_000)), 0);
+        assert_eq!(pace.next(Timestamp(10_000)), Timestamp(10_500));
+        assert_eq!(pace.due(Timestamp(10_500)), 1);
+        pace.made = 1;
+        assert_eq!(pace.next(Timestamp(10_500)), Timestamp(11_000));
+        pace.records_per_ms = 1000.0;
+        assert_eq!(pace.next(Timestamp(10_500)), Timestamp(10_501), "never without a pause");
+        pace.records_per_ms = RATE_MIN / 1000.0;
+        assert!(pace.next(Timestamp::MAX) == Timestamp::MAX);
     }
 }

@@ -29,10 +29,11 @@ start_api_server() {
     --kubelet-client-key="$keys/kubelet-client.key" \
     --allow-privileged=true --profiling=false \
     --audit-policy-file="$cluster_scripts/inside/audit-policy.yaml" \
-    --audit-log-path="$cluster/audit.log"
+    --audit-log-path="$cluster/audit.log" --audit-log-maxsize=1024
 }
 
-# A node is NotReady after it has been silent for five seconds, not forty.
+# A node is NotReady after it has been silent for five seconds, not forty. The controllers may ask
+# for as much as the machine gives: at their defaults, a thousand pods take minutes.
 start_controller_manager() {
   local keys=$cluster/keys
   daemon kube-controller-manager kube-controller-manager \
@@ -40,6 +41,7 @@ start_controller_manager() {
     --bind-address=127.0.0.1 --root-ca-file="$keys/ca.crt" \
     --service-account-private-key-file="$keys/service-account.key" \
     --use-service-account-credentials=true --profiling=false \
+    --kube-api-qps=500 --kube-api-burst=1000 --concurrent-statefulset-syncs=20 \
     --node-monitor-period=1s --node-monitor-grace-period=5s
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::build::Resources;
-use super::fetch::{Fetched, kinds};
+use super::fetch::{Objects, kinds};
 use super::lost::Leaving;
 use super::pods::Worker;
 use super::step::Error;
@@ -24,7 +24,7 @@ pub(super) async fn apply(
     client: &Client,
     owner: &Owner,
     resources: Resources,
-    there: &Fetched,
+    there: &Objects,
     has_new_template: bool,
 ) -> Result<bool, Error> {
     // Without `..`: a new kind does not compile until it is applied.
@@ -38,7 +38,7 @@ pub(super) async fn apply(
     ];
     mark(&mut objects, there.template.as_ref().filter(|_| !has_new_template));
     let mut has_changed = false;
-    for ((kind, object), there) in kinds().into_iter().zip(objects).zip(&there.objects) {
+    for ((kind, object), there) in kinds().into_iter().zip(objects).zip(&there.of_kind) {
         if there.as_ref().is_some_and(|there| {
             mark_of(there) == object["metadata"]["annotations"][APPLIED].as_str()
         }) {

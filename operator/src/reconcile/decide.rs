@@ -136,6 +136,15 @@ pub fn decide(facts: &Facts) -> Option<Decision> {
     Some(decision)
 }
 
+/// Whether nothing is asked of the API server by a decision about a job whose `StatefulSet` says
+/// this, where the one before it was the same.
+pub fn is_as_it_is(decision: &Decision, live: &Live) -> bool {
+    let Decision { order, .. } = decision;
+    let asks_nothing = matches!(order, Order::Keep | Order::Rest);
+    let as_is = Decision { order: order.clone(), ..unchanged(live) };
+    asks_nothing && *decision == as_is
+}
+
 /// A spec may ask for pods by another template.
 pub fn needs_new_pods(old: &Accepted, new: &Accepted) -> bool {
     old.spec.image != new.spec.image

@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
+use millstream_coordinator::driver::Clock as _;
 use serde_json::Value;
 
 use super::accepted::{self, Accepted};
@@ -16,20 +17,27 @@ use super::admission;
 use super::decide::Live;
 use super::lost::{self, Leaving};
 use super::pods::{self, Trouble, Worker};
-use super::step::Error;
+use super::step::{Context, Error};
 use super::validate::Owner;
 use crate::crd::StreamSnapshot;
 use crate::names;
 
-/// What there is of a job.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    /// Its objects of each kind, in the order of [`kinds`].
-    pub(super) objects: [Option<DynamicObject>; 4],
-    /// What its `StatefulSet` says.
-    pub(super) live: Option<Live>,
+/// A job's objects.
+#[derive(Clone, Debug)]
+pub(super) struct Objects {
+    /// Those of each kind, in the order of [`kinds`].
+    pub(super) of_kind: [Option<DynamicObject>; 4],
     /// The template of its pods.
     pub(super) template: Option<Value>,
+}
+
+/// What there is of a job.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fetched {
+    /// Its objects; none where what there is was known, and there was nothing to do about it.
+    pub(super) objects: Option<Box<Objects>>,
+    /// What its `StatefulSet` says.
+    pub(super) live: Option<Live>,
     /// The revision of the newest template; none until it has one.
     pub(super) revision: Option<String>,
     /// Its pods.
@@ -52,8 +60,18 @@ pub(super) fn kinds() -> [ApiResource; 4] {
     ]
 }
 
+/// What there is of a job, read where it is not known.
+pub(super) async fn find(context: &Context, owner: &Owner) -> Result<Fetched, Error> {
+    let now = context.clock.now();
+    if let Some(found) = context.still.found(owner, now) {
+        return Ok(found);
+    }
+    context.still.ask(owner, now);
+    fetch(&context.client, owner).await
+}
+
 /// Reads what there is of a job.
-pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Error> {
+async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Error> {
     let Owner { namespace, name, .. } = owner;
     let get = async |kind: ApiResource| {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
@@ -83,7 +101,8 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
         Some(uid) => admission::refusal(client, namespace, ("StatefulSet", uid.as_str())).await?,
         None => None,
     };
-    Ok(Fetched { objects, live, template, revision, workers, leaving, lacks_pods, refusal })
+    let objects = Some(Box::new(Objects { of_kind: objects, template }));
+    Ok(Fetched { objects, live, revision, workers, leaving, lacks_pods, refusal })
 }
 
 /// The `StreamSnapshot` of this name, if there is one.
@@ -133,6 +152,12 @@ fn revision(set: &DynamicObject) -> Option<String> {
 }
 
 impl Fetched {
+    /// Whether nothing is on its way that no watch shows.
+    pub(super) fn is_still(&self) -> bool {
+        let is_awaited = self.lacks_pods || self.refusal.is_some() || !self.leaving.is_empty();
+        self.live.is_some() && !is_awaited
+    }
+
     /// Whether there are pods of another template than the newest, or that is not known yet.
     pub(super) fn is_outdated(&self) -> bool {
         self.revision.is_none() || self.outdated().next().is_some()

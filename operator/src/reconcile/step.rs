@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Live, Order, Seen, back, blocked, decide};
+use super::decide::{Decision, Facts, Live, Order, Seen, back, blocked, decide, is_as_it_is};
 use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
+use super::still::Still;
 use super::validate::{self, Owner, Valid, as_in_a_file, validate};
 use super::written::Written;
 use super::{apply, deletion, fetch, restore};
@@ -43,6 +44,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) teller: Teller,
     pub(crate) written: Written,
+    pub(crate) still: Still,
 }
 
 /// Why a look at a job came to nothing. It is repeated.
@@ -57,6 +59,9 @@ pub(crate) enum Error {
     /// The job.
     #[error(transparent)]
     Job(#[from] validate::Error),
+    /// Something is to be done, which takes more than what was known of the job.
+    #[error("what was known of the job does not do any more: it is asked for again")]
+    Known,
     /// An object of the job's name is there, and is not the job's.
     #[error(
         "there is a {kind} {name} that is not this job's: delete it, or name the job otherwise"
@@ -73,7 +78,7 @@ impl Error {
     /// What is to be done about it.
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Api(_) => ErrorKind::Unavailable,
+            Self::Api(_) | Self::Known => ErrorKind::Unavailable,
             Self::Accepted(error) => error.kind(),
             Self::Job(error) => error.kind(),
             Self::Taken { .. } => ErrorKind::Invalid,
@@ -103,7 +108,10 @@ pub(crate) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     let begun = context.clock.now();
-    let looked = Box::pin(look(&job, &context)).await;
+    let mut looked = Box::pin(look(&job, &context)).await;
+    if let Err(Error::Known) = looked {
+        looked = Box::pin(look(&job, &context)).await;
+    }
     let failure = looked.as_ref().err().map(Error::kind);
     context.metrics.looked(context.clock.now().since(begun), failure);
     looked
@@ -117,7 +125,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     if job.metadata.deletion_timestamp.is_some() {
         return deletion::look(context, job, &owner).await;
     }
-    let there = fetch::fetch(&context.client, &owner).await?;
+    let there = fetch::find(context, &owner).await?;
     context.coordinators.locate(&owner, &there.workers);
     let (seen, restarts_before) = context.coordinators.seen(&owner).unzip();
     let restarts_before = restarts_before.unwrap_or_else(|| restarts(job));
@@ -175,11 +183,20 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         sight.decision = decision.as_ref().filter(|_| there.live.is_some());
     }
     say(context, job, &owner, &status(&sight)).await?;
-    let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
-    if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
-        context.metrics.restarted(&owner, last.at, running_at.since(last.at));
+    count_restart(context, &owner, seen.as_ref());
+    let next = next_look(&sight, there.lacks_pods).min(patience);
+    let decided = there.live.as_ref().zip(decision.as_ref());
+    if there.is_still() && decided.is_some_and(|(live, it)| is_as_it_is(it, live)) {
+        context.still.keep(&owner, there);
     }
-    Ok(Action::requeue(next_look(&sight, there.lacks_pods).min(patience)))
+    Ok(Action::requeue(next))
+}
+
+fn count_restart(context: &Context, owner: &Owner, seen: Option<&Seen>) {
+    let last = seen.and_then(|seen| seen.status.last_failure.as_ref());
+    if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
+        context.metrics.restarted(owner, last.at, running_at.since(last.at));
+    }
 }
 
 /// When the snapshot was taken that a start would go on from. The coordinator's is newer than what
@@ -297,6 +314,14 @@ async fn act(
     restarts: i64,
 ) -> Result<(), Error> {
     let Context { client, operator, coordinators, .. } = context;
+    let Some(objects) = &there.objects else {
+        // It was decided before, and done.
+        if there.live.as_ref().is_some_and(|live| is_as_it_is(decision, live)) {
+            return Ok(());
+        }
+        context.still.has_changed(&owner.namespace, &owner.name);
+        return Err(Error::Known);
+    };
     let resources = build(&Wanted {
         owner,
         accepted: &decision.accepted,
@@ -306,7 +331,7 @@ async fn act(
         is_finished: decision.is_finished,
         operator,
     });
-    apply::apply(client, owner, resources, there, decision.has_new_template).await?;
+    apply::apply(client, owner, resources, objects, decision.has_new_template).await?;
     if decision.replaces_pods {
         apply::delete(client, owner, there.outdated()).await?;
     }

@@ -125,6 +125,24 @@ fn pods_come_first_and_go_last() {
 }
 
 #[test]
+fn a_job_that_runs_as_it_should_asks_nothing_of_the_api_server() {
+    let (two, other) = (live(1, "workers: 2"), valid(2, "workers: 2\nimage: other:2"));
+    let as_it_is = valid(1, "workers: 2");
+    let seen = seen(vec![two.accepted.clone()]);
+    let is_as_it_is = |valid: &Valid, live: &Live, facts: Facts| {
+        super::is_as_it_is(&decide(&Facts { valid: Some(valid), ..facts }).unwrap(), live)
+    };
+    let running = facts(None, Some(&two), Some(&seen));
+    assert!(is_as_it_is(&as_it_is, &two, running));
+    assert!(!is_as_it_is(&other, &two, running), "it is to be stopped");
+    assert!(!is_as_it_is(&as_it_is, &two, facts(None, Some(&two), None)), "nobody coordinates it");
+    let more = Live { replicas: 3, ..two.clone() };
+    assert!(!is_as_it_is(&as_it_is, &more, facts(None, Some(&more), Some(&seen))));
+    let (rests, resting) = (live(1, "suspend: true"), valid(1, "suspend: true"));
+    assert!(is_as_it_is(&resting, &rests, facts(None, Some(&rests), None)));
+}
+
+#[test]
 fn what_was_taken_back_is_told_too() {
     let two = live(1, "workers: 2");
     let mut seen = seen(vec![two.accepted.clone()]);
