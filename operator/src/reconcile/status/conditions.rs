@@ -116,10 +116,14 @@ fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
 /// All tasks run, unless a pod is gone and its coordinator does not know yet.
 fn runs(sight: &Sight) -> Says {
     let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers);
-    let is_there = |ordinal| sight.workers.iter().any(|it| it.ordinal == ordinal && !it.is_leaving);
-    match (0..of).find(|ordinal| !is_there(*ordinal)) {
+    let there = |ordinal| sight.workers.iter().find(|it| it.ordinal == ordinal);
+    let stays = |ordinal: &u32| there(*ordinal).is_some_and(|it| !it.is_leaving);
+    match (0..of).find(|ordinal| !stays(ordinal)) {
         None => yes(condition::AS_EXPECTED, ""),
-        Some(gone) => no(condition::WORKER_LOST, format!("worker {gone} has no pod")),
+        Some(gone) => {
+            let how = if there(gone).is_some() { "is told to end" } else { "has no pod" };
+            no(condition::WORKER_LOST, format!("worker {gone} {how}"))
+        }
     }
 }
 
@@ -173,12 +177,12 @@ fn restored(sight: &Sight, status: Option<&Status>) -> Says {
         );
     match &status.restored {
         Some(restored) => yes(condition::FROM_SNAPSHOT, restored.from.as_str()),
-        // What a run that was taken over began with is not told again.
+        None if is_there => yes(condition::FRESH, ""),
+        // It is not known yet what a run that is being taken over began with.
         None if status.taken_over => match before {
             Some(before) => yes(condition::FROM_SNAPSHOT, before.from.as_str()),
             None => unknown(),
         },
-        None if is_there => yes(condition::FRESH, ""),
         None => unknown(),
     }
 }
