@@ -2,10 +2,12 @@
 
 use anyhow::Result;
 use millstream_e2e::image;
-use millstream_e2e::job::{Job, is, says};
+use millstream_e2e::job::{Job, is, says, words};
 use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 use serde_json::{Value, json};
+
+use crate::merge;
 
 const NAMESPACE: &str = "faults";
 /// One that takes no pods.
@@ -63,7 +65,7 @@ fn tell(story: &Story, stage: &Stage) -> Result<()> {
     for (fault, job) in faults.iter().zip(&jobs) {
         job.until(120, &format!("{} says {}", fault.name, fault.reason), |status| {
             says(status, fault.condition, bad(fault.condition), fault.reason)?;
-            says_words(status, fault)?;
+            words(status, fault.condition, fault.words)?;
             is(status, "/conditions", is_not_ready)
         })?;
         match &fault.mend {
@@ -89,16 +91,6 @@ fn is_not_ready(conditions: &Value) -> bool {
     all.any(|it| it["type"] == "Ready" && it["status"] == "False")
 }
 
-fn says_words(status: &Value, fault: &Fault) -> Result<(), String> {
-    let mut all = status["conditions"].as_array().into_iter().flatten();
-    let told = all.find(|it| it["type"] == fault.condition);
-    let message = told.and_then(|it| it["message"].as_str()).unwrap_or_default();
-    match fault.words.iter().find(|word| !message.contains(**word)) {
-        None => Ok(()),
-        Some(word) => Err(format!("{word:?} is not in {message:?}")),
-    }
-}
-
 fn secret(name: &str, key: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret",
@@ -112,17 +104,6 @@ fn worker(fields: &Value, secret: &str) -> Value {
     let mut worker = json!({"name": "worker", "envFrom": [{"secretRef": {"name": secret}}]});
     merge(&mut worker, fields);
     json!({"podTemplate": {"spec": {"containers": [worker]}}})
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (name, value) in from {
-                merge(into.entry(name.as_str()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 fn job(stage: &Stage, fault: &Fault, is_wrong: bool) -> Value {

@@ -51,7 +51,9 @@ impl Trouble {
         let advice = match reason {
             condition::PODS_FORBIDDEN => "change podTemplate, or what the namespace allows",
             condition::UNSCHEDULABLE => "change what podTemplate asks of a node, or add one",
-            condition::VOLUME_PENDING => "make the volume or the StorageClass that its claim asks for",
+            condition::VOLUME_PENDING => {
+                "make the volume or the StorageClass that its claim asks for"
+            }
             condition::IMAGE_PULL_FAILED => {
                 "correct spec.image, or name its key in podTemplate.spec.imagePullSecrets"
             }

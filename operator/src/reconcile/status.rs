@@ -176,11 +176,7 @@ fn restored(shown: Option<&Status>, before: Option<Restored>) -> Option<Restored
     let Some(now) = shown.and_then(|it| it.restored.as_ref()) else { return before };
     match before {
         Some(before) if before.from == now.from => Some(before),
-        _ => Some(Restored {
-            from: now.from.clone(),
-            epoch: now.epoch.0 as i64,
-            at: time(now.at),
-        }),
+        _ => Some(Restored { from: now.from.clone(), epoch: now.epoch.0 as i64, at: time(now.at) }),
     }
 }
 

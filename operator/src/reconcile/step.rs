@@ -23,7 +23,7 @@ use super::validate::{self, Owner, Valid, as_in_a_file, validate};
 use super::written::Written;
 use super::{apply, fetch, restore};
 use crate::coordinators::Coordinators;
-use crate::crd::{condition, StreamJob, StreamJobStatus, StreamSnapshot};
+use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot, condition};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::teller::Teller;

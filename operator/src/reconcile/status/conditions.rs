@@ -160,7 +160,11 @@ fn snapshots(sight: &Sight, status: Option<&Status>) -> Says {
     match interval {
         Some(interval) if age > interval * condition::HEALTHY_INTERVALS => no(
             condition::SNAPSHOT_OLD,
-            format!("older than {} intervals", condition::HEALTHY_INTERVALS),
+            format!(
+                "the last one was published at {}, more than {} intervals ago",
+                time(last.completed_at).0,
+                condition::HEALTHY_INTERVALS
+            ),
         ),
         _ => yes(condition::AS_EXPECTED, ""),
     }

@@ -230,8 +230,7 @@ fn what_a_run_began_with_is_shown() {
     };
     expect(&case().shown(from), "StateRestored", "True", "FromSnapshot");
     expect(&case().shown(|it| it.taken_over = true), "StateRestored", "True", "Fresh");
-    let mut taken =
-        case().shown(|it| (it.taken_over, it.phase) = (true, Doing::Pending));
+    let mut taken = case().shown(|it| (it.taken_over, it.phase) = (true, Doing::Pending));
     expect(&taken, "StateRestored", "Unknown", "NotKnownYet");
     // What was said of the same run is said on, with the time at which it began.
     taken.job.status = Some(case().shown(from).status());
