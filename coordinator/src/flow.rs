@@ -35,6 +35,7 @@ impl Context {
                 *totals.late.entry(operator.clone()).or_default() += records;
             }
             totals.records_failed += rates.records_failed;
+            totals.store_trouble = totals.store_trouble.or_else(|| rates.store_trouble.clone());
         }
         let all = self.indexes().map(|index| self.workers.get(index.0 as usize));
         let all = all.map(|worker| Some(&worker?.rates).filter(|rates| rates.run == run));

@@ -54,6 +54,9 @@ pub struct Status {
     pub restarts_in: Option<Duration>,
     /// Why it last restarted or failed.
     pub last_failure: Option<FailureStatus>,
+    /// Whether that was that it cannot begin with what its spec, or its log, says.
+    #[serde(default)]
+    pub restore_refused: bool,
     /// How the job that finished before this start differs from this one, in words; its output is
     /// complete all the same. Empty where it does not.
     pub finished_with: Vec<String>,
@@ -228,6 +231,9 @@ pub struct Totals {
     /// The source whose tasks wait the most for room downstream, if any waits.
     #[serde(default)]
     pub pressure: Option<Pressure>,
+    /// What keeps the store from answering a worker, which asks it again and again.
+    #[serde(default)]
+    pub store_trouble: Option<String>,
 }
 
 /// A source that waits for room.

@@ -1,21 +1,19 @@
 //! The bucket is away: the job runs on, and says that it has no snapshots, since when and why. Its
 //! output waits. When the bucket is back, all goes on by itself, in the same run.
 
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use millstream_e2e::cluster::run;
-use millstream_e2e::job::{Job, is, says};
+use millstream_e2e::job::{Job, is, says, words};
 use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 
-use crate::kept::{Kept, runs_on};
+use crate::kept::Kept;
 use crate::{close, open};
 
-/// How long it is away at least, after the job has said so.
-const AWAY: Duration = Duration::from_secs(30);
-/// The last snapshot is over three intervals of a second old, and a job is looked at every 30 s.
-const SAID: u64 = 40;
+/// The last snapshot is too old by then: of those that are taken each second, three are missing.
+const OLD: u64 = 20;
+/// A part is tried for two minutes; then the attempt at a snapshot has failed.
+const FAILED: u64 = 150;
 
 pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     let (job, orders) = open(story, stage, "bucket-away")?;
@@ -25,13 +23,19 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     let (kept, begun, addresses) = (Kept::of(&job)?, job.now(), job.addresses()?);
     run(stage.cluster.script("s3.sh").arg("kill"))?;
     story.say("the bucket is away");
-    let told = is_told(&job).and_then(|()| runs_on(&job, &addresses, AWAY));
+    let taken_in = || stage.cluster.records_in(&addresses);
+    let told = taken_in().and_then(|before| {
+        is_told(&job)?;
+        let now = taken_in()?;
+        ensure!(now > before, "{before} records were taken in, and no more without the bucket");
+        Ok(())
+    });
     let still = job.status();
     run(stage.cluster.script("s3.sh").arg("start"))?;
     story.say("the bucket is back");
     told?;
-    is(&still, "/phase", |it| it == "Running").map_err(anyhow::Error::msg)?;
-    says(&still, "Ready", "True", "AsExpected").map_err(anyhow::Error::msg)?;
+    is(&still, "/phase", |it| it == "Running").map_err(Error::msg)?;
+    says(&still, "Ready", "True", "AsExpected").map_err(Error::msg)?;
     orders.flow(story, 60)?;
     let gap = orders.longest_gap(begun);
     story.say(&format!("the longest time without results: {:.1} s", gap.as_secs_f64()));
@@ -41,21 +45,31 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     kept.goes_on(&job, "the bucket is back")?;
     kept.did_not_flap(&job, begun)?;
     let events = job.kubectl(&["events", "--for=streamjob/turnover", "--types=Warning"])?;
-    let is_told = ["SnapshotOld", "SnapshotFailed"].iter().any(|it| events.contains(it));
-    ensure!(is_told, "no event tells of it: {events}");
+    for reason in ["SnapshotOld", "SnapshotFailed"] {
+        ensure!(events.contains(reason), "no event {reason}: {events}");
+    }
     close(&job, orders)
 }
 
-/// The job says that its snapshots are not as they should be, and why.
+/// The job says that its last snapshot is old, and what keeps the next one; then that this one has
+/// failed.
 fn is_told(job: &Job) -> Result<()> {
-    job.until(SAID, "it says that it has no snapshots", |status| {
-        says(status, "SnapshotsHealthy", "False", "SnapshotOld")
-            .or_else(|_| says(status, "SnapshotsHealthy", "False", "SnapshotFailed"))
+    let healthy = "SnapshotsHealthy";
+    job.until(OLD, "it says that its last snapshot is old, and why", |status| {
+        says(status, healthy, "False", "SnapshotOld")?;
+        words(status, healthy, &["the last one was published at ", "S3 is asked again and again: "])
     })?;
-    let status = job.status();
-    let all = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let healthy = all.iter().find(|it| it["type"] == "SnapshotsHealthy");
-    let message = healthy.map(|it| it["message"].to_string()).unwrap_or_default();
-    job.story.say(&format!("it says {message}"));
+    says_message(job);
+    job.until(FAILED, "it says that a snapshot has failed", |status| {
+        says(status, healthy, "False", "SnapshotFailed")
+    })?;
+    says_message(job);
     Ok(())
+}
+
+fn says_message(job: &Job) {
+    let status = job.status();
+    let mut all = status["conditions"].as_array().into_iter().flatten();
+    let healthy = all.find(|it| it["type"] == "SnapshotsHealthy");
+    job.story.say(&healthy.map(|it| it["message"].to_string()).unwrap_or_default());
 }

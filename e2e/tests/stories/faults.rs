@@ -12,6 +12,8 @@ use crate::merge;
 const NAMESPACE: &str = "faults";
 /// One that takes no pods.
 const FULL: &str = "faults-quota";
+/// The address of a snapshot that is not there.
+const NO_SNAPSHOT: &str = "s3://snapshots/e2e/faults/restore/log/00000000000000000009.json";
 
 /// Something that is wrong with a job.
 #[derive(Clone)]
@@ -212,6 +214,15 @@ fn with_pods() -> Vec<Fault> {
         Fault {
             condition: "Stalled",
             ..fault("program", "Failed", json!({"program": {"name": "nope"}}), &["nope"])
+        },
+        Fault {
+            condition: "Stalled",
+            ..fault(
+                "restore",
+                "RestoreRefused",
+                json!({"restore": {"from": "Snapshot", "request": 1, "uri": NO_SNAPSHOT}}),
+                &["restore.uri: ", "is not a snapshot"],
+            )
         },
         Fault {
             condition: "Stalled",

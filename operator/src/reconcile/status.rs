@@ -15,6 +15,7 @@ use millstream_coordinator::machine::Outcome;
 use millstream_coordinator::status::{Phase as Doing, SnapshotStatus, Status};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
+pub(crate) use self::conditions::is_old;
 use super::decide::{Decision, Order, Seen};
 use super::pods::{Trouble, Worker};
 use crate::crd::condition;

@@ -23,7 +23,7 @@ use super::validate::{self, Owner, Valid, as_in_a_file, validate};
 use super::written::Written;
 use super::{apply, fetch, restore};
 use crate::coordinators::Coordinators;
-use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot, condition};
+use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::teller::Teller;
@@ -169,24 +169,19 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         // No spec is in force yet.
         sight.decision = decision.as_ref().filter(|_| there.live.is_some());
     }
-    let said = status(&sight);
-    say(context, job, &owner, &said).await?;
+    say(context, job, &owner, &status(&sight)).await?;
     let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
         context.metrics.restarted(&owner, last.at, running_at.since(last.at));
     }
-    Ok(Action::requeue(next_look(&sight, &said, there.lacks_pods).min(patience)))
+    Ok(Action::requeue(next_look(&sight, there.lacks_pods).min(patience)))
 }
 
 /// When a job is looked at again, where nothing happens that calls for it.
-fn next_look(sight: &Sight, said: &StreamJobStatus, lacks_pods: bool) -> Duration {
+fn next_look(sight: &Sight, lacks_pods: bool) -> Duration {
     let outcome = sight.coordinator.and_then(|seen| seen.outcome.as_ref());
     // That pods are refused is told in events, which are not watched.
     if lacks_pods || matches!(outcome, Some(Outcome::Fenced(_))) {
-        return RETRY_PAUSE;
-    }
-    // The next snapshot calls for no look, and may be there at any moment.
-    if said.conditions.iter().any(|it| it.reason == condition::SNAPSHOT_OLD) {
         return RETRY_PAUSE;
     }
     let previous = sight.decision.and_then(|it| it.previous.as_ref());

@@ -217,6 +217,13 @@ fn snapshots_are_healthy_while_they_are_young_and_succeed() {
     expect(&failing, "SnapshotsHealthy", "False", "SnapshotFailed");
     let old = case().shown(|it| it.last_snapshot = Some(snapshot(1, NOW.0 - 31_000)));
     expect(&old, "SnapshotsHealthy", "False", "SnapshotOld");
+    let message = "the last one was published at 2023-11-14T22:14:29Z, more than 3 intervals ago";
+    assert_eq!(old.condition("SnapshotsHealthy").message, message);
+    let why = |it: &mut Status| it.totals.store_trouble = Some("connection refused".into());
+    let message = format!("{message}; S3 is asked again and again: connection refused");
+    assert_eq!(old.shown(why).condition("SnapshotsHealthy").message, message);
+    // It may be well again before anybody is behind.
+    expect(&case().shown(why), "SnapshotsHealthy", "True", "AsExpected");
     let none = case().shown(|it| it.last_snapshot = None);
     expect(&none, "SnapshotsHealthy", "Unknown", "NotKnownYet");
 }
@@ -268,6 +275,18 @@ fn a_job_that_runs_is_shown_as_it_is_while_another_coordinator_takes_it_over() {
     next.workers[1].is_ready = true;
     let replaced = next.decided(|it| it.order = Order::Keep);
     expect(&replaced, "Ready", "False", "Starting");
+}
+
+#[test]
+fn a_job_that_cannot_begin_with_what_it_is_told_to_says_so() {
+    let refused = case().shown(|it| it.restore_refused = true);
+    let refused = refused.ended(Outcome::Failed(failed("restore.uri: is not a snapshot")));
+    expect(&refused, "StateRestored", "False", "RestoreRefused");
+    expect(&refused, "Stalled", "True", "RestoreRefused");
+    expect(&refused, "Ready", "False", "Failed");
+    for name in ["StateRestored", "Stalled", "Ready"] {
+        assert_eq!(refused.condition(name).message, "restore.uri: is not a snapshot");
+    }
 }
 
 #[test]
