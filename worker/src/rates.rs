@@ -44,10 +44,13 @@ pub(crate) fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo], now: Timestamp) -
 }
 
 /// What keeps a bucket from answering this process. A directory is not asked again.
+#[cfg(feature = "s3")]
 fn store_trouble() -> Option<String> {
-    #[cfg(feature = "s3")]
-    return millstream_s3::trouble();
-    #[cfg(not(feature = "s3"))]
+    millstream_s3::trouble()
+}
+
+#[cfg(not(feature = "s3"))]
+fn store_trouble() -> Option<String> {
     None
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         Ok(if left.trim().is_empty() { Ok(()) } else { Err(left) })
     })?;
     gone.is_honest()?;
+    drop(gone);
     let before = complaints(stage)?;
     story.say(&format!("{} lines of the operator's log tell of it", before.len()));
     ensure!(before.len() as u64 <= 5 + took.as_secs(), "the operator said {before:#?}");
