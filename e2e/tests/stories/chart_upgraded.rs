@@ -24,7 +24,7 @@ fn upgraded(story: &Story, stage: &Stage) -> Result<()> {
     let (job, orders) = open(story, stage, "chart-upgraded")?;
     let (kept, begun) = (Kept::of(&job)?, job.now());
     let next = format!("workerImage.tag={NEXT}");
-    stage.install(RELEASE, SYSTEM, &[&next])?;
+    stage.install(RELEASE, SYSTEM, &[next.as_str()])?;
     kept.goes_on(&job, "the chart was upgraded")?;
     kept.did_not_flap(&job, begun)?;
     let images = "--output=jsonpath={.items[*].spec.containers[0].image}";

@@ -3,6 +3,8 @@
 //! that waits for a volume says so, one that has an end comes to it, one that is paused is left
 //! alone. `kubectl get` has a value in each column.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use millstream_e2e::cluster::run;
 use millstream_e2e::inside;
@@ -11,7 +13,7 @@ use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 use serde_json::{Value, json};
 
-use crate::{close, open};
+use crate::{close, merge, open};
 
 const NAMESPACE: &str = "conditions";
 /// What is found of the flow of records changes a condition when it held for a minute, and is
@@ -21,6 +23,8 @@ const SETTLED: u64 = 100;
 const SETTLED_LATER: u64 = 150;
 /// For what a job says of its spec or its pods.
 const SOON: u64 = 60;
+/// In which a job that is paused would have taken an edit up.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// Where a volume lies on each node.
 const VOLUME: &str = "/var/lib/volume-of-conditions";
 const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
@@ -90,7 +94,7 @@ fn counter(stage: &Stage, name: &str, spec: &Value) -> Value {
         "snapshots": {"store": "s3://snapshots/e2e", "endpoint": stage.s3, "interval": "2s"},
         "podTemplate": {"spec": {"containers": [worker]}},
     });
-    crate::merge(&mut whole, spec);
+    merge(&mut whole, spec);
     json!({
         "apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob",
         "metadata": {"name": name, "namespace": NAMESPACE},
@@ -168,7 +172,7 @@ fn is_paused(counts: &Job) -> Result<()> {
     let few = json!({"program": {"args": {"recordsPerSecond": "1000"}}});
     counts.patch(&few)?;
     let before = counts.status()["run"].clone();
-    counts.story.wait(std::time::Duration::from_secs(5));
+    counts.story.wait(LEFT_ALONE);
     let now = counts.status();
     ensure!(now["run"] == before && now["phase"] == "Running", "a job that is paused is {now}");
     annotate("millstream.dev/pause-")?;

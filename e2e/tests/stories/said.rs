@@ -63,7 +63,8 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         }
     }
     for (of, what, _) in UNSEEN {
-        ensure!(listed.contains(&(of.into(), what.into())), "no page lists {what} of {of}");
+        let is_there = listed.contains(&(of.to_owned(), what.to_owned()));
+        ensure!(is_there, "no page lists {what} of {of}");
     }
     Ok(())
 }
