@@ -207,6 +207,9 @@ impl FailureStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
+    /// Whether all workers have told of theirs: until then a sum is of some of them, or of none.
+    #[serde(default)]
+    pub is_whole: bool,
     /// Records that sources have read.
     pub records_in: u64,
     /// Records that sinks have taken.

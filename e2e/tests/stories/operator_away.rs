@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use millstream_e2e::job::{Job, is};
 use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
+use serde_json::Value;
 
 use crate::kept::{Kept, runs_on};
-use crate::{close, open};
+use crate::{RATE, close, open};
 
 /// How long there is none.
 const AWAY: Duration = Duration::from_mins(2);
@@ -33,5 +35,15 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     story.say(&format!("the longest time without results: {:.1} s", gap.as_secs_f64()));
     kept.goes_on(&job, "the next operator has begun")?;
     kept.did_not_flap(&job, begun)?;
+    has_its_pace(&job)?;
     close(&job, orders)
+}
+
+/// What had passed before the next operator began is no pace of now.
+fn has_its_pace(job: &Job) -> Result<()> {
+    let field = "/throughput/recordsIn";
+    job.until(60, "its pace is known", |status| is(status, field, Value::is_i64))?;
+    let pace = job.status().pointer(field).and_then(Value::as_u64).unwrap_or_default();
+    ensure!((RATE / 2..RATE * 2).contains(&pace), "{pace} records a second, of {RATE} orders");
+    Ok(())
 }
