@@ -110,7 +110,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends a signal to a part of the cluster. Of those that end, the next one begins a second later.
+    /// Sends a signal to a part of the cluster. One that ends begins anew a second later.
     ///
     /// # Errors
     /// Where it does not run.

@@ -1,7 +1,8 @@
-//! What jobs have said of themselves, in which story: conditions with their reasons, phases, events.
+//! What jobs have said of themselves, and in which story: conditions with their reasons, phases,
+//! events.
 //!
-//! Received from: [`crate::watch`], and whoever tells stories. Handed to: the story that compares it
-//! with what the reference pages list. Invariant: what was said once stays.
+//! Received from: [`crate::watch`], and whoever tells stories. Handed to: the story that compares
+//! it with what the reference pages list. Invariant: what was said once stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! What a job says of itself, version by version, and whether it can be true.
 //!
-//! Received from: `kubectl get --watch`, again where it ends, as it does when the API server is away.
-//! Handed to: [`crate::job::Job`], and what conditions say to [`crate::said`]. Invariant: every
-//! version that the API server gave is checked; whoever reads the last one sees all that came before
-//! as checked.
+//! Received from: `kubectl get --watch`, again where it ends, as it does when the API server is
+//! away. Handed to: [`crate::job::Job`], and what conditions say to [`crate::said`]. Invariant:
+//! every version that the API server gave is checked; whoever reads the last one sees all that came
+//! before as checked.
 
 use std::collections::BTreeSet;
 use std::io::BufReader;

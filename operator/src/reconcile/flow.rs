@@ -3,8 +3,8 @@
 //!
 //! Received from: a coordinator, the sums of its workers, again and again. Handed to:
 //! [`super::status`]. Pure. Invariants: a rate is of all workers of one run, and over [`WINDOW`] at
-//! least; what is found of a condition changes when it held for [`condition::FLOW_SETTLES`]; of what
-//! does not run nothing is found.
+//! least; what is found of a condition changes when it held for [`condition::FLOW_SETTLES`]; of
+//! what does not run nothing is found.
 
 mod steady;
 

@@ -11,7 +11,7 @@ use crate::names::{SESSION_PORT, WORKER};
 
 /// The label with the revision of the template that a pod was made by.
 const REVISION: &str = "controller-revision-hash";
-/// Words of a scheduler that has no node for a pod since a claim of it has no volume, or none there.
+/// Words of a scheduler that has no node for a pod since a claim of it has no volume there.
 const OF_VOLUMES: [&str; 3] =
     ["persistentvolumeclaim", "persistent volumes to bind", "volume node affinity"];
 
