@@ -35,10 +35,12 @@ impl Context {
                 *totals.late.entry(operator.clone()).or_default() += records;
             }
             totals.records_failed += rates.records_failed;
+            totals.store_trouble = totals.store_trouble.or_else(|| rates.store_trouble.clone());
         }
         let all = self.indexes().map(|index| self.workers.get(index.0 as usize));
         let all = all.map(|worker| Some(&worker?.rates).filter(|rates| rates.run == run));
         let flows: Option<Vec<Flow>> = all.map(|rates| Some(rates?.flow.clone())).collect();
+        totals.is_whole = flows.is_some();
         let Flow { lag, clock, loads } =
             flows.unwrap_or_default().into_iter().fold(Flow::default(), Flow::and);
         totals.watermark = clock.watermark().max(self.status.totals.watermark);

@@ -57,6 +57,9 @@ pub struct Status {
     pub restarts_in: Option<Duration>,
     /// Why it last restarted or failed.
     pub last_failure: Option<FailureStatus>,
+    /// Whether that was that it cannot begin with what its spec, or its log, says.
+    #[serde(default)]
+    pub restore_refused: bool,
     /// How the job that finished before this start differs from this one, in words; its output is
     /// complete all the same. Empty where it does not.
     pub finished_with: Vec<String>,
@@ -217,6 +220,9 @@ impl FailureStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
+    /// Whether all workers have told of theirs: until then a sum is of some of them, or of none.
+    #[serde(default)]
+    pub is_whole: bool,
     /// Records that sources have read.
     pub records_in: u64,
     /// Records that sinks have taken.
@@ -241,6 +247,9 @@ pub struct Totals {
     /// The source whose tasks wait the most for room downstream, if any waits.
     #[serde(default)]
     pub pressure: Option<Pressure>,
+    /// What keeps the store from answering a worker, which asks it again and again.
+    #[serde(default)]
+    pub store_trouble: Option<String>,
 }
 
 /// A source that waits for room.

@@ -139,6 +139,36 @@ impl Cluster {
         Ok(())
     }
 
+    /// Sends a signal to a part of the cluster. One that ends begins anew a second later.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn signal(&self, part: &str, signal: &str) -> Result<()> {
+        run(self.script("enter.sh").args(["pkill", &format!("-{signal}"), "-x", part]))?;
+        Ok(())
+    }
+
+    /// How many records all tasks at these addresses have taken in, as they say it themselves: the
+    /// API server is not asked.
+    ///
+    /// # Errors
+    /// Where one does not answer.
+    pub fn records_in(&self, addresses: &[String]) -> Result<u64> {
+        let ask = "exec 3<>/dev/tcp/$0/9100
+            printf 'GET /metrics HTTP/1.1\\r\\nHost: worker\\r\\nConnection: close\\r\\n\\r\\n' >&3
+            cat <&3";
+        let mut records = 0;
+        for address in addresses {
+            let said =
+                run(self.script("enter.sh").args(["timeout", "5", "bash", "-c", ask, address]))?;
+            let lines =
+                said.lines().filter(|it| it.starts_with("millstream_task_records_in_total{"));
+            let counts = lines.filter_map(|it| it.rsplit_once(' ')?.1.parse::<u64>().ok());
+            records += counts.sum::<u64>();
+        }
+        Ok(records)
+    }
+
     /// Runs helm, in the repository's folder.
     ///
     /// # Errors

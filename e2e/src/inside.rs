@@ -3,12 +3,12 @@
 //!
 //! Started by [`crate::orders::Orders`], which reads its lines. It knows nothing of the product:
 //! what a shop takes in is counted here again. Invariants: an order is a function of its partition
-//! and number alone; none is later than the job allows; all of a shop are in one partition.
+//! and number alone, but for its time where a clock stands; none is later than the job allows; all
+//! of a shop are in one partition.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,8 +23,14 @@ use serde_json::{Value, json};
 
 /// The first argument of the program that is started in the sandbox.
 pub const COMMAND: &str = "inside";
-/// The line that asks for the end.
+/// The line that asks for the end,
 pub const END: &str = "END";
+/// for no orders,
+pub const PAUSE: &str = "PAUSE";
+/// for orders of the first partition whose clock stands still,
+pub const STAND: &str = "STAND";
+/// and for orders as they come at the beginning.
+pub const FLOW: &str = "FLOW";
 /// The line that says that the topics are there.
 pub const READY: &str = "READY";
 /// How a line begins that says how many results are visible.
@@ -57,6 +63,15 @@ type Key = (String, i64);
 /// How often and for how much was sold.
 type Sold = (u64, u64);
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Flow,
+    Pause,
+    Stand,
+    End,
+}
+
 /// Feeds and reads until its standard input says [`END`]; then compares. Arguments: the brokers,
 /// the topics of orders and of results, orders per second.
 ///
@@ -73,16 +88,25 @@ pub fn run(arguments: &[String]) -> Result<String> {
         orders: orders.clone(),
         reader: reader(brokers, results)?,
         sent: 0,
+        stands_at: None,
         expected: BTreeMap::new(),
         seen: BTreeMap::new(),
         visible: 0,
     };
     println!("{READY}");
-    let asked = asked_for_the_end();
-    let begun = now();
-    while !asked.load(Ordering::Relaxed) {
-        let due = (now() - begun).as_millis() as u64 * rate / 1000 / PARTITIONS as u64;
-        shops.send(due)?;
+    let wishes = wishes();
+    let (mut flown, mut before) = (Duration::ZERO, now());
+    loop {
+        let wish = *wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = now();
+        match wish {
+            Wish::End => break,
+            Wish::Pause => {}
+            Wish::Flow | Wish::Stand => flown += at - before,
+        }
+        before = at;
+        shops.stands(wish == Wish::Stand);
+        shops.send(flown.as_millis() as u64 * rate / 1000 / PARTITIONS as u64)?;
         shops.look()?;
         pause();
     }
@@ -90,21 +114,26 @@ pub fn run(arguments: &[String]) -> Result<String> {
     shops.compare()
 }
 
-/// Is set when the other end wants to know how it is.
-fn asked_for_the_end() -> Arc<AtomicBool> {
-    let asked = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&asked);
+/// What the other end wants, at any time.
+fn wishes() -> Arc<Mutex<Wish>> {
+    let wishes = Arc::new(Mutex::new(Wish::Flow));
+    let told = Arc::clone(&wishes);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            if line.is_ok_and(|line| line == END) {
-                told.store(true, Ordering::Relaxed);
-            }
+        let mut last = Wish::Flow;
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            last = match line.as_str() {
+                END => Wish::End,
+                PAUSE => Wish::Pause,
+                STAND => Wish::Stand,
+                _ => Wish::Flow,
+            };
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = last;
         }
-        if !told.load(Ordering::Relaxed) {
+        if last != Wish::End {
             gone();
         }
     });
-    asked
+    wishes
 }
 
 #[expect(clippy::disallowed_methods, reason = "no thread is left that would be asked to end")]
@@ -138,6 +167,8 @@ struct Shops {
     reader: BaseConsumer,
     /// So many orders of each partition.
     sent: u64,
+    /// The time at which the clock of the first partition stands, if it does.
+    stands_at: Option<i64>,
     expected: BTreeMap<Key, Sold>,
     /// All that was read, also what came twice.
     seen: BTreeMap<Key, Vec<Sold>>,
@@ -145,11 +176,20 @@ struct Shops {
 }
 
 impl Shops {
+    /// The clock of the first partition stands still from now on, or goes as all others do.
+    fn stands(&mut self, stands: bool) {
+        let here = START_MS + self.sent as i64 * STEP_MS;
+        self.stands_at = stands.then(|| self.stands_at.unwrap_or(here));
+    }
+
     /// Sends orders, up to so many for each partition.
     fn send(&mut self, due: u64) -> Result<()> {
         for n in self.sent..due {
             for partition in 0..PARTITIONS {
-                let (shop, at, cents) = order(partition, n);
+                let (shop, mut at, cents) = order(partition, n);
+                if partition == 0 {
+                    at = self.stands_at.unwrap_or(at);
+                }
                 let window = at - at.rem_euclid(WINDOW_MS);
                 let sold = self.expected.entry((shop.clone(), window)).or_default();
                 *sold = (sold.0 + 1, sold.1 + cents);

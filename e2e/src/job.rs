@@ -32,8 +32,13 @@ impl<'a> Job<'a> {
         namespace: &str,
         name: &'static str,
     ) -> Result<Self> {
-        let watch = Watch::start(&stage.cluster, namespace, name)?;
+        let watch = Watch::start(stage, story.name(), namespace, name)?;
         Ok(Self { story, stage, namespace: namespace.to_owned(), name, watch })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.name
     }
 
     /// kubectl, in the job's namespace.
@@ -112,6 +117,22 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
+    /// The phases, and changes of `Ready`, since then.
+    pub fn course(&self, since: Instant) -> Vec<String> {
+        self.watch.course(since).into_iter().map(|(_, it)| it).collect()
+    }
+
+    /// Where its pods are reached.
+    ///
+    /// # Errors
+    /// Where that cannot be asked.
+    pub fn addresses(&self) -> Result<Vec<String>> {
+        let of_job = format!("--selector=millstream.dev/job={}", self.name);
+        let addresses = "--output=jsonpath={.items[*].status.podIP}";
+        let all = self.kubectl(&["get", "pods", &of_job, addresses])?;
+        Ok(all.split_whitespace().map(str::to_owned).collect())
+    }
+
     /// That all it has said can be true.
     ///
     /// # Errors
@@ -144,6 +165,20 @@ pub fn says(status: &Value, name: &str, value: &str, reason: &str) -> Result<(),
     let is_so = |it: &Value| it["type"] == name && it["status"] == value && it["reason"] == reason;
     let found = all.iter().any(is_so);
     if found { Ok(()) } else { Err(format!("{name} is not {value} for {reason} in {status}")) }
+}
+
+/// That the message of a condition has these words.
+///
+/// # Errors
+/// Where one is not there: with the message.
+pub fn words(status: &Value, condition: &str, words: &[&str]) -> Result<(), String> {
+    let mut all = status["conditions"].as_array().into_iter().flatten();
+    let told = all.find(|it| it["type"] == condition);
+    let message = told.and_then(|it| it["message"].as_str()).unwrap_or_default();
+    match words.iter().find(|word| !message.contains(**word)) {
+        None => Ok(()),
+        Some(word) => Err(format!("{word:?} is not in {message:?}")),
+    }
 }
 
 /// `kubectl wait --for=condition=Ready` would hold, with so many workers, all ready.

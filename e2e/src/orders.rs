@@ -71,6 +71,18 @@ impl Orders {
         read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Asks for orders of another kind: [`inside::PAUSE`], [`inside::STAND`] or [`inside::FLOW`].
+    ///
+    /// [`inside::PAUSE`]: crate::inside::PAUSE
+    /// [`inside::STAND`]: crate::inside::STAND
+    /// [`inside::FLOW`]: crate::inside::FLOW
+    ///
+    /// # Errors
+    /// Where what sends orders has ended.
+    pub fn ask(&mut self, wish: &str) -> Result<()> {
+        writeln!(self.input, "{wish}").context("what sends orders has ended")
+    }
+
     /// How many results are visible.
     pub fn visible(&self) -> u64 {
         self.seen(|it| it.visible)
@@ -110,7 +122,7 @@ impl Orders {
     /// # Errors
     /// Where they are not.
     pub fn end(mut self, story: &Story) -> Result<()> {
-        writeln!(self.input, "{END}").context("what sends orders has ended")?;
+        self.ask(END)?;
         let mut said = None;
         story.until(COMPARED, "the results are compared", || {
             said = self.seen(|it| it.last.clone());

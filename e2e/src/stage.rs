@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cluster::{Cluster, repository, run};
 use crate::image;
+use crate::said::Said;
 use crate::story::Story;
 
 /// The namespace of the operator.
@@ -23,6 +24,8 @@ pub struct Stage {
     pub kafka: String,
     /// Where they reach S3; the bucket is `snapshots`.
     pub s3: String,
+    /// What jobs have said in all stories so far.
+    pub said: Said,
 }
 
 impl Stage {
@@ -49,7 +52,7 @@ impl Stage {
             anyhow::Ok((joined(kafka)?, joined(s3)?))
         })?;
         story.say("Kafka and S3 are up");
-        let stage = Self { cluster, kafka, s3 };
+        let stage = Self { cluster, kafka, s3, said: Said::default() };
         stage.install(RELEASE, SYSTEM, &[])?;
         story.say("the chart is installed");
         Ok(stage)
@@ -61,8 +64,22 @@ impl Stage {
     /// # Errors
     /// Where helm says that it is not in a minute.
     pub fn install(&self, release: &str, namespace: &str, values: &[&str]) -> Result<()> {
+        self.install_from("charts/millstream", release, namespace, values)
+    }
+
+    /// The same, of the chart in this folder of the repository.
+    ///
+    /// # Errors
+    /// Where helm says that it is not in a minute.
+    pub fn install_from(
+        &self,
+        chart: &str,
+        release: &str,
+        namespace: &str,
+        values: &[&str],
+    ) -> Result<()> {
         let mut arguments: Vec<String> =
-            ["upgrade", "--install", release, "charts/millstream", "--create-namespace", "--wait"]
+            ["upgrade", "--install", release, chart, "--create-namespace", "--wait"]
                 .map(Into::into)
                 .into();
         arguments.extend([format!("--namespace={namespace}"), "--timeout=60s".into()]);
@@ -126,6 +143,25 @@ stringData: {{AWS_ACCESS_KEY_ID: writer, AWS_SECRET_ACCESS_KEY: writer-secret}}
             text = text.replace(&from, &to);
         }
         Ok(text)
+    }
+
+    /// So many operators are to be there; waits until they are.
+    ///
+    /// # Errors
+    /// Where they are not in a minute.
+    pub fn operators(&self, story: &Story, wanted: usize) -> Result<()> {
+        let namespace = format!("--namespace={SYSTEM}");
+        let deployment = format!("deployment/{RELEASE}");
+        let replicas = format!("--replicas={wanted}");
+        self.cluster.kubectl(&["scale", &deployment, &namespace, &replicas])?;
+        let pods = ["get", "pods", &namespace, "--output=jsonpath={.items[*].status.phase}"];
+        story.until(60, &format!("there are {wanted} operators"), || {
+            let phases = self.cluster.kubectl(&pods)?;
+            let all: Vec<_> = phases.split_whitespace().collect();
+            let is_so = all.len() == wanted && all.iter().all(|it| *it == "Running");
+            Ok(if is_so { Ok(()) } else { Err(phases.clone()) })
+        })?;
+        Ok(())
     }
 
     /// The operator is gone at once, without a word; the Deployment makes another one.

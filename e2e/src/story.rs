@@ -34,6 +34,11 @@ pub fn now() -> Instant {
 }
 
 impl Story {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Says what has come about, with the time since the beginning.
     pub fn say(&self, what: &str) {
         eprintln!("{:>12} {:6.1} s  {what}", self.name, (now() - self.begun).as_secs_f64());
@@ -75,6 +80,6 @@ impl Story {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a cluster in other processes rings no bell")]
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }

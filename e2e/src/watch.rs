@@ -1,20 +1,25 @@
 //! What a job says of itself, version by version, and whether it can be true.
 //!
-//! Received from: `kubectl get --watch`. Handed to: [`crate::job::Job`]. Invariant: every version
-//! that the API server gave is checked; whoever reads the last one sees all that came before as
-//! checked.
+//! Received from: `kubectl get --watch`, again where it ends, as it does when the API server is
+//! away. Handed to: [`crate::job::Job`], and what conditions say to [`crate::said`]. Invariant:
+//! every version that the API server gave is checked; whoever reads the last one sees all that came
+//! before as checked.
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Deserializer, Value};
 
-use crate::cluster::Cluster;
-use crate::story::now;
+use crate::said::Telling;
+use crate::stage::Stage;
+use crate::story::{now, pause};
+
+/// Before a watch that has ended begins anew.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The conditions of a job: all are there from the first status on.
 const CONDITIONS: [&str; 11] = [
@@ -34,16 +39,24 @@ const CONDITIONS: [&str; 11] = [
 /// Watches a job.
 #[derive(Debug)]
 pub struct Watch {
-    process: Child,
+    kubectl: Arc<Mutex<Kubectl>>,
     seen: Arc<Mutex<Seen>>,
 }
 
+/// The process that watches.
 #[derive(Debug, Default)]
+struct Kubectl {
+    process: Option<Child>,
+    is_over: bool,
+}
+
+#[derive(Debug)]
 struct Seen {
     last: Value,
     /// When each phase came, and each change of the condition `Ready`.
     course: Vec<(Instant, String)>,
     lies: Vec<String>,
+    telling: Telling,
 }
 
 impl Watch {
@@ -51,26 +64,32 @@ impl Watch {
     ///
     /// # Errors
     /// Where kubectl cannot be started.
-    pub fn start(cluster: &Cluster, namespace: &str, name: &str) -> Result<Self> {
-        let mut kubectl = cluster.script("kubectl.sh");
-        kubectl.args(["get", "streamjob", name, "--watch", "--output=json"]);
-        kubectl.arg(format!("--namespace={namespace}"));
-        let kubectl = kubectl.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = kubectl.spawn().context("cannot start kubectl")?;
-        let output = process.stdout.take().context("it says nothing")?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let told = Arc::clone(&seen);
+    pub fn start(stage: &Stage, story: &str, namespace: &str, name: &str) -> Result<Self> {
+        let mut command = stage.cluster.script("kubectl.sh");
+        command.args(["get", "streamjob", name, "--watch", "--output=json"]);
+        command.arg(format!("--namespace={namespace}"));
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let telling = stage.said.by(story);
+        let (last, course, lies) = (Value::Null, Vec::new(), Vec::new());
+        let seen = Arc::new(Mutex::new(Seen { last, course, lies, telling }));
+        let kubectl = Arc::new(Mutex::new(Kubectl::default()));
+        let mut output = begin(&mut command, &kubectl)?;
+        let (told, of) = (Arc::clone(&seen), Arc::clone(&kubectl));
         std::thread::spawn(move || {
-            let versions = Deserializer::from_reader(BufReader::new(output)).into_iter::<Value>();
-            for version in versions.map_while(Result::ok) {
-                told.lock().unwrap_or_else(PoisonError::into_inner).take(version);
+            while let Some(said) = output {
+                let versions = Deserializer::from_reader(BufReader::new(said)).into_iter::<Value>();
+                for version in versions.map_while(Result::ok) {
+                    locked(&told).take(version);
+                }
+                pause(AGAIN);
+                output = begin(&mut command, &of).ok().flatten();
             }
         });
-        Ok(Self { process, seen })
+        Ok(Self { kubectl, seen })
     }
 
     fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
-        read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&locked(&self.seen))
     }
 
     /// The job as it was said last.
@@ -97,9 +116,31 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let mut kubectl = locked(&self.kubectl);
+        kubectl.is_over = true;
+        if let Some(process) = &mut kubectl.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
+}
+
+fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Watches, in place of a process that has ended; what it says, or nothing where that is over.
+fn begin(command: &mut Command, kubectl: &Mutex<Kubectl>) -> Result<Option<ChildStdout>> {
+    let mut kubectl = locked(kubectl);
+    if kubectl.is_over {
+        return Ok(None);
+    }
+    let mut next = command.spawn().context("cannot start kubectl")?;
+    let output = next.stdout.take();
+    if let Some(mut before) = kubectl.process.replace(next) {
+        let _ = before.wait();
+    }
+    Ok(output)
 }
 
 impl Seen {
@@ -107,6 +148,7 @@ impl Seen {
         let (before, status) = (&self.last["status"], &job["status"]);
         if !status.is_null() {
             self.lies.extend(lies(before, &job));
+            self.telling.takes(status);
             for (what, old, new) in [
                 ("", phase(before), phase(status)),
                 ("Ready ", condition(before, "Ready"), condition(status, "Ready")),

@@ -368,6 +368,9 @@ pub struct Rates {
     /// How far the worker's tasks are behind, and what holds them.
     #[serde(default)]
     pub flow: Flow,
+    /// What came of a request to the store that is being tried again; none where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_trouble: Option<String>,
 }
 
 #[cfg(test)]

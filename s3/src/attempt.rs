@@ -4,7 +4,9 @@
 //! [`Failed`]. Invariant: the only place that repeats a request to a store; the SDK's own retries
 //! are off.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -76,6 +78,33 @@ pub fn requests() -> (u64, u64) {
     (SENT.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed))
 }
 
+/// Requests of this process that are being tried again: what came of the last attempt of each.
+static AGAIN: Mutex<BTreeMap<Uuid, String>> = Mutex::new(BTreeMap::new());
+
+fn again() -> MutexGuard<'static, BTreeMap<Uuid, String>> {
+    AGAIN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of a request that is being tried again now; none where none is.
+pub fn trouble() -> Option<String> {
+    again().values().next().cloned()
+}
+
+/// A request that may have to be tried again; one that is given up, too, is so no more.
+struct Tried(Uuid);
+
+impl Tried {
+    fn has_failed(&self, fault: &Fault) {
+        again().insert(self.0, fault.text().to_owned());
+    }
+}
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        again().remove(&self.0);
+    }
+}
+
 /// Tries a request until it succeeds.
 pub async fn repeat<T, F>(
     limits: Limits,
@@ -85,6 +114,7 @@ where
     F: Future<Output = Result<T, Fault>> + Send,
 {
     let (mut last, mut unsure, mut attempts) = (None, false, 0);
+    let tried_again = Tried(Uuid::new_v4());
     let tries = async {
         let mut pause = PAUSE_FIRST;
         loop {
@@ -101,6 +131,7 @@ where
             }
             tracing::debug!("attempt {attempts}: {fault:?}");
             unsure |= fault.is_unsure();
+            tried_again.has_failed(&fault);
             last = Some(fault);
             rest(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -122,4 +153,28 @@ async fn rest(pause: Duration) {
     let pause = pause.mul_f64(1.0 - f64::from(chance) / 1024.0);
     #[expect(clippy::disallowed_methods, reason = "nothing rings when a store is well again")]
     tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Limits =
+        Limits { attempt: Duration::from_secs(1), total: Duration::from_millis(150) };
+
+    #[tokio::test]
+    async fn what_keeps_a_request_waiting_is_told_while_it_does() {
+        let (mut attempts, mut told) = (0, Vec::new());
+        let answer = repeat(SOON, || {
+            attempts += 1;
+            told.push(trouble());
+            let is_last = attempts == 2;
+            async move { if is_last { Ok(()) } else { Err(Fault::odd("nothing")) } }
+        });
+        answer.await.unwrap();
+        assert_eq!(told.last().unwrap().as_deref(), Some("it answered with nothing"));
+        let given_up: Result<(), _> = repeat(SOON, || async { Err(Fault::odd("nothing")) }).await;
+        assert!(given_up.is_err());
+        assert!(again().is_empty(), "neither is tried any more");
+    }
 }

@@ -123,6 +123,11 @@ impl Fault {
         Self { what: What::Unread, text }
     }
 
+    /// The innermost cause, in the words of whoever found it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn refused(&self) -> Option<(u16, &str)> {
         match &self.what {
             What::Refused { status, code } => Some((*status, code)),

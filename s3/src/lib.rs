@@ -9,6 +9,6 @@ mod attempt;
 mod client;
 mod fault;
 
-pub use attempt::{Failed, Limits, Patience, repeat, requests};
+pub use attempt::{Failed, Limits, Patience, repeat, requests, trouble};
 pub use client::{connect, loader};
 pub use fault::{Fault, Words};

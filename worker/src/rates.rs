@@ -17,7 +17,7 @@ const LOAD_OVER: Duration = Duration::from_secs(5);
 
 /// Sums up the counters of the tasks.
 pub(crate) fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo], now: Timestamp) -> Rates {
-    let mut rates = Rates { run, ..Rates::default() };
+    let mut rates = Rates { run, store_trouble: store_trouble(), ..Rates::default() };
     for task in tasks {
         let counters = &task.counters;
         let role = plan.operator(&(&*task.operator).into()).map(|operator| operator.role);
@@ -41,6 +41,17 @@ pub(crate) fn rates(run: Run, plan: &Plan, tasks: &[TaskInfo], now: Timestamp) -
         rates.records_failed += counters.failed.load(Ordering::Relaxed);
     }
     rates
+}
+
+/// What keeps a bucket from answering this process. A directory is not asked again.
+#[cfg(feature = "s3")]
+fn store_trouble() -> Option<String> {
+    millstream_s3::trouble()
+}
+
+#[cfg(not(feature = "s3"))]
+fn store_trouble() -> Option<String> {
+    None
 }
 
 /// How far a source's task is behind, and how far its event time has come.

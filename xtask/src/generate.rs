@@ -3,6 +3,7 @@
 //! Received from: `main`. Handed to: the tree, where the results are committed, so that whoever
 //! builds the project needs nothing for it.
 
+mod chart;
 mod resources;
 mod stubs;
 
@@ -40,12 +41,14 @@ pub fn run(repository: &Path, check: bool) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Notes what this tree's resources are as what a release has: what every later one must take.
+/// Notes what this tree's resources are as what a release has: what every later one must take; and
+/// its chart, which later ones are upgraded from.
 pub fn release(repository: &Path) -> Result<ExitCode> {
     for Made { path, text, .. } in resources::released()? {
         write(&repository.join(&path), &text)?;
         println!("{path}: is what the last release has");
     }
+    chart::release(repository)?;
     Ok(ExitCode::SUCCESS)
 }
 

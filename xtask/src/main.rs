@@ -17,7 +17,7 @@ const USAGE: &str =
     "usage: cargo xtask tidy              check the house rules that rustc cannot see
        cargo xtask generate          make what is made from other files
        cargo xtask generate --check  say whether it is as it would be made
-       cargo xtask release-crds      note the resources as released: later ones must take as much";
+       cargo xtask release-crds      note resources and chart as released: later ones take as much";
 
 fn main() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();

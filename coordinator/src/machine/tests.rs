@@ -714,6 +714,17 @@ fn what_a_run_started_from_is_shown_and_nothing_where_it_was_nothing() {
 }
 
 #[test]
+fn a_start_that_names_what_is_no_snapshot_is_refused_and_says_so() {
+    let mut rig = Rig::new(1, Some(Wish::Snapshot { seq: Seq(9), request: None }), suspended());
+    rig.attach();
+    rig.settle();
+    assert_eq!((rig.phase(), rig.machine.status().restore_refused), (Phase::Failed, true));
+    let mut rig = Rig::running(1);
+    rig.task_fails(Run(1), ErrorKind::Invalid);
+    assert_eq!((rig.phase(), rig.machine.status().restore_refused), (Phase::Failed, false));
+}
+
+#[test]
 fn a_wish_with_a_request_acts_once_per_log() {
     let wish = Some(Wish::Empty { request: Some(1) });
     let mut rig = Rig::new(1, wish, suspended());

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::history::History;
 use crate::machine::Event;
 use crate::snapshot::Snapshot;
-use crate::status::Restored;
+use crate::status::{Phase, Restored};
 
 /// How long a worker may take to say where its tasks stand: it looks at its own memory.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,15 @@ pub(super) fn is_possible(ctx: &Context, history: &History) -> bool {
     ctx.indexes().all(goes_on)
 }
 
+/// What the run that goes on began with, as its first claim says.
+fn began_with(ctx: &Context) -> Option<Restored> {
+    let (_, claim) = ctx.history.in_force().next_back()?;
+    let seq = claim.base?;
+    // What retention has overwritten since has its epoch still.
+    let epoch = ctx.history.entry(seq)?.epoch()?;
+    Some(Restored { from: ctx.config.prefix.snapshot_uri(seq), epoch, at: claim.at })
+}
+
 impl Adopting {
     pub(super) fn enter(ctx: &mut Context) -> State {
         let (run, term) = (ctx.reign().run, ctx.reign().term);
@@ -64,6 +73,9 @@ impl Adopting {
         let (missing, until) = (ctx.indexes().collect(), ctx.now.after(ADOPT_TIMEOUT));
         let goings = ctx.workers.iter().filter_map(|worker| worker.going.as_ref());
         let stopping = goings.into_iter().any(|going| going.stopping);
+        // They run all the time.
+        ctx.status.phase = Phase::Running;
+        ctx.status.restored = began_with(ctx);
         State::Adopting(Self { missing, ended: BTreeSet::new(), wanted: false, stopping, until })
     }
 
@@ -107,13 +119,6 @@ impl Adopting {
         let (run, epoch, parent) = (ctx.reign().run, ctx.reign().epoch, ctx.reign().parent);
         let manifest = parent.and_then(|seq| Some((seq, ctx.history.manifest(seq)?.clone())));
         let own = manifest.filter(|(_, manifest)| manifest.run == run);
-        let base = ctx.history.in_force().next_back().and_then(|(_, claim)| claim.base);
-        ctx.status.restored = base.and_then(|seq| {
-            let from = ctx.config.prefix.snapshot_uri(seq);
-            // What retention has overwritten since has its epoch still.
-            let epoch = ctx.history.entry(seq)?.epoch()?;
-            Some(Restored { from, epoch, at: ctx.now })
-        });
         let published = own.as_ref().map(|(_, manifest)| manifest.epoch);
         if epoch > published.unwrap_or_default() {
             ctx.send_all(&Command::Abort { run, epoch });

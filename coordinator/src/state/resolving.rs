@@ -127,7 +127,10 @@ fn go_on(ctx: &mut Context, history: History) -> State {
             ctx.status.finished_with = differs;
             ctx.end(Outcome::Finished { already: true })
         }
-        Decision::Refuse(failure) => ctx.fail(failure),
+        Decision::Refuse(failure) => {
+            ctx.status.restore_refused = true;
+            ctx.fail(failure)
+        }
         // It would be given tasks only to have them taken away.
         _ if ctx.is_left() => waiting::let_go(ctx),
         Decision::Fresh { lineage } => Claiming::enter(ctx, wish, None, lineage),

@@ -2,11 +2,12 @@
 //! runs on, in the same run and the same pods. Told behind those that need the operator.
 
 use anyhow::{Result, ensure};
-use millstream_e2e::job::{Job, is};
+use millstream_e2e::job::Job;
 use millstream_e2e::stage::{RELEASE, SYSTEM, Stage};
 use millstream_e2e::story::Story;
 use serde_json::{Value, json};
 
+use crate::kept::Kept;
 use crate::{close, open};
 
 /// The namespace that the second release looks after.
@@ -43,40 +44,6 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         stage.cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"])?;
     }
     close(&job, orders)
-}
-
-/// What of a job must stay as it is.
-#[derive(Debug, PartialEq)]
-struct Kept {
-    run: Value,
-    restarts: Value,
-    pods: String,
-}
-
-impl Kept {
-    fn of(job: &Job) -> Result<Self> {
-        let status = job.status();
-        let uids = "--output=jsonpath={.items[*].metadata.uid}";
-        let pods = job.kubectl(&["get", "pods", uids])?;
-        Ok(Self { run: status["run"].clone(), restarts: status["restarts"].clone(), pods })
-    }
-
-    /// As it was.
-    fn is_there(&self, job: &Job) -> Result<()> {
-        let now = Self::of(job)?;
-        ensure!(now == *self, "the job was {self:?}, and is {now:?}");
-        Ok(())
-    }
-
-    /// An operator takes snapshots of the run that there was.
-    fn goes_on(&self, job: &Job, why: &str) -> Result<()> {
-        let epoch = job.status()["lastSnapshot"]["epoch"].as_i64();
-        job.until(90, &format!("snapshots are taken after {why}"), |status| {
-            is(status, "/lastSnapshot/epoch", |it| it.as_i64() > epoch)
-        })?;
-        job.is_ready(2)?;
-        self.is_there(job)
-    }
 }
 
 /// What is left is what users have made, and how it is made.

@@ -2,14 +2,18 @@
 
 use anyhow::Result;
 use millstream_e2e::image;
-use millstream_e2e::job::{Job, is, says};
+use millstream_e2e::job::{Job, is, says, words};
 use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 use serde_json::{Value, json};
 
+use crate::merge;
+
 const NAMESPACE: &str = "faults";
 /// One that takes no pods.
 const FULL: &str = "faults-quota";
+/// The address of a snapshot that is not there.
+const NO_SNAPSHOT: &str = "s3://snapshots/e2e/faults/restore/log/00000000000000000009.json";
 
 /// Something that is wrong with a job.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ fn tell(story: &Story, stage: &Stage) -> Result<()> {
     for (fault, job) in faults.iter().zip(&jobs) {
         job.until(120, &format!("{} says {}", fault.name, fault.reason), |status| {
             says(status, fault.condition, bad(fault.condition), fault.reason)?;
-            says_words(status, fault)?;
+            words(status, fault.condition, fault.words)?;
             is(status, "/conditions", is_not_ready)
         })?;
         match &fault.mend {
@@ -89,16 +93,6 @@ fn is_not_ready(conditions: &Value) -> bool {
     all.any(|it| it["type"] == "Ready" && it["status"] == "False")
 }
 
-fn says_words(status: &Value, fault: &Fault) -> Result<(), String> {
-    let mut all = status["conditions"].as_array().into_iter().flatten();
-    let told = all.find(|it| it["type"] == fault.condition);
-    let message = told.and_then(|it| it["message"].as_str()).unwrap_or_default();
-    match fault.words.iter().find(|word| !message.contains(**word)) {
-        None => Ok(()),
-        Some(word) => Err(format!("{word:?} is not in {message:?}")),
-    }
-}
-
 fn secret(name: &str, key: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret",
@@ -112,17 +106,6 @@ fn worker(fields: &Value, secret: &str) -> Value {
     let mut worker = json!({"name": "worker", "envFrom": [{"secretRef": {"name": secret}}]});
     merge(&mut worker, fields);
     json!({"podTemplate": {"spec": {"containers": [worker]}}})
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (name, value) in from {
-                merge(into.entry(name.as_str()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 fn job(stage: &Stage, fault: &Fault, is_wrong: bool) -> Value {
@@ -231,6 +214,15 @@ fn with_pods() -> Vec<Fault> {
         Fault {
             condition: "Stalled",
             ..fault("program", "Failed", json!({"program": {"name": "nope"}}), &["nope"])
+        },
+        Fault {
+            condition: "Stalled",
+            ..fault(
+                "restore",
+                "RestoreRefused",
+                json!({"restore": {"from": "Snapshot", "request": 1, "uri": NO_SNAPSHOT}}),
+                &["restore.uri: ", "is not a snapshot"],
+            )
         },
         Fault {
             condition: "Stalled",

@@ -5,15 +5,24 @@
 //! Two are told at a time; those that do something to the operator, which all share, come last and
 //! alone. In the cluster's sandbox the same program feeds Kafka ([`millstream_e2e::inside`]).
 
+mod api_server_away;
 mod begins;
+mod bucket_away;
 mod chart;
+mod chart_upgraded;
+mod conditions;
 mod deleted;
+mod drained;
 mod faults;
+mod kept;
+mod namespace_deleted;
 mod node_cut;
+mod operator_away;
 mod operator_lost;
 mod rescaled;
 mod rights;
 mod rolled_back;
+mod said;
 mod savepoint;
 mod suspended;
 mod upgraded;
@@ -27,14 +36,16 @@ use anyhow::Result;
 use millstream_e2e::inside;
 use millstream_e2e::job::Job;
 use millstream_e2e::orders::Orders;
+use millstream_e2e::said::EVENT;
 use millstream_e2e::stage::{SYSTEM, Stage};
 use millstream_e2e::story::{Story, tell};
+use serde_json::Value;
 
 /// A story by its name, which is that of its namespace.
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 8] = [
+const TOGETHER: [Told; 10] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
@@ -43,16 +54,23 @@ const TOGETHER: [Told; 8] = [
     ("suspended", suspended::story),
     ("faults", faults::story),
     ("deleted", deleted::story),
+    ("namespace-deleted", namespace_deleted::story),
+    ("conditions", conditions::story),
 ];
-/// What needs the operator for itself.
-const ALONE: [Told; 4] = [
+/// What needs the operator, or a part of the cluster, for itself.
+const ALONE: [Told; 9] = [
+    ("drained", drained::story),
     ("node-cut", node_cut::story),
+    ("bucket-away", bucket_away::story),
+    ("api-server-away", api_server_away::story),
     ("operator-lost", operator_lost::story),
+    ("operator-away", operator_away::story),
     ("savepoint", savepoint::story),
     ("chart", chart::story),
+    ("chart-upgraded", chart_upgraded::story),
 ];
 /// What looks back at all others.
-const LAST: [Told; 1] = [("rights", rights::story)];
+const LAST: [Told; 2] = [("rights", rights::story), ("said", said::story)];
 /// So many at a time: each has a job of two pods.
 const AT_ONCE: usize = 2;
 /// Orders a second, where a story does not say otherwise.
@@ -69,7 +87,10 @@ fn main() -> ExitCode {
     }
     let names: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|it| !it.starts_with('-')).collect();
-    let is_needed = |name| names.contains(&"rights") && rights::NEEDS.contains(&name);
+    let is_needed = |name| {
+        names.contains(&"rights") && rights::NEEDS.contains(&name)
+            || names.contains(&"said") && said::NEEDS.contains(&name)
+    };
     let is_asked = |name| names.is_empty() || names.contains(&name) || is_needed(name);
     let asked = |all: &[Told]| all.iter().copied().filter(|it| is_asked(it.0)).collect::<Vec<_>>();
     let is_good = tell("stage", |story| {
@@ -135,8 +156,34 @@ fn in_namespace(
             eprintln!("{}", shown.unwrap_or_else(|error| format!("{error:#}")));
         }
     }
+    events(stage, name)?;
     stage.cluster.kubectl(&["delete", "namespace", name, "--wait=false"])?;
     ended
+}
+
+/// Remembers what was told of jobs by events.
+fn events(stage: &Stage, namespace: &str) -> Result<()> {
+    let namespace_of = format!("--namespace={namespace}");
+    let all = stage.cluster.json(&["get", "events.events.k8s.io", &namespace_of])?;
+    let telling = stage.said.by(namespace);
+    for event in all["items"].as_array().into_iter().flatten() {
+        if event["regarding"]["kind"] == "StreamJob" {
+            telling.add(EVENT, event["reason"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// Puts fields over others.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
 }
 
 /// Orders come in, and the job of `examples/kubernetes` is applied and Ready; results come.

@@ -21,6 +21,7 @@ use crate::reconcile::decide::Seen;
 use crate::reconcile::flow::Flow;
 use crate::reconcile::pods::Worker;
 use crate::reconcile::savepoint::{Parting, Progress};
+use crate::reconcile::status::is_old;
 use crate::reconcile::validate::Owner;
 
 /// One that was fenced tries again after so long: whoever has fenced it may be an operator that is
@@ -61,6 +62,8 @@ pub(super) struct Told {
 struct Gauge {
     flow: Arc<Mutex<Flow>>,
     clock: WallClock,
+    /// Between two snapshots, as the spec says that was told last.
+    interval: Arc<Mutex<Duration>>,
 }
 
 impl Gauge {
@@ -68,6 +71,12 @@ impl Gauge {
         let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
         flow.see(status, self.clock.now());
         flow.clone()
+    }
+
+    /// Whether the last snapshot is too old.
+    fn is_old(&self, status: &Status) -> bool {
+        let interval = *self.interval.lock().unwrap_or_else(PoisonError::into_inner);
+        status.last_snapshot.as_ref().is_some_and(|last| is_old(last, interval, self.clock.now()))
     }
 }
 
@@ -92,7 +101,8 @@ impl Kept {
             tracing::info!(?outcome, "a coordinator has ended");
             end.send_replace(Some((outcome, clock.now())));
         });
-        let gauge = Gauge { flow: Arc::default(), clock };
+        let interval = Arc::new(Mutex::new(accepted.spec.snapshots.interval.0));
+        let gauge = Gauge { flow: Arc::default(), clock, interval };
         let (status, end) = (handle.status.clone(), ended.clone());
         tasks.spawn(watch_changes(owner.clone(), status, end, changed, gauge.clone()));
         Self {
@@ -178,6 +188,8 @@ impl Kept {
     pub(super) fn tell(&mut self, accepted: Accepted) {
         let in_force = self.handle.status.borrow().generation;
         self.told.retain(|told| told.generation as u64 >= in_force);
+        let interval = accepted.spec.snapshots.interval.0;
+        *self.gauge.interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
         self.told.push(accepted);
     }
 
@@ -213,12 +225,12 @@ async fn watch_changes(
     changed: mpsc::Sender<Owner>,
     gauge: Gauge,
 ) {
-    let mut shown = gist(&status.borrow_and_update());
+    let mut shown = (gist(&status.borrow_and_update()), false);
     // Its sender is gone when it has ended.
     while status.changed().await.is_ok() {
         let status = status.borrow_and_update().clone();
         gauge.see(&status);
-        let now = gist(&status);
+        let now = (gist(&status), gauge.is_old(&status));
         if now != shown && changed.send(owner.clone()).await.is_err() {
             return;
         }

@@ -2,9 +2,9 @@
 //! not say.
 //!
 //! Received from: a coordinator, the sums of its workers, again and again. Handed to:
-//! [`super::status`]. Pure. Invariants: a rate is of one run, and over [`WINDOW`] at least; what is
-//! found of a condition changes when it held for [`condition::FLOW_SETTLES`]; of what does not run
-//! nothing is found.
+//! [`super::status`]. Pure. Invariants: a rate is of all workers of one run, and over [`WINDOW`] at
+//! least; what is found of a condition changes when it held for [`condition::FLOW_SETTLES`]; of
+//! what does not run nothing is found.
 
 mod steady;
 
@@ -55,7 +55,8 @@ struct Sample {
 impl Flow {
     /// Takes in what a coordinator shows now.
     pub fn see(&mut self, status: &Status, now: Timestamp) {
-        let Some(run) = status.run.filter(|_| status.phase == Phase::Running) else {
+        let is_told = status.phase == Phase::Running && status.totals.is_whole;
+        let Some(run) = status.run.filter(|_| is_told) else {
             let Self { mut caught_up, mut advancing, mut pressed, .. } = std::mem::take(self);
             for steady in [&mut caught_up, &mut advancing, &mut pressed] {
                 steady.see(None, now);
@@ -196,7 +197,7 @@ mod tests {
     fn shown(run: u64, records: u64, watermark: Option<i64>) -> Status {
         let mut status = Status { phase: Phase::Running, run: Some(Run(run)), ..Status::default() };
         (status.totals.records_in, status.totals.records_out) = (records, records / 2);
-        status.totals.watermark = watermark;
+        (status.totals.watermark, status.totals.is_whole) = (watermark, true);
         status
     }
 
@@ -216,6 +217,18 @@ mod tests {
         assert_eq!(flow.throughput, None, "a worker has not reported yet");
         flow.see(&Status::default(), at(150));
         assert_eq!((flow.throughput, flow.from), (None, None));
+    }
+
+    /// Of a run that is taken over the sums jump, from nothing to all that was ever counted.
+    #[test]
+    fn rates_are_of_sums_of_all_workers() {
+        let mut flow = Flow::default();
+        let mut half = shown(1, 500_000, None);
+        half.totals.is_whole = false;
+        flow.see(&half, at(0));
+        flow.see(&shown(1, 1_000_000, None), at(1));
+        flow.see(&shown(1, 1_003_000, None), at(31));
+        assert_eq!(flow.throughput, Some(Throughput { records_in: 100, records_out: 50 }));
     }
 
     /// What it says of a condition: whether it holds, and why.

@@ -11,6 +11,9 @@ use crate::names::{SESSION_PORT, WORKER};
 
 /// The label with the revision of the template that a pod was made by.
 const REVISION: &str = "controller-revision-hash";
+/// Words of a scheduler that has no node for a pod since a claim of it has no volume there.
+const OF_VOLUMES: [&str; 3] =
+    ["persistentvolumeclaim", "persistent volumes to bind", "volume node affinity"];
 
 /// A worker's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ impl Trouble {
         let advice = match reason {
             condition::PODS_FORBIDDEN => "change podTemplate, or what the namespace allows",
             condition::UNSCHEDULABLE => "change what podTemplate asks of a node, or add one",
+            condition::VOLUME_PENDING => {
+                "make the volume or the StorageClass that its claim asks for"
+            }
             condition::IMAGE_PULL_FAILED => {
                 "correct spec.image, or name its key in podTemplate.spec.imagePullSecrets"
             }
@@ -110,7 +116,10 @@ pub(crate) fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
         .find(|it| it.type_ == "PodScheduled" && it.status == "False");
     if let Some(unplaced) = unplaced {
         let text = unplaced.message.as_deref().unwrap_or("no node takes it");
-        return said(condition::UNSCHEDULABLE, text);
+        let words = text.to_lowercase();
+        let is_volume = OF_VOLUMES.iter().any(|it| words.contains(it));
+        let reason = if is_volume { condition::VOLUME_PENDING } else { condition::UNSCHEDULABLE };
+        return said(reason, text);
     }
     let container = status.container_statuses.iter().flatten().find(|it| it.name == WORKER)?;
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -168,6 +177,21 @@ mod tests {
         assert_eq!(ended.address, None);
         let six = one(&RUNS.replace("10.0.0.7", "'fd00::7'"));
         assert_eq!(six.address.as_deref(), Some("[fd00::7]:7070"));
+    }
+
+    #[test]
+    fn a_volume_that_is_not_there_is_told_from_a_node_without_room() {
+        let reason = |message: &str| {
+            let pod = "{metadata: {name: averages-0}, status: {conditions: [{type: PodScheduled, \
+                       status: 'False', reason: Unschedulable, message: 'MESSAGE'}]}}";
+            one(&pod.replace("MESSAGE", message)).trouble.map(|it| it.reason)
+        };
+        let none = "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+        assert_eq!(reason(none), Some(condition::VOLUME_PENDING));
+        let elsewhere = "0/3 nodes are available: 3 node(s) had volume node affinity conflict.";
+        assert_eq!(reason(elsewhere), Some(condition::VOLUME_PENDING));
+        let full = "0/3 nodes are available: 3 Insufficient memory.";
+        assert_eq!(reason(full), Some(condition::UNSCHEDULABLE));
     }
 
     #[test]

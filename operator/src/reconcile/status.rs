@@ -12,9 +12,10 @@ mod past;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;
 use millstream_coordinator::machine::Outcome;
-use millstream_coordinator::status::{Phase as Doing, SnapshotStatus};
+use millstream_coordinator::status::{Phase as Doing, SnapshotStatus, Status};
 use millstream_protocol::time::{GepDuration, Timestamp};
 
+pub(crate) use self::conditions::is_old;
 use super::decide::{Blocked, Decision, Order, Seen};
 use super::pods::{Trouble, Worker};
 use crate::crd::condition;
@@ -60,11 +61,6 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
     let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers) as i32;
     let ready = ready_workers(sight, phase);
     let run = shown.and_then(|it| it.run).map(|run| run.0 as i64).or(before.run);
-    let restored = shown.and_then(|it| it.restored.as_ref()).map(|it| Restored {
-        from: it.from.clone(),
-        epoch: it.epoch.0 as i64,
-        at: time(it.at),
-    });
     let restarts = shown.map_or(0, |it| it.restarts as i64);
     let conditions = conditions::conditions(sight, phase);
     let last_snapshot = last_snapshot(sight, before.last_snapshot.clone());
@@ -80,8 +76,7 @@ pub fn status(sight: &Sight) -> StreamJobStatus {
         selector: Some(selector(sight.job)),
         restarts: Some(sight.restarts_before + restarts),
         last_snapshot,
-        // One that was taken over began with what it began with.
-        restored: restored.or_else(|| before.restored.filter(|_| run == before.run)),
+        restored: restored(shown, before.restored.filter(|_| run == before.run)),
         restore_candidate,
         last_restart: past::last_restart(sight).or(before.last_restart),
         throughput: pace::throughput(flow, before.throughput),
@@ -136,6 +131,9 @@ fn phase(sight: &Sight) -> Phase {
         let has_pods = sight.workers.iter().any(|it| !it.is_leaving);
         return if has_pods { Phase::Suspending } else { Phase::Suspended };
     }
+    if runs_on(sight, decision) {
+        return Phase::Running;
+    }
     let Some(seen) = sight.coordinator else { return Phase::Pending };
     match &seen.outcome {
         Some(Outcome::Failed(_)) => return Phase::Failed,
@@ -157,6 +155,31 @@ fn phase(sight: &Sight) -> Phase {
         Doing::Restarting => Phase::Restarting,
         Doing::Finished => Phase::Finished,
         Doing::Failed => Phase::Failed,
+    }
+}
+
+/// Tasks run, though their coordinator has yet to hear of them: it has just begun, and takes them
+/// over unless it finds out otherwise, which is told then. Pods are ready while their tasks run,
+/// whoever coordinates them.
+fn runs_on(sight: &Sight, decision: &Decision) -> bool {
+    let is_new = match sight.coordinator {
+        None => decision.order == Order::Start,
+        Some(Seen { outcome, status, .. }) => {
+            outcome.is_none() && status.run.is_none() && status.phase == Doing::Pending
+        }
+    };
+    let ran = sight.job.status.as_ref().and_then(|it| it.phase) == Some(Phase::Running);
+    let is_ready = |it: &Worker| it.is_ready && !it.is_leaving;
+    let mut all = 0..decision.accepted.spec.workers;
+    is_new && ran && all.all(|of| sight.workers.iter().any(|it| it.ordinal == of && is_ready(it)))
+}
+
+/// What the run began with. One that was taken over began when it did, and not when it was.
+fn restored(shown: Option<&Status>, before: Option<Restored>) -> Option<Restored> {
+    let Some(now) = shown.and_then(|it| it.restored.as_ref()) else { return before };
+    match before {
+        Some(before) if before.from == now.from => Some(before),
+        _ => Some(Restored { from: now.from.clone(), epoch: now.epoch.0 as i64, at: time(now.at) }),
     }
 }
 

@@ -4,10 +4,13 @@
 //! long enough ([`Steady`]); until then what they said before, which may be the word of an operator
 //! before this one.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
 use millstream_coordinator::machine::Outcome;
-use millstream_coordinator::status::Status;
+use millstream_coordinator::status::{SnapshotStatus, Status};
 use millstream_protocol::error_kind::ErrorKind;
+use millstream_protocol::time::Timestamp;
 
 use super::{Sight, time};
 use crate::crd::condition::{self, ALL, Condition};
@@ -117,10 +120,14 @@ fn ready(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
 /// All tasks run, unless a pod is gone and its coordinator does not know yet.
 fn runs(sight: &Sight) -> Says {
     let of = sight.decision.map_or(0, |decision| decision.accepted.spec.workers);
-    let is_there = |ordinal| sight.workers.iter().any(|it| it.ordinal == ordinal && !it.is_leaving);
-    match (0..of).find(|ordinal| !is_there(*ordinal)) {
+    let there = |ordinal| sight.workers.iter().find(|it| it.ordinal == ordinal);
+    let stays = |ordinal: &u32| there(*ordinal).is_some_and(|it| !it.is_leaving);
+    match (0..of).find(|ordinal| !stays(ordinal)) {
         None => yes(condition::AS_EXPECTED, ""),
-        Some(gone) => no(condition::WORKER_LOST, format!("worker {gone} has no pod")),
+        Some(gone) => {
+            let how = if there(gone).is_some() { "is told to end" } else { "has no pod" };
+            no(condition::WORKER_LOST, format!("worker {gone} {how}"))
+        }
     }
 }
 
@@ -153,18 +160,29 @@ fn snapshots(sight: &Sight, status: Option<&Status>) -> Says {
     }
     let Some(last) = &status.last_snapshot else { return unknown() };
     let interval = sight.decision.map(|it| it.accepted.spec.snapshots.interval.0);
-    let age = sight.now.since(last.completed_at);
-    match interval {
-        Some(interval) if age > interval * condition::HEALTHY_INTERVALS => no(
-            condition::SNAPSHOT_OLD,
-            format!("older than {} intervals", condition::HEALTHY_INTERVALS),
-        ),
-        _ => yes(condition::AS_EXPECTED, ""),
+    if interval.is_none_or(|interval| !is_old(last, interval, sight.now)) {
+        return yes(condition::AS_EXPECTED, "");
     }
+    let old = format!(
+        "the last one was published at {}, more than {} intervals ago",
+        time(last.completed_at).0,
+        condition::HEALTHY_INTERVALS
+    );
+    let why = status.totals.store_trouble.as_ref();
+    let why = why.map(|why| format!("; S3 is asked again and again: {why}"));
+    no(condition::SNAPSHOT_OLD, old + &why.unwrap_or_default())
+}
+
+/// Whether a snapshot is too old for snapshots to be healthy.
+pub(crate) fn is_old(last: &SnapshotStatus, interval: Duration, now: Timestamp) -> bool {
+    now.since(last.completed_at) > interval * condition::HEALTHY_INTERVALS
 }
 
 fn restored(sight: &Sight, status: Option<&Status>) -> Says {
     let Some(status) = status else { return unknown() };
+    if status.restore_refused {
+        return no(condition::RESTORE_REFUSED, failure(sight, Some(status)));
+    }
     let before = sight.job.status.as_ref().and_then(|it| it.restored.as_ref());
     let is_there = status.run.is_some()
         && matches!(
@@ -174,12 +192,12 @@ fn restored(sight: &Sight, status: Option<&Status>) -> Says {
         );
     match &status.restored {
         Some(restored) => yes(condition::FROM_SNAPSHOT, restored.from.as_str()),
-        // What a run that was taken over began with is not told again.
+        None if is_there => yes(condition::FRESH, ""),
+        // It is not known yet what a run that is being taken over began with.
         None if status.taken_over => match before {
             Some(before) => yes(condition::FROM_SNAPSHOT, before.from.as_str()),
             None => unknown(),
         },
-        None if is_there => yes(condition::FRESH, ""),
         None => unknown(),
     }
 }
@@ -262,7 +280,9 @@ fn stalled(sight: &Sight, status: Option<&Status>, phase: Phase) -> Says {
         return yes(blocked.reason, blocked.message.as_str());
     }
     if phase == Phase::Failed {
-        return yes(condition::FAILED, failure(sight, status));
+        let is_refused = status.is_some_and(|it| it.restore_refused);
+        let reason = if is_refused { condition::RESTORE_REFUSED } else { condition::FAILED };
+        return yes(reason, failure(sight, status));
     }
     if let Some(mistakes) = sight.mistakes {
         return yes(condition::INVALID, mistakes);

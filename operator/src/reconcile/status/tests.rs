@@ -1,5 +1,7 @@
 //! Each phase and each condition, true and false.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as Written;
 use millstream_coordinator::status::{FailureStatus, Refusal, Restored as Begun, Status};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
@@ -81,7 +83,7 @@ fn snapshot(epoch: u64, at: i64) -> SnapshotStatus {
         seq: Seq(epoch),
         uri: format!("s3://b/{epoch}"),
         completed_at: Timestamp(at),
-        duration: std::time::Duration::from_millis(420),
+        duration: Duration::from_millis(420),
         bytes: 2,
         new_bytes: 1,
     }
@@ -216,6 +218,13 @@ fn snapshots_are_healthy_while_they_are_young_and_succeed() {
     expect(&failing, "SnapshotsHealthy", "False", "SnapshotFailed");
     let old = case().shown(|it| it.last_snapshot = Some(snapshot(1, NOW.0 - 31_000)));
     expect(&old, "SnapshotsHealthy", "False", "SnapshotOld");
+    let message = "the last one was published at 2023-11-14T22:14:29Z, more than 3 intervals ago";
+    assert_eq!(old.condition("SnapshotsHealthy").message, message);
+    let why = |it: &mut Status| it.totals.store_trouble = Some("connection refused".into());
+    let message = format!("{message}; S3 is asked again and again: connection refused");
+    assert_eq!(old.shown(why).condition("SnapshotsHealthy").message, message);
+    // It may be well again before anybody is behind.
+    expect(&case().shown(why), "SnapshotsHealthy", "True", "AsExpected");
     let none = case().shown(|it| it.last_snapshot = None);
     expect(&none, "SnapshotsHealthy", "Unknown", "NotKnownYet");
 }
@@ -228,12 +237,57 @@ fn what_a_run_began_with_is_shown() {
         it.restored = Some(Begun { from, epoch: Epoch(1), at: NOW });
     };
     expect(&case().shown(from), "StateRestored", "True", "FromSnapshot");
-    let mut taken = case().shown(|it| it.taken_over = true);
+    expect(&case().shown(|it| it.taken_over = true), "StateRestored", "True", "Fresh");
+    let mut taken = case().shown(|it| (it.taken_over, it.phase) = (true, Doing::Pending));
     expect(&taken, "StateRestored", "Unknown", "NotKnownYet");
-    // What was said of the same run is said on.
+    // What was said of the same run is said on, with the time at which it began.
     taken.job.status = Some(case().shown(from).status());
     assert_eq!(taken.status().restored.unwrap().from, "s3://b/1");
     expect(&taken, "StateRestored", "True", "FromSnapshot");
+    let taken = taken.shown(from).shown(|it| {
+        it.restored.as_mut().unwrap().at = NOW.after(Duration::from_mins(1));
+    });
+    assert_eq!(taken.status().restored.unwrap().at, time(NOW));
+    let other = taken.shown(|it| it.run = Some(Run(8)));
+    assert_eq!(other.status().restored.unwrap().at, time(NOW.after(Duration::from_mins(1))));
+}
+
+#[test]
+fn a_job_that_runs_is_shown_as_it_is_while_another_coordinator_takes_it_over() {
+    let mut next = case().decided(|it| it.order = Order::Start);
+    next.job.status = Some(next.status());
+    next.seen = None;
+    expect(&next, "Ready", "True", "AsExpected");
+    expect(&next, "Reconciling", "False", "AsExpected");
+    let begun = |next: &Case| {
+        let status = Status { restarts: 0, run: None, ..Status::default() };
+        let seen = Seen { status, ..case().seen.unwrap() };
+        Case { job: next.job.clone(), seen: Some(seen), ..case() }
+    };
+    assert_eq!(begun(&next).status().phase, Some(Phase::Running));
+    // What it finds out is told.
+    let other = begun(&next).shown(|it| it.phase = Doing::Restoring);
+    assert_eq!(other.status().phase, Some(Phase::Restoring));
+    let corrupt = begun(&next).ended(Outcome::Failed(failed("the log has lost entries")));
+    assert_eq!(corrupt.status().phase, Some(Phase::Failed));
+    // No task runs, or none will on these pods.
+    next.workers[1].is_ready = false;
+    expect(&next, "Ready", "False", "Starting");
+    next.workers[1].is_ready = true;
+    let replaced = next.decided(|it| it.order = Order::Keep);
+    expect(&replaced, "Ready", "False", "Starting");
+}
+
+#[test]
+fn a_job_that_cannot_begin_with_what_it_is_told_to_says_so() {
+    let refused = case().shown(|it| it.restore_refused = true);
+    let refused = refused.ended(Outcome::Failed(failed("restore.uri: is not a snapshot")));
+    expect(&refused, "StateRestored", "False", "RestoreRefused");
+    expect(&refused, "Stalled", "True", "RestoreRefused");
+    expect(&refused, "Ready", "False", "Failed");
+    for name in ["StateRestored", "Stalled", "Ready"] {
+        assert_eq!(refused.condition(name).message, "restore.uri: is not a snapshot");
+    }
 }
 
 #[test]
@@ -353,8 +407,11 @@ fn workers_are_ready_while_their_tasks_run() {
     assert_eq!(case.status().ready.as_deref(), Some("1/2"));
     case = case.shown(|it| it.phase = Doing::Running);
     expect(&case, "Ready", "True", "AsExpected");
-    case.workers.pop();
+    case.workers[1].is_leaving = true;
     expect(&case, "Ready", "False", "WorkerLost");
+    assert_eq!(case.condition("Ready").message, "worker 1 is told to end");
+    case.workers.pop();
+    assert_eq!(case.condition("Ready").message, "worker 1 has no pod");
     assert_eq!(case.status().ready.as_deref(), Some("1/2"));
     let case = case.shown(|it| it.phase = Doing::Restarting);
     assert_eq!(case.status().ready.as_deref(), Some("0/2"));
