@@ -95,6 +95,9 @@ impl Context {
             Outcome::Suspended { .. } => Phase::Suspended,
             Outcome::Failed(_) | Outcome::Fenced(_) => Phase::Failed,
         };
+        if let Outcome::Suspended { snapshot } = outcome {
+            self.status.has_last_snapshot = Some(snapshot);
+        }
         self.status.restarts_in = None;
         self.give_savepoint_up("the job has ended");
         if self.seen > Seq(0) {

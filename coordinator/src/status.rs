@@ -68,6 +68,9 @@ pub struct Status {
     pub has_snapshot: Option<bool>,
     /// That snapshot's epoch; said at the end, where there is one.
     pub resumes_from: Option<Epoch>,
+    /// Whether a job that was stopped has left a snapshot of its end.
+    #[serde(default)]
+    pub has_last_snapshot: Option<bool>,
     /// How much moved since the run started, over all workers.
     pub totals: Totals,
 }

@@ -31,6 +31,9 @@ pub(crate) fn stop(args: cli::Stop) -> ExitCode {
 fn finish(running: &cli::Running, what: &Ask) -> ExitCode {
     match ask(running, what) {
         Ok(Asked::Done(text)) => terminal::finish(Ok(text)),
+        Ok(Asked::Short(text)) => {
+            ExitCode::from(terminal::end(&text, terminal::STOPPED_WITHOUT_SNAPSHOT))
+        }
         Ok(Asked::Pending(last)) => {
             let last = last.map_or_else(String::new, |last| format!(": {last}"));
             let line = format!(

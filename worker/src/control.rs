@@ -63,6 +63,8 @@ pub(crate) enum Answer {
     Note(String),
     /// It is done.
     Done(String),
+    /// The job was stopped, and has left no snapshot of its end.
+    Short(String),
     /// It is not, and will not be.
     Failed(Failure),
 }
@@ -186,6 +188,8 @@ async fn line<T: for<'de> Deserialize<'de>>(
 pub(crate) enum Asked {
     /// It is done.
     Done(String),
+    /// The job was stopped, and has left no snapshot of its end.
+    Short(String),
     /// Nobody knows: it was waited for as long as whoever asked wanted to. What was heard last.
     Pending(Option<String>),
 }
@@ -216,7 +220,7 @@ pub(crate) async fn ask(
         last = Some(text.to_owned());
     });
     match timeout(limit, answered).await {
-        Ok(answered) => answered.map(Asked::Done),
+        Ok(answered) => answered,
         Err(_) => Ok(Asked::Pending(last)),
     }
 }
@@ -231,7 +235,7 @@ async fn answers(
     mut answers: BufReader<OwnedReadHalf>,
     silent: &str,
     mut note: impl FnMut(&str),
-) -> Result<String> {
+) -> Result<Asked> {
     loop {
         let answer = {
             let mut next = pin!(line(&mut answers));
@@ -246,7 +250,8 @@ async fn answers(
         match answer.or_kind(Kind::Unavailable, unread)? {
             Some(Answer::Heard) => {}
             Some(Answer::Note(text)) => note(&text),
-            Some(Answer::Done(text)) => return Ok(text),
+            Some(Answer::Done(text)) => return Ok(Asked::Done(text)),
+            Some(Answer::Short(text)) => return Ok(Asked::Short(text)),
             Some(Answer::Failed(Failure { kind, message })) => {
                 return Err(Error::new(kind, message));
             }

@@ -29,6 +29,7 @@ use self::door::Door;
 use self::waits::Waits;
 use crate::config::LocalJob;
 use crate::control::{Answer, Ask, Asker};
+use crate::end;
 use crate::processes::Processes;
 use crate::progress::brief;
 use crate::terminal::say;
@@ -41,8 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Those who may wait at once: a person or two.
 const ASKERS_MAX: usize = 8;
 
-/// What comes of what was asked: words for whoever asked.
-type Said = Result<String, Failure>;
+/// What comes of what was asked.
+type Said = Result<Answer, Failure>;
 
 /// Answers for one run.
 #[derive(Clone)]
@@ -140,7 +141,7 @@ impl Desk {
             is_there = is_there && asker.answer(&news).await;
         };
         if is_there {
-            asker.answer(&said.map_or_else(Answer::Failed, Answer::Done)).await;
+            asker.answer(&said.unwrap_or_else(Answer::Failed)).await;
         }
     }
 
@@ -162,7 +163,9 @@ impl Desk {
         let (generation, before) = {
             let mut wanted = self.wanted.lock().await;
             let mut next = wanted.job.clone();
-            let before = std::mem::replace(&mut next.spec.workers, workers);
+            next.spec.workers = workers;
+            // What was asked for before may never have come to run.
+            let before = self.handle.status.borrow().workers;
             if let Some(problem) = validate::job(&next).first() {
                 return Err(invalid(of_workers(problem, &next)));
             }
@@ -198,14 +201,12 @@ impl Desk {
             Ok(()) | Err(_) => {}
         }
         drop(wanted);
-        let stood = self
-            .handle
-            .status
-            .borrow()
-            .stood
-            .map(|stood| format!(", and stood still for {}", brief(stood)));
+        // Where nothing moves, it is the last move's.
+        let stood = self.handle.status.borrow().stood.filter(|_| workers != before);
+        let stood = stood.map(|stood| format!(", and stood still for {}", brief(stood)));
         let stood = stood.unwrap_or_default();
-        scaled.map(|()| format!("runs on {workers} workers: it took {}{stood}\n", brief(took)))
+        let said = format!("runs on {workers} workers: it took {}{stood}\n", brief(took));
+        scaled.map(|()| Answer::Done(said))
     }
 
     /// Waits until the job runs by the spec with this number. Says once what holds it.
@@ -272,9 +273,20 @@ impl Desk {
         let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
         let status = status.wait_for(is_over).await.map_err(|_| gone())?.clone();
         match status.last_savepoint.filter(|last| last.request >= request) {
-            Some(last) => last.result.map(|snapshot| format!("{}\n", snapshot.uri)),
+            Some(last) => match last.result {
+                Ok(snapshot) => Ok(Answer::Done(format!("{}\n", snapshot.uri))),
+                Err(_) if status.has_last_snapshot == Some(false) => self.short().await,
+                Err(failure) => Err(failure),
+            },
+            None if status.has_last_snapshot == Some(false) => self.short().await,
             None => Err(gone()),
         }
+    }
+
+    /// What is said of a job that was stopped and has left no snapshot of its end.
+    async fn short(&self) -> Said {
+        let name = self.wanted.lock().await.job.metadata.name.clone();
+        Ok(Answer::Short(end::short(&name, &self.handle.status.borrow())))
     }
 
     async fn stop(&self, savepoint: bool) -> Said {
@@ -290,13 +302,11 @@ impl Desk {
         let mut status = self.handle.status.clone();
         let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
         let ended = status.wait_for(|status| has_ended(status.phase)).await.map_err(|_| gone())?;
-        match (ended.phase, &ended.last_failure, &ended.snapshot_failure) {
-            (Phase::Failed, Some(last), _) => Err(last.failure.clone()),
-            (Phase::Suspended, _, Some(reason)) => {
-                let message = format!("stopped before its last snapshot was complete: {reason}");
-                Err(Failure::new(ErrorKind::Unavailable, message))
-            }
-            _ => Ok(String::new()),
+        let ended = ended.clone();
+        match (ended.phase, ended.last_failure) {
+            (Phase::Failed, Some(last)) => Err(last.failure),
+            _ if ended.has_last_snapshot == Some(false) => self.short().await,
+            _ => Ok(Answer::Done(String::new())),
         }
     }
 

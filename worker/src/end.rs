@@ -112,6 +112,19 @@ fn stopped(status: &Status, twice: bool) -> String {
     format!("{how} ({why})")
 }
 
+/// What whoever asked for a stop is told, where the job has left no snapshot of its end. That it was
+/// told to stop at once is known to the run alone.
+pub(crate) fn short(job: &str, status: &Status) -> String {
+    let knows = status.log_failure.is_some() || status.snapshot_failure.is_some();
+    let failed = status.last_failure.as_ref().is_some_and(|last| last.running_at.is_none());
+    let stopped = if knows || failed {
+        stopped(status, false)
+    } else {
+        "stopped without a snapshot (its own output says why)".to_owned()
+    };
+    format!("{job} {stopped}: the next start {}", goes_on(status))
+}
+
 /// What the next start begins with.
 fn goes_on(status: &Status) -> String {
     let perhaps = status.log_failure.as_ref().filter(|log| log.may_be_there);
@@ -168,5 +181,10 @@ mod tests {
         assert_eq!(goes_on(&marked), "resumes from snapshot 6");
         let none = Status { has_snapshot: Some(false), resumes_from: None, ..full(1, false) };
         assert_eq!(goes_on(&none), "begins anew: there is none yet");
+        let said = "birds stopped without a snapshot (snapshot 7 cannot be published: the disk is \
+                    full): the next start resumes from snapshot 6";
+        assert_eq!(short("birds", &status), said);
+        let at_once = Status { log_failure: None, snapshot_failure: None, ..status };
+        assert!(short("birds", &at_once).contains("(its own output says why): the next start "));
     }
 }

@@ -34,10 +34,20 @@ pub struct Unreadable {
     error: serde_json::Error,
 }
 
-/// An error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// An error with its causes, each of which says something new.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let text = match cause.downcast_ref::<tonic::Status>() {
+            // By itself it says its causes in the language's own notation.
+            Some(status) => status.message().to_owned(),
+            None => cause.to_string(),
+        };
+        if !text.is_empty() && !said.iter().any(|before| before.contains(&text)) {
+            said.push(text);
+        }
+    }
+    said.join(": ")
 }
 
 /// What a status says, with its causes: by itself it often says no more than "transport error".
@@ -79,5 +89,32 @@ impl TryFrom<v1::Report> for session::Report {
 
     fn try_from(report: v1::Report) -> Result<Self, Unreadable> {
         read("report", &report.json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Caused {
+        text: &'static str,
+        #[source]
+        by: Option<Box<dyn std::error::Error + Send + Sync>>,
+    }
+
+    fn caused(text: &'static str, by: impl std::error::Error + Send + Sync + 'static) -> Caused {
+        Caused { text, by: Some(Box::new(by)) }
+    }
+
+    #[test]
+    fn a_cause_is_said_once_and_in_words() {
+        let last = Caused { text: "stream closed", by: None };
+        let status = tonic::Status::from_error(Box::new(caused("body: stream closed", last)));
+        let error = caused("transport error", status);
+        assert_eq!(chain(&error), "transport error: body: stream closed");
+        let twice = caused("refused", Caused { text: "refused", by: None });
+        assert_eq!(chain(&twice), "refused");
     }
 }
