@@ -16,7 +16,7 @@ use kube::client::{Body, ClientBuilder};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{WatchStreamExt, metadata_watcher, watcher};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millstream_coordinator::driver::WallClock;
 use serde::de::DeserializeOwned;
@@ -151,7 +151,7 @@ async fn client(metrics: Arc<Metrics>) -> anyhow::Result<Client> {
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
 {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -182,8 +182,8 @@ async fn control(
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
     let (jobs, writer) = reflector::store();
     let seen = watcher(api::<Watched>(&client, namespace), watch.clone()).modify(trim);
-    let sets = changes_of(api::<StatefulSet>(&client, namespace), workers.clone(), &context);
-    let pods = changes_of(api::<Pod>(&client, namespace), workers, &context);
+    let sets = changes_of::<StatefulSet>(api(&client, namespace), workers.clone(), &context);
+    let pods = changes_of::<Pod>(api(&client, namespace), workers, &context);
     let controller = Controller::for_stream(seen.reflect(writer).applied_objects(), jobs.clone())
         .with_config(controller::Config::default().concurrency(LOOKS_MAX))
         .watches_stream(sets, |set| job_of(&set))
@@ -233,15 +233,15 @@ fn trim(job: &mut Watched) {
 
 /// The objects of jobs that come, change or go; what was known of their jobs is known no more.
 fn changes_of<K>(
-    objects: Api<K>,
+    objects: Api<PartialObjectMeta<K>>,
     which: watcher::Config,
     context: &Arc<Context>,
 ) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + 'static
 where
-    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let context = context.clone();
-    let seen = metadata_watcher(objects, which).inspect_ok(move |event| match event {
+    let seen = watcher(objects, which).inspect_ok(move |event| match event {
         watcher::Event::Apply(object)
         | watcher::Event::Delete(object)
         | watcher::Event::InitApply(object) => {

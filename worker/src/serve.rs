@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use millstream_coordinator::channel::Link;
-use millstream_dataflow::{Context as _, Error, Kind, Result};
+use millstream_dataflow::{Context as _, Kind, Result};
 use millstream_protocol::error_kind::{ErrorKind, Failure};
 use millstream_protocol::grpc::v1;
 use millstream_protocol::grpc::v1::control_server::Control;

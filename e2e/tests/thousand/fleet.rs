@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
@@ -96,11 +96,15 @@ impl Seats {
         let listener = TcpListener::bind(at).await.with_context(|| format!("{ip}"))?;
         let programs = Programs::new(PROGRAMS);
         let beside = Beside { programs, listener, pod: uid, executable: "fleet".to_owned() };
-        self.work.spawn(async { Ok(serve_beside(beside).await?) });
+        self.work.spawn(async {
+            let served = serve_beside(beside).await;
+            served.map_err(|error| anyhow!("a worker has ended: {error}"))
+        });
         let (pods, name, status) = (self.pods.clone(), pod.name_any(), status(pod, ip));
         self.work.spawn(async move {
-            let said = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status));
-            said.await.with_context(|| format!("cannot say that {name} runs"))?;
+            let (params, patch) = (PatchParams::default(), Patch::Merge(status));
+            let said = pods.patch_status(&name, &params, &patch).await;
+            said.with_context(|| format!("cannot say that {name} runs"))?;
             Ok(())
         });
         Ok(())
