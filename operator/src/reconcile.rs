@@ -9,6 +9,7 @@ pub mod accepted;
 mod admission;
 mod apply;
 pub mod build;
+pub mod check;
 pub mod decide;
 pub(crate) mod deletion;
 pub(crate) mod errand;

@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the plan of a job: operators, parallelism, edges, state.
     Describe(Describe),
+    /// Say whether the program can go on from the newest snapshot of a job. Nothing is changed, and
+    /// the job may run.
+    Check(Check),
     /// Look after the snapshots of a job.
     #[command(subcommand)]
     Snapshots(Snapshots),
@@ -182,6 +185,19 @@ pub(crate) struct Describe {
     /// As a Graphviz graph.
     #[arg(long)]
     pub(crate) dot: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The `StreamJob` file.
+    #[arg(required_unless_present = "json")]
+    pub(crate) job: Option<PathBuf>,
+    /// Set a field of the job. May be repeated.
+    #[arg(long = "set", value_name = "spec.path=value", requires = "job")]
+    pub(crate) sets: Vec<String>,
+    /// The `StreamJob` itself, as JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "job")]
+    pub(crate) json: Option<String>,
 }
 
 /// How a bucket is reached: for `s3://`, beside what environment and profile say.

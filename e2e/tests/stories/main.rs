@@ -16,6 +16,7 @@ mod rights;
 mod rolled_back;
 mod savepoint;
 mod suspended;
+mod upgrade_blocked;
 mod upgraded;
 mod worker_lost;
 
@@ -34,7 +35,7 @@ use millstream_e2e::story::{Story, tell};
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 8] = [
+const TOGETHER: [Told; 9] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
@@ -43,6 +44,7 @@ const TOGETHER: [Told; 8] = [
     ("suspended", suspended::story),
     ("faults", faults::story),
     ("deleted", deleted::story),
+    ("upgrade-blocked", upgrade_blocked::story),
 ];
 /// What needs the operator for itself.
 const ALONE: [Told; 4] = [

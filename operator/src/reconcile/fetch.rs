@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::accepted::{self, Accepted};
 use super::admission;
+use super::check::Check;
 use super::decide::Live;
 use super::lost::{self, Leaving};
 use super::pods::{self, Trouble, Worker};
@@ -40,6 +41,8 @@ pub(super) struct Fetched {
     pub(super) lacks_pods: bool,
     /// Why pods are not made.
     pub(super) refusal: Option<Trouble>,
+    /// The check of another version.
+    pub(super) check: Option<Check>,
 }
 
 /// The kinds of a job's objects; the `StatefulSet` is the first.
@@ -83,7 +86,8 @@ pub(super) async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Err
         Some(uid) => admission::refusal(client, namespace, ("StatefulSet", uid.as_str())).await?,
         None => None,
     };
-    Ok(Fetched { objects, live, template, revision, workers, leaving, lacks_pods, refusal })
+    let check = None;
+    Ok(Fetched { objects, live, template, revision, workers, leaving, lacks_pods, refusal, check })
 }
 
 /// The `StreamSnapshot` of this name, if there is one.

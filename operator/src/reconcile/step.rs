@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
-use super::decide::{Decision, Facts, Live, Order, back, decide, impossible};
+use super::check::{self, Fit};
+use super::decide::{Decision, Facts, Live, Order, Seen, back, decide, impossible};
 use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
@@ -56,6 +57,9 @@ pub(crate) enum Error {
     /// The job.
     #[error(transparent)]
     Job(#[from] validate::Error),
+    /// A version that the API server has something against.
+    #[error("{}", .0.message)]
+    Refused(Refused),
     /// An object of the job's name is there, and is not the job's.
     #[error(
         "there is a {kind} {name} that is not this job's: delete it, or name the job otherwise"
@@ -75,7 +79,7 @@ impl Error {
             Self::Api(_) => ErrorKind::Unavailable,
             Self::Accepted(error) => error.kind(),
             Self::Job(error) => error.kind(),
-            Self::Taken { .. } => ErrorKind::Invalid,
+            Self::Taken { .. } | Self::Refused(_) => ErrorKind::Invalid,
         }
     }
 }
@@ -116,7 +120,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     if job.metadata.deletion_timestamp.is_some() {
         return deletion::look(context, job, &owner).await;
     }
-    let there = fetch::fetch(&context.client, &owner).await?;
+    let mut there = fetch::fetch(&context.client, &owner).await?;
     context.coordinators.locate(&owner, &there.workers);
     let (seen, restarts_before) = context.coordinators.seen(&owner).unzip();
     let restarts_before = restarts_before.unwrap_or_else(|| restarts(job));
@@ -149,6 +153,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         _ => None,
     };
     let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
+    there.check = check::see(context, &owner, valid.as_ref().ok(), there.live.as_ref()).await?;
     let trouble = there.workers.iter().find_map(|worker| worker.trouble.as_ref());
     let facts = Facts {
         valid: valid.as_ref().ok(),
@@ -157,6 +162,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         is_outdated: there.live.is_some() && there.is_outdated(),
         trouble: trouble.or(there.refusal.as_ref()).map(|it| it.message.as_str()),
         has_snapshot: job.status.as_ref().is_some_and(|it| it.last_snapshot.is_some()),
+        fit: there.check.as_ref().map_or(&Fit::Unasked, |check| &check.fit),
         now: sight.now,
     };
     let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
@@ -172,18 +178,24 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         sight.decision = decision.as_ref().filter(|_| there.live.is_some());
     }
     say(context, job, &owner, &status(&sight)).await?;
-    let last = seen.as_ref().and_then(|seen| seen.status.last_failure.as_ref());
+    count_restart(context, &owner, seen.as_ref());
+    // That pods are refused is told in events, which are not watched; nor are errands.
+    let is_unwatched = there.lacks_pods || check::is_open(there.check.as_ref(), sight.decision);
+    Ok(Action::requeue(next_look(&sight, is_unwatched).min(patience)))
+}
+
+/// Counts the last restart, once it is over.
+fn count_restart(context: &Context, owner: &Owner, seen: Option<&Seen>) {
+    let last = seen.and_then(|seen| seen.status.last_failure.as_ref());
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
-        context.metrics.restarted(&owner, last.at, running_at.since(last.at));
+        context.metrics.restarted(owner, last.at, running_at.since(last.at));
     }
-    Ok(Action::requeue(next_look(&sight, there.lacks_pods).min(patience)))
 }
 
 /// When a job is looked at again, where nothing happens that calls for it.
-fn next_look(sight: &Sight, lacks_pods: bool) -> Duration {
+fn next_look(sight: &Sight, is_unwatched: bool) -> Duration {
     let outcome = sight.coordinator.and_then(|seen| seen.outcome.as_ref());
-    // That pods are refused is told in events, which are not watched.
-    if lacks_pods || matches!(outcome, Some(Outcome::Fenced(_))) {
+    if is_unwatched || matches!(outcome, Some(Outcome::Fenced(_))) {
         return RETRY_PAUSE;
     }
     let previous = sight.decision.and_then(|it| it.previous.as_ref());
@@ -261,14 +273,22 @@ async fn carry_out(
     restarts: i64,
 ) -> Result<(Option<Decision>, Option<String>), Error> {
     let Some(decision) = decide(facts) else { return Ok((None, None)) };
-    let Some(why) = refused(act(context, owner, &decision, there, restarts).await)? else {
-        return Ok((Some(decision), None));
+    let why = match act(context, owner, &decision, there, restarts).await {
+        // It was not even asked.
+        Err(Error::Refused(refused)) => Ok(refused),
+        acted => match refused(acted)? {
+            None => return Ok((Some(decision), None)),
+            Some(message) => Err(message),
+        },
     };
     let hash = decision.accepted.hash.clone();
-    let Some(live) = facts.live.filter(|live| live.accepted.hash != hash) else {
-        return Ok((Some(decision), Some(why)));
+    let refused = match (why, facts.live) {
+        (Ok(refused), _) => refused,
+        (Err(message), Some(live)) if live.accepted.hash != hash => Refused { hash, message },
+        (Err(message), _) => return Ok((Some(decision), Some(message))),
     };
-    let live = Live { refused: Some(Refused { hash, message: why }), ..live.clone() };
+    let Some(live) = facts.live else { return Ok((Some(decision), None)) };
+    let live = Live { refused: Some(refused), ..live.clone() };
     let back = decide(&Facts { live: Some(&live), ..*facts });
     if let Some(back) = &back {
         act(context, owner, back, there, restarts).await?;
@@ -298,10 +318,19 @@ async fn act(
     if decision.replaces_pods {
         apply::delete(client, owner, there.outdated()).await?;
     }
+    check::forget_refused(context, owner, there.check.as_ref()).await?;
     match &decision.order {
         Order::Keep => {}
         Order::Rest => coordinators.remove(owner),
-        Order::Stop => coordinators.stop(owner),
+        Order::Check(next) => {
+            if let Some(refused) = check::ask(context, owner, next, there.check.as_ref()).await? {
+                return Err(Error::Refused(refused));
+            }
+        }
+        Order::Stop => {
+            coordinators.stop(owner);
+            check::forget(context, owner, there.check.as_ref()).await?;
+        }
         Order::Edit(next) => {
             if let Some(config) = config(owner, next) {
                 coordinators.edit(owner, next, config);
