@@ -262,14 +262,14 @@ pub(crate) enum Snapshots {
     /// Remove a job's log, parts and marks, or one savepoint. The job must not be running.
     Delete {
         #[command(flatten)]
-        what: Delete,
+        what: Deletion,
         #[command(flatten)]
         bucket: Bucket,
     },
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
+pub(crate) struct Deletion {
     /// The job's place in its store, or a savepoint: `<place>/log/<number>.json`.
     pub(crate) place: String,
     /// Really.
