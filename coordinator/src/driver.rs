@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::id::{Seq, WorkerIndex};
 use millstream_protocol::session::Command;
 use millstream_protocol::time::Timestamp;
 use tokio::sync::{mpsc, watch};

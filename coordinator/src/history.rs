@@ -163,6 +163,11 @@ impl History {
             .filter(|(seq, claim)| claim.wish == Wish::Latest || self.began(*seq, claim.run))
     }
 
+    /// Whether a run has acted upon this request to begin from something else.
+    pub fn has_acted_upon(&self, request: u64) -> bool {
+        self.in_force().any(|(_, claim)| claim.wish.request() == Some(request))
+    }
+
     /// Whether what a start with no wish begins from is not marked as committed. Also where it has
     /// no output of its own, its sinks can only be recovered by what stands outside, which the next
     /// history replaces.

@@ -32,6 +32,8 @@ pub const PREVIOUS: &str = "millstream.dev/previous";
 pub const FINISHED: &str = "millstream.dev/finished";
 /// The annotation of every object of a job with the hash of what was applied last.
 pub const APPLIED: &str = "millstream.dev/applied";
+/// The annotation of a batch `Job` that checks a spec with the hash of that.
+pub const CHECKS: &str = "millstream.dev/checks";
 /// The annotation of a job that stops its reconciliation while it is `"true"`.
 pub const PAUSE: &str = "millstream.dev/pause";
 /// The finalizer of a job, or of a savepoint, whose snapshots go with it.

@@ -5,10 +5,12 @@
 //! API server, as [`build::Resources`] and a status, and to the job's coordinator. Invariant: a
 //! step takes what the one before it made; those in the middle touch nothing outside.
 
+mod acceptable;
 pub mod accepted;
 mod admission;
 mod apply;
 pub mod build;
+pub mod check;
 pub mod decide;
 pub(crate) mod deletion;
 pub(crate) mod errand;

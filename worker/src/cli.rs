@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the plan of a job: operators, parallelism, edges, state.
     Describe(Describe),
+    /// Say whether the program can go on from the newest snapshot of a job. Nothing is changed, and
+    /// the job may run.
+    Check(Check),
     /// Look after the snapshots of a job.
     #[command(subcommand)]
     Snapshots(Snapshots),
@@ -184,6 +187,19 @@ pub(crate) struct Describe {
     pub(crate) dot: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The `StreamJob` file.
+    #[arg(required_unless_present = "json")]
+    pub(crate) job: Option<PathBuf>,
+    /// Set a field of the job. May be repeated.
+    #[arg(long = "set", value_name = "spec.path=value", requires = "job")]
+    pub(crate) sets: Vec<String>,
+    /// The `StreamJob` itself, as JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "job")]
+    pub(crate) json: Option<String>,
+}
+
 /// How a bucket is reached: for `s3://`, beside what environment and profile say.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bucket {
@@ -246,14 +262,14 @@ pub(crate) enum Snapshots {
     /// Remove a job's log, parts and marks, or one savepoint. The job must not be running.
     Delete {
         #[command(flatten)]
-        what: Delete,
+        what: Deletion,
         #[command(flatten)]
         bucket: Bucket,
     },
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
+pub(crate) struct Deletion {
     /// The job's place in its store, or a savepoint: `<place>/log/<number>.json`.
     pub(crate) place: String,
     /// Really.

@@ -193,7 +193,7 @@ pub(super) fn due(ctx: &Context, history: &History) -> Wish {
     let wish = ctx.config.wish;
     let mut claims = history.in_force().map(|(_, claim)| claim);
     let acted = match wish.request() {
-        Some(request) => claims.any(|claim| claim.wish.request() == Some(request)),
+        Some(request) => history.has_acted_upon(request),
         None => claims.any(|claim| claim.wish != Wish::Latest && ctx.is_own(&claim.nonce)),
     };
     if acted { Wish::Latest } else { wish }

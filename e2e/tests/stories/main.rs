@@ -25,6 +25,7 @@ mod rolled_back;
 mod said;
 mod savepoint;
 mod suspended;
+mod upgrade_blocked;
 mod upgraded;
 mod worker_lost;
 
@@ -45,7 +46,7 @@ use serde_json::Value;
 type Told = (&'static str, fn(&Story, &Stage) -> Result<()>);
 
 /// What may be told beside others.
-const TOGETHER: [Told; 10] = [
+const TOGETHER: [Told; 11] = [
     ("begins", begins::story),
     ("worker-lost", worker_lost::story),
     ("rescaled", rescaled::story),
@@ -54,6 +55,7 @@ const TOGETHER: [Told; 10] = [
     ("suspended", suspended::story),
     ("faults", faults::story),
     ("deleted", deleted::story),
+    ("upgrade-blocked", upgrade_blocked::story),
     ("namespace-deleted", namespace_deleted::story),
     ("conditions", conditions::story),
 ];

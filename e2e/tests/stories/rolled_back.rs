@@ -38,9 +38,15 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     orders.flow(story, 30)?;
 
     let begun = job.now();
-    job.patch(&json!({ "image": "docker.io/millstream/worker:nowhere" }))?;
-    job.until(60, "the pods do not come up, and the status says why", |status| {
-        says(status, "Ready", "False", "ImagePullFailed")
+    // Each fits a node, but not both: what asks whether the state fits does not see that.
+    let apart = json!([{ "topologyKey": "kubernetes.io/os",
+        "labelSelector": { "matchLabels": { "version": "two" } } }]);
+    let affinity = json!({ "podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": apart } });
+    let labels = json!({ "labels": { "version": "two" } });
+    job.patch(&json!({ "podTemplate": { "metadata": labels, "spec": { "affinity": affinity } } }))?;
+    job.until(90, "the pods do not come up, and the status says why", |status| {
+        says(status, "Ready", "False", "Unschedulable")
     })?;
     job.until(120, "it runs again by the version before", |status| {
         says(status, "Stalled", "True", "UpgradeBlocked")?;
@@ -55,7 +61,8 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     orders.flow(story, 30)?;
 
     let next = format!("{}:{}", millstream_e2e::image::name("worker"), millstream_e2e::image::NEXT);
-    job.patch(&json!({ "image": next }))?;
+    let none = json!({ "metadata": null, "spec": { "affinity": null } });
+    job.patch(&json!({ "image": next, "podTemplate": none }))?;
     job.is_ready(2)?;
     job.until(30, "another version is taken", |status| {
         says(status, "Stalled", "False", "AsExpected")

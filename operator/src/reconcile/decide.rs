@@ -8,11 +8,12 @@
 pub(crate) mod back;
 
 use millstream_coordinator::machine::Outcome;
-use millstream_coordinator::status::Status;
+use millstream_coordinator::status::{Phase, Status};
 use millstream_protocol::job::RestoreFrom;
 use millstream_protocol::time::Timestamp;
 
 use super::accepted::{Accepted, Previous, Refused};
+use super::check::{self, Fit};
 use super::flow::Flow;
 use super::validate::Valid;
 use crate::crd::condition;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub has_snapshot: bool,
     /// When the snapshot was taken that a start would go on from, where that is known.
     pub candidate_at: Option<Timestamp>,
+    /// Whether the spec as it was written goes on from the state, where it needs new pods.
+    pub fit: &'a Fit,
     /// The time.
     pub now: Timestamp,
 }
@@ -109,6 +112,8 @@ pub enum Order {
     Keep,
     /// A new one starts with the accepted spec, in place of one that has ended.
     Start,
+    /// It is to be as it is, while the program of this spec is asked whether it fits.
+    Check(Box<Accepted>),
     /// It stops the job after a snapshot.
     Stop,
     /// It puts this spec in force.
@@ -273,7 +278,14 @@ fn at_work(live: &Live, seen: &Seen, facts: &Facts) -> Decision {
         }
         Some(next) if next.spec.suspend || needs_new_pods(&now.accepted, &next) => {
             now.replicas = live.replicas;
-            now.order = Order::Stop;
+            // What does not run has nothing to lose.
+            let asks = !next.spec.suspend && seen.status.phase == Phase::Running;
+            match facts.fit {
+                Fit::No(why) if asks => now.refused = Some(check::refused(&next, why)),
+                Fit::Unasked if asks => now.order = Order::Check(Box::new(next)),
+                Fit::Asked if asks => {}
+                _ => now.order = Order::Stop,
+            }
         }
         next => {
             // What was written and taken back is told, too: it ends what was being prepared.

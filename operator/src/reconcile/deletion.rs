@@ -196,6 +196,7 @@ fn means(
         job: (owner.namespace.as_str(), owner.name.as_str()),
         args: command(&["--if-there", "--keep-savepoints"]),
         spec: &spec,
+        checks: None,
     };
     let errand = build(&wanted, &context.operator);
     let command = command(&[]).join(" ");

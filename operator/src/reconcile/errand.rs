@@ -19,7 +19,7 @@ use super::admission;
 use super::pods;
 use super::removal::Step;
 use crate::crd::snapshot::StoreCopy;
-use crate::names::{OPERATOR, WORKER};
+use crate::names::{CHECKS, OPERATOR, WORKER};
 
 /// The label of a pod with the name of its batch `Job`.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
@@ -51,6 +51,17 @@ pub(crate) struct Seen {
     pub(crate) errand: Errand,
     /// Which object it is.
     pub(crate) uid: Option<String>,
+    /// Since when it is there.
+    pub(crate) since: Timestamp,
+    /// The hash of the spec that it is about, where it is about one.
+    pub(crate) checks: Option<String>,
+}
+
+impl Seen {
+    /// One that is not there, or is somebody else's.
+    fn none(errand: Errand) -> Self {
+        Self { errand, uid: None, since: Timestamp(0), checks: None }
+    }
 }
 
 /// What became of the wish to begin one.
@@ -109,11 +120,11 @@ pub(crate) async fn see(
 ) -> Result<Seen, kube::Error> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let Some(job) = jobs.get_opt(name).await? else {
-        return Ok(Seen { errand: Errand::None, uid: None });
+        return Ok(Seen::none(Errand::None));
     };
     if !job.owner_references().iter().any(|it| it.uid == owner) {
         let said = format!("there is a Job {name} of somebody else: delete it");
-        return Ok(Seen { errand: Errand::Runs(Some(said)), uid: None });
+        return Ok(Seen::none(Errand::Runs(Some(said))));
     }
     let uid = job.uid();
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -125,7 +136,8 @@ pub(crate) async fn see(
         let refusal = admission::refusal(client, namespace, ("Job", uid.as_str())).await?;
         errand = Errand::Runs(refusal.map(|it| it.message));
     }
-    Ok(Seen { errand, uid })
+    let since = time(job.metadata.creation_timestamp.as_ref());
+    Ok(Seen { errand, uid, since, checks: job.annotations().get(CHECKS).cloned() })
 }
 
 fn state(job: &Job, pods: &[Pod]) -> Errand {
@@ -208,7 +220,7 @@ fn again(message: &str) -> String {
 }
 
 /// Begins an errand.
-async fn begin(client: &Client, errand: &Value) -> Result<Begun, kube::Error> {
+pub(crate) async fn begin(client: &Client, errand: &Value) -> Result<Begun, kube::Error> {
     create(client, errand, PostParams::default()).await
 }
 
@@ -245,7 +257,7 @@ fn refused(answer: &kube::core::Status) -> Option<Begun> {
 }
 
 /// Removes an errand, and its pods with it.
-async fn remove(
+pub(crate) async fn remove(
     client: &Client,
     namespace: &str,
     name: &str,

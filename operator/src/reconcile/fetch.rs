@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::accepted::{self, Accepted};
 use super::admission;
+use super::check::Check;
 use super::decide::Live;
 use super::lost::{self, Leaving};
 use super::pods::{self, Trouble, Worker};
@@ -48,6 +49,8 @@ pub(super) struct Fetched {
     pub(super) lacks_pods: bool,
     /// Why pods are not made.
     pub(super) refusal: Option<Trouble>,
+    /// The check of another version.
+    pub(super) check: Option<Check>,
 }
 
 /// The kinds of a job's objects; the `StatefulSet` is the first.
@@ -102,7 +105,8 @@ async fn fetch(client: &Client, owner: &Owner) -> Result<Fetched, Error> {
         None => None,
     };
     let objects = Some(Box::new(Objects { of_kind: objects, template }));
-    Ok(Fetched { objects, live, revision, workers, leaving, lacks_pods, refusal })
+    let check = None;
+    Ok(Fetched { objects, live, revision, workers, leaving, lacks_pods, refusal, check })
 }
 
 /// The `StreamSnapshot` of this name, if there is one.

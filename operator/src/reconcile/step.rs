@@ -6,25 +6,25 @@ use std::time::Duration;
 use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use millstream_coordinator::config::Config;
 use millstream_coordinator::driver::{Clock, WallClock};
 use millstream_coordinator::machine::Outcome;
 use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::time::Timestamp;
-use uuid::Uuid;
 
+use super::acceptable::{config, valid};
 use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
+use super::check::{self, Fit};
 use super::decide::{Decision, Facts, Live, Order, Seen, back, blocked, decide, is_as_it_is};
 use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
 use super::still::Still;
-use super::validate::{self, Owner, Valid, as_in_a_file, validate};
+use super::validate::{self, Owner};
 use super::written::Written;
-use super::{apply, deletion, fetch, restore};
+use super::{apply, deletion, fetch};
 use crate::coordinators::Coordinators;
-use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
+use crate::crd::{StreamJob, StreamJobStatus};
 use crate::finalizer;
 use crate::metrics::Metrics;
 use crate::names;
@@ -62,6 +62,9 @@ pub(crate) enum Error {
     /// Something is to be done, which takes more than what was known of the job.
     #[error("what was known of the job does not do any more: it is asked for again")]
     Known,
+    /// A version that the API server has something against.
+    #[error("{}", .0.message)]
+    Refused(Refused),
     /// An object of the job's name is there, and is not the job's.
     #[error(
         "there is a {kind} {name} that is not this job's: delete it, or name the job otherwise"
@@ -81,7 +84,7 @@ impl Error {
             Self::Api(_) | Self::Known => ErrorKind::Unavailable,
             Self::Accepted(error) => error.kind(),
             Self::Job(error) => error.kind(),
-            Self::Taken { .. } => ErrorKind::Invalid,
+            Self::Taken { .. } | Self::Refused(_) => ErrorKind::Invalid,
         }
     }
 }
@@ -125,7 +128,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     if job.metadata.deletion_timestamp.is_some() {
         return deletion::look(context, job, &owner).await;
     }
-    let there = fetch::find(context, &owner).await?;
+    let mut there = fetch::find(context, &owner).await?;
     context.coordinators.locate(&owner, &there.workers);
     let (seen, restarts_before) = context.coordinators.seen(&owner).unzip();
     let restarts_before = restarts_before.unwrap_or_else(|| restarts(job));
@@ -158,6 +161,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         _ => None,
     };
     let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
+    there.check = check::see(context, &owner, valid.as_ref().ok(), there.live.as_ref()).await?;
     let trouble = there.workers.iter().find_map(|worker| worker.trouble.as_ref());
     let facts = Facts {
         valid: valid.as_ref().ok(),
@@ -167,6 +171,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         trouble: trouble.or(there.refusal.as_ref()).map(|it| it.message.as_str()),
         candidate_at: candidate_at(job, seen.as_ref()),
         has_snapshot: job.status.as_ref().is_some_and(|it| it.last_snapshot.is_some()),
+        fit: there.check.as_ref().map_or(&Fit::Unasked, |check| &check.fit),
         now: sight.now,
     };
     let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
@@ -184,7 +189,9 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     }
     say(context, job, &owner, &status(&sight)).await?;
     count_restart(context, &owner, seen.as_ref());
-    let next = next_look(&sight, there.lacks_pods).min(patience);
+    // That pods are refused is told in events, which are not watched; nor are errands.
+    let is_unwatched = there.lacks_pods || check::is_open(there.check.as_ref(), sight.decision);
+    let next = next_look(&sight, is_unwatched).min(patience);
     let decided = there.live.as_ref().zip(decision.as_ref());
     if there.is_still() && decided.is_some_and(|(live, it)| is_as_it_is(it, live)) {
         context.still.keep(&owner, there);
@@ -192,6 +199,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     Ok(Action::requeue(next))
 }
 
+/// Counts the last restart, once it is over.
 fn count_restart(context: &Context, owner: &Owner, seen: Option<&Seen>) {
     let last = seen.and_then(|seen| seen.status.last_failure.as_ref());
     if let Some((last, running_at)) = last.and_then(|last| Some((last, last.running_at?))) {
@@ -209,10 +217,9 @@ fn candidate_at(job: &StreamJob, seen: Option<&Seen>) -> Option<Timestamp> {
 }
 
 /// When a job is looked at again, where nothing happens that calls for it.
-fn next_look(sight: &Sight, lacks_pods: bool) -> Duration {
+fn next_look(sight: &Sight, is_unwatched: bool) -> Duration {
     let outcome = sight.coordinator.and_then(|seen| seen.outcome.as_ref());
-    // That pods are refused is told in events, which are not watched.
-    if lacks_pods || matches!(outcome, Some(Outcome::Fenced(_))) {
+    if is_unwatched || matches!(outcome, Some(Outcome::Fenced(_))) {
         return RETRY_PAUSE;
     }
     let previous = sight.decision.and_then(|it| it.previous.as_ref());
@@ -290,14 +297,22 @@ async fn carry_out(
     restarts: i64,
 ) -> Result<(Option<Decision>, Option<String>), Error> {
     let Some(decision) = decide(facts) else { return Ok((None, None)) };
-    let Some(why) = refused(act(context, owner, &decision, there, restarts).await)? else {
-        return Ok((Some(decision), None));
+    let why = match act(context, owner, &decision, there, restarts).await {
+        // It was not even asked.
+        Err(Error::Refused(refused)) => Ok(refused),
+        acted => match refused(acted)? {
+            None => return Ok((Some(decision), None)),
+            Some(message) => Err(message),
+        },
     };
     let hash = decision.accepted.hash.clone();
-    let Some(live) = facts.live.filter(|live| live.accepted.hash != hash) else {
-        return Ok((Some(decision), Some(why)));
+    let refused = match (why, facts.live) {
+        (Ok(refused), _) => refused,
+        (Err(message), Some(live)) if live.accepted.hash != hash => Refused { hash, message },
+        (Err(message), _) => return Ok((Some(decision), Some(message))),
     };
-    let live = Live { refused: Some(Refused { hash, message: why }), ..live.clone() };
+    let Some(live) = facts.live else { return Ok((Some(decision), None)) };
+    let live = Live { refused: Some(refused), ..live.clone() };
     let back = decide(&Facts { live: Some(&live), ..*facts });
     if let Some(back) = &back {
         act(context, owner, back, there, restarts).await?;
@@ -335,10 +350,19 @@ async fn act(
     if decision.replaces_pods {
         apply::delete(client, owner, there.outdated()).await?;
     }
+    check::forget_refused(context, owner, there.check.as_ref()).await?;
     match &decision.order {
         Order::Keep => {}
         Order::Rest => coordinators.remove(owner),
-        Order::Stop => coordinators.stop(owner),
+        Order::Check(next) => {
+            if let Some(refused) = check::ask(context, owner, next, there.check.as_ref()).await? {
+                return Err(Error::Refused(refused));
+            }
+        }
+        Order::Stop => {
+            coordinators.stop(owner);
+            check::forget(context, owner, there.check.as_ref()).await?;
+        }
         Order::Edit(next) => {
             if let Some(config) = config(owner, next) {
                 coordinators.edit(owner, next, config);
@@ -352,44 +376,4 @@ async fn act(
         }
     }
     Ok(())
-}
-
-/// A job that can be accepted; or what is wrong with it, in words.
-fn valid(
-    job: &StreamJob,
-    operator: &Operator,
-    live: Option<&Live>,
-    named: Option<&StreamSnapshot>,
-) -> Result<Result<Valid, String>, Error> {
-    let mut valid = match validate(job, operator) {
-        Ok(valid) => valid,
-        Err(error @ validate::Error::Invalid { .. }) => return Ok(Err(error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
-    let in_force = live.map(|live| &live.accepted).filter(|it| it.hash == valid.hash);
-    let checked = restore::resolve(&mut valid.spec.restore, in_force, named);
-    Ok(checked.and_then(|()| served(&valid)).map(|()| valid))
-}
-
-/// What no coordinator would take.
-fn served(valid: &Valid) -> Result<(), String> {
-    let job = as_in_a_file(&valid.owner, &valid.spec);
-    Config::new(&job, None, 0)
-        .map(drop)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-}
-
-/// What a coordinator is given. A spec that was accepted makes one.
-fn config(owner: &Owner, accepted: &Accepted) -> Option<Config> {
-    let job = as_in_a_file(owner, &accepted.spec);
-    // Makes nonces unique from start to start.
-    let seed = Uuid::new_v4().as_u64_pair().0;
-    match Config::new(&job, None, seed) {
-        Ok(config) => Some(Config { generation: accepted.generation as u64, ..config }),
-        Err(problems) => {
-            let Owner { namespace, name, .. } = owner;
-            tracing::error!(namespace, job = name, ?problems, "the accepted spec has mistakes");
-            None
-        }
-    }
 }

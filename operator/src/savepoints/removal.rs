@@ -119,6 +119,7 @@ async fn go(
         job: (namespace.as_str(), place.job()),
         args: errand::delete(address, options, &StoreCopy::of(&spec.snapshots)),
         spec: &spec,
+        checks: None,
     };
     let made = build(&wanted, &looking.context.operator);
     let seen = errand::see(client, &namespace, &name, &uid).await?;

@@ -17,11 +17,11 @@ use millstream_protocol::path::{JobPrefix, Name};
 use millstream_protocol::session::Retain;
 
 use super::{Job, history};
-use crate::cli::Delete;
+use crate::cli::Deletion;
 use crate::log_io::retain_objects;
 
 /// Removes what the address names.
-pub(super) async fn delete(job: &Job, args: &Delete) -> Result<String> {
+pub(super) async fn delete(job: &Job, args: &Deletion) -> Result<String> {
     if args.yes {
         job.refuse_while_it_runs().await?;
     }
@@ -37,7 +37,7 @@ pub(super) async fn delete(job: &Job, args: &Delete) -> Result<String> {
 }
 
 /// Lets a savepoint go, as retention lets go of other snapshots.
-async fn savepoint(job: &Job, seq: Seq, args: &Delete) -> Result<String> {
+async fn savepoint(job: &Job, seq: Seq, args: &Deletion) -> Result<String> {
     let uri = job.prefix.snapshot_uri(seq);
     let (history, _) = history(job).await?;
     if args.if_there && history.manifest(seq).is_none() {
@@ -64,7 +64,7 @@ async fn savepoint(job: &Job, seq: Seq, args: &Delete) -> Result<String> {
 }
 
 /// Lets everything of a job go but its savepoints: all of it, where it has none.
-async fn all_but_savepoints(job: &Job, args: &Delete) -> Result<String> {
+async fn all_but_savepoints(job: &Job, args: &Deletion) -> Result<String> {
     let (history, _) = history(job).await?;
     let parts = job.store.list(Name::PARTS, "").await?;
     let retention = retain::all_but_savepoints(&history, parts, WallClock::new().now());
@@ -139,7 +139,7 @@ async fn own(prefix: &JobPrefix, store: &dyn Store, if_there: bool) -> Result<Ow
 }
 
 /// Removes the job.
-async fn whole(Job { prefix, store, .. }: &Job, args: &Delete) -> Result<String> {
+async fn whole(Job { prefix, store, .. }: &Job, args: &Deletion) -> Result<String> {
     let Own { names, others } = own(prefix, &**store, args.if_there).await?;
     let left = match others {
         0 => String::new(),

@@ -10,7 +10,7 @@ use millstream_protocol::job::JobSpec;
 use serde_json::{Value, json};
 
 use super::{Wanted, pod};
-use crate::names::{self, ERRAND, ROLE, WORKER};
+use crate::names::{self, CHECKS, ERRAND, ROLE, WORKER};
 use crate::reconcile::accepted::Accepted;
 use crate::reconcile::operator::Operator;
 use crate::reconcile::validate::Owner;
@@ -36,11 +36,13 @@ pub struct Errand<'a> {
     pub spec: &'a JobSpec,
     /// The command of the worker's program.
     pub args: Vec<String>,
+    /// The hash of the spec that it is about, where it is about one.
+    pub checks: Option<&'a str>,
 }
 
 /// The batch `Job`.
 pub fn build(errand: &Errand, operator: &Operator) -> Value {
-    let Errand { name, owner, job: (namespace, job), spec, args } = errand;
+    let Errand { name, owner, job: (namespace, job), spec, args, checks } = errand;
     let mut labels = names::labels(job);
     labels.insert(ROLE.to_owned(), ERRAND.to_owned());
     json!({
@@ -50,6 +52,7 @@ pub fn build(errand: &Errand, operator: &Operator) -> Value {
             "name": name,
             "namespace": namespace,
             "labels": labels,
+            "annotations": checks.map(|hash| json!({CHECKS: hash})),
             "ownerReferences": [owner],
         },
         "spec": {
@@ -118,9 +121,11 @@ mod tests {
             job: ("plants", "averages"),
             spec: &spec,
             args: vec!["snapshots".to_owned()],
+            checks: Some("00000000000000aa"),
         };
         let made = build(&errand, &testing::operator());
         assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], "u");
+        assert_eq!(made["metadata"]["annotations"][CHECKS], "00000000000000aa");
         let template = &made["spec"]["template"];
         for labels in [&made["metadata"]["labels"], &template["metadata"]["labels"]] {
             assert_eq!(

@@ -16,9 +16,9 @@ use super::{Facts, Live, Seen};
 use crate::reconcile::accepted::{Accepted, Previous, Refused};
 
 /// A version whose pods do not run, or whose tasks fail, has so long to come up all the same.
-const TROUBLED: Duration = Duration::from_mins(1);
+pub(crate) const TROUBLED: Duration = Duration::from_mins(1);
 /// One of which nothing bad is known: images of gigabytes take their time.
-const QUIET: Duration = Duration::from_mins(10);
+pub(crate) const QUIET: Duration = Duration::from_mins(10);
 
 /// What to go back to, once this spec is in force in place of that one.
 pub(super) fn previous(live: &Live, next: &Accepted, facts: &Facts) -> Option<Previous> {

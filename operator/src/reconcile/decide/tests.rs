@@ -59,6 +59,7 @@ fn facts<'a>(
         trouble,
         has_snapshot: true,
         candidate_at,
+        fit: &Fit::Yes,
         now,
     }
 }
@@ -222,6 +223,30 @@ fn new_pods_are_made_after_the_stop_and_the_job_starts_when_the_old_ones_are_gon
     assert!(!decision.has_new_template);
     let decision = decide(&facts(Some(&new), Some(&live), Some(&seen))).unwrap();
     assert_eq!((&decision.order, decision.replaces_pods), (&Order::Start, false));
+}
+
+#[test]
+fn a_version_that_needs_new_pods_is_asked_whether_it_fits_before_the_stop() {
+    let (old, new) = (live(1, "image: a:1"), valid(2, "image: a:2"));
+    let runs = seen(vec![old.accepted.clone()]);
+    let with = |fit: &Fit, seen: &Seen| {
+        decide(&Facts { fit, ..facts(Some(&new), Some(&old), Some(seen)) }).unwrap()
+    };
+    let decision = with(&Fit::Unasked, &runs);
+    assert_eq!(decision.order, Order::Check(Box::new(Accepted::of(&new))));
+    assert_eq!((decision.accepted, decision.refused), (old.accepted.clone(), None));
+    assert_eq!(with(&Fit::Asked, &runs).order, Order::Keep);
+    assert_eq!(with(&Fit::Yes, &runs).order, Order::Stop);
+    let decision = with(&Fit::No("state counts".to_owned()), &runs);
+    assert_eq!((&decision.order, &decision.accepted), (&Order::Keep, &old.accepted));
+    let refused = decision.refused.unwrap();
+    assert!(refused.message.ends_with(": state counts"), "{}", refused.message);
+    let live = Live { refused: Some(refused.clone()), ..old.clone() };
+    let still = decide(&facts(Some(&new), Some(&live), Some(&runs))).unwrap();
+    assert_eq!((still.order, still.refused), (Order::Keep, Some(refused)), "it is not asked again");
+    let mut fails = runs.clone();
+    fails.status.phase = Phase::Restarting;
+    assert_eq!(with(&Fit::Unasked, &fails).order, Order::Stop, "it may be what mends the job");
 }
 
 #[test]
