@@ -301,8 +301,8 @@ impl Desk {
         self.request(Request::Stop(StopMode::AfterSnapshot)).await?;
         let mut status = self.handle.status.clone();
         let gone = || Failure::new(ErrorKind::Unavailable, "the job has ended");
-        let ended = status.wait_for(|status| has_ended(status.phase)).await.map_err(|_| gone())?;
-        let ended = ended.clone();
+        let has_ended = |status: &Status| has_ended(status.phase);
+        let ended = status.wait_for(has_ended).await.map_err(|_| gone())?.clone();
         match (ended.phase, ended.last_failure) {
             (Phase::Failed, Some(last)) => Err(last.failure),
             _ if ended.has_last_snapshot == Some(false) => self.short().await,
