@@ -102,7 +102,7 @@ const NO_EFFECTS: &[&str] =
     &["std::fs", "std::net", "std::env", "std::process", "std::thread", "tokio", "rand", "tracing"];
 const NO_SETTINGS: &[&str] = &["std::env::var", "std::env::args", "env::var", "env::args"];
 
-const MODULES: [Module; 20] = [
+const MODULES: [Module; 21] = [
     Module {
         start: "dataflow/src/exchange",
         never: NO_OPERATORS,
