@@ -180,6 +180,7 @@ check-kubernetes: libraries ## Try the chart, the resources and the lease on hel
 	scripts/check-crds.sh
 	cargo build --locked --package millstream-operator
 	scripts/check-operator.sh "$(CARGO_TARGET_DIR)/debug/millstream-operator"
+	scripts/check-deletion.sh "$(CARGO_TARGET_DIR)/debug/millstream-operator"
 
 # Built once per version, with few optimisations: it runs for a second and builds in two minutes.
 $(CARGO_DENY):

@@ -76,6 +76,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::StreamJob;
     use crate::testing;
 
     #[test]
@@ -83,7 +84,8 @@ mod tests {
         let mut job = testing::job("averages", "snapshots: {store: 's3://b/p'}");
         job.metadata.resource_version = Some("7".to_owned());
         assert!(!is_on(&job));
-        let list = |job, is_wanted| patch(job, is_wanted)["metadata"]["finalizers"].clone();
+        let list =
+            |job: &StreamJob, is_wanted| patch(job, is_wanted)["metadata"]["finalizers"].clone();
         assert_eq!(list(&job, true), json!([FINALIZER]));
         job.metadata.finalizers = Some(vec!["a/b".to_owned(), FINALIZER.to_owned()]);
         assert!(is_on(&job));
