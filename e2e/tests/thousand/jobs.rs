@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// Where they are.
 pub(crate) const NAMESPACE: &str = "thousand";
+/// The folder of their store: in the sandbox it is in memory.
+const STORE: &str = "/run/thousand";
 /// How many there are, where nobody says otherwise.
 const JOBS: u64 = 1000;
 /// All of them are asked for at once, which takes the API server a while.
@@ -117,6 +119,14 @@ pub(crate) fn are_well(jobs: &BTreeMap<String, Job>) -> Result<()> {
 /// The n-th job: a record a second, counted by ten keys, and a snapshot every ten seconds. Its pods
 /// are for a scheduler that is not there.
 fn job(n: u64) -> Value {
+    let pod = json!({
+        "schedulerName": "nobody",
+        "volumes": [{"name": "store", "hostPath": {"path": STORE}}],
+        "containers": [{
+            "name": "worker",
+            "volumeMounts": [{"name": "store", "mountPath": STORE}],
+        }],
+    });
     json!({
         "apiVersion": "millstream.dev/v1alpha1",
         "kind": "StreamJob",
@@ -125,9 +135,8 @@ fn job(n: u64) -> Value {
             "program": {"name": "counter", "args": {"keys": "10", "recordsPerSecond": "1"}},
             "workers": 1,
             "threadsPerWorker": 1,
-            // In the sandbox that is memory.
-            "snapshots": {"store": "file:///run/thousand", "interval": "10s"},
-            "podTemplate": {"spec": {"schedulerName": "nobody"}},
+            "snapshots": {"store": format!("file://{STORE}"), "interval": "10s"},
+            "podTemplate": {"spec": pod},
         },
     })
 }

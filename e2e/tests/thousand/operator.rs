@@ -21,6 +21,14 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Linux counts a process' time in these, whatever the machine.
 const TICKS_PER_SECOND: u64 = 100;
 
+/// What Linux calls it: no name is longer.
+const NAME: &str = "millstream-oper";
+
+#[expect(clippy::disallowed_methods, reason = "another process rings no bell")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(100));
+}
+
 /// By which profile it is built: that of this program.
 pub(crate) fn profile() -> &'static str {
     if cfg!(debug_assertions) { "the profile dev" } else { "an optimised profile" }
@@ -89,7 +97,7 @@ impl<'a> Operator<'a> {
         let entered = installed
             .cluster
             .script("enter.sh")
-            // As many a machine has it.
+            // With as few open files as many a container begins with.
             .args(["prlimit", "--nofile=1024:", "env"])
             .arg(format!("KUBECONFIG={}", path("kubeconfig").display()))
             .arg(built()?.join("millstream-operator"))
@@ -106,21 +114,17 @@ impl<'a> Operator<'a> {
         for _ in 0..50 {
             let found = Command::new("pgrep").args(["--parent", &entered]).output()?;
             operator.id = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-            if operator.id.lines().count() == 1 && operator.name()? == "millstream-oper" {
+            if operator.id.lines().count() == 1 && operator.is_there() {
                 return Ok(operator);
             }
-            operator.pause();
+            pause();
         }
         anyhow::bail!("the operator does not start: {}", operator.last_words())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "another process rings no bell")]
-    fn pause(&self) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-
-    fn name(&self) -> Result<String> {
-        Ok(self.proc("comm").map(|it| it.trim().to_owned()).unwrap_or_default())
+    /// Whether it is at work; what has entered the sandbox for it has another name.
+    fn is_there(&self) -> bool {
+        self.proc("comm").is_ok_and(|it| it.trim() == NAME)
     }
 
     fn proc(&self, file: &str) -> Result<String> {
@@ -179,7 +183,7 @@ impl<'a> Operator<'a> {
     /// Whether it has this line among its metrics.
     fn shows(&self, story: &Story, line: &str) -> Result<std::result::Result<(), String>> {
         story.wait(ASK_EVERY);
-        ensure!(self.name()? == "millstream-oper", "it has ended: {}", self.last_words());
+        ensure!(self.is_there(), "it has ended: {}", self.last_words());
         let mut curl = self.installed.cluster.script("enter.sh");
         curl.args(["curl", "--silent", "--fail", "--max-time", "5"]);
         let shown = run(curl.arg(format!("http://{HEALTH}/metrics")))?;
