@@ -145,6 +145,10 @@ fn begin(command: &mut Command, kubectl: &Mutex<Kubectl>) -> Result<Option<Child
 
 impl Seen {
     fn take(&mut self, job: Value) {
+        // A watch that is broken off ends with why.
+        if job["kind"] != "StreamJob" {
+            return;
+        }
         let (before, status) = (&self.last["status"], &job["status"]);
         if !status.is_null() {
             self.lies.extend(lies(before, &job));

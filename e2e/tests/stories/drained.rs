@@ -11,7 +11,7 @@ use millstream_e2e::story::Story;
 use crate::{close, open};
 
 /// Without results, from the last snapshot on one node to the first results from another.
-const BOUND: Duration = Duration::from_secs(15);
+const BOUND: Duration = Duration::from_secs(10);
 
 pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     let (job, orders) = open(story, stage, "drained")?;
