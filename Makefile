@@ -46,10 +46,6 @@ endef
 
 # How many jobs there are where the operator's cost is measured.
 JOBS ?= 1000
-define thousand
-cargo build --workspace --all-features --locked --bin millstream-operator
-MILLSTREAM_E2E=1 MILLSTREAM_JOBS=$(JOBS) cargo test --workspace --all-features --locked --test thousand
-endef
 
 # How many cases a property test draws in `make soak`. The default of proptest is 256. It builds with the
 # profile `soak` of Cargo.toml: as `release`, without optimising over crates, which no test needs.
@@ -121,7 +117,8 @@ e2e: libraries tools cluster-tools ## Tell the stories of e2e/tests on such a cl
 
 .PHONY: thousand
 thousand: libraries cluster-tools ## Measure what the operator costs with a thousand jobs, on such a cluster, as root (JOBS)
-	$(call thousand)
+	cargo build --workspace --all-features --locked --bin millstream-operator
+	MILLSTREAM_E2E=1 MILLSTREAM_JOBS=$(JOBS) cargo test --workspace --all-features --locked --test thousand
 
 .PHONY: check
 check: check-fmt check-tidy check-shell check-generated check-clippy check-features check-docs check-deny ## The gate: format, lints, docs, dependencies, house rules
@@ -205,7 +202,6 @@ soak: libraries tools cluster-tools ## The tests again, optimised, with large st
 	MILLSTREAM_LARGE_STATE=1 PROPTEST_CASES=$(SOAK_CASES) COORDINATOR_SEEDS=$(SOAK_SEEDS) $(SOAK_FAILURES) \
 	  cargo test --profile soak --workspace --all-features --locked
 	$(call stories)
-	$(call thousand)
 
 .PHONY: fmt
 fmt: ## Format the sources
