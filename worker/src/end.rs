@@ -112,8 +112,8 @@ fn stopped(status: &Status, twice: bool) -> String {
     format!("{how} ({why})")
 }
 
-/// What whoever asked for a stop is told, where the job has left no snapshot of its end. That it was
-/// told to stop at once is known to the run alone.
+/// What whoever asked for a stop is told, where the job has left no snapshot of its end. That it
+/// was told to stop at once is known to the run alone.
 pub(crate) fn short(job: &str, status: &Status) -> String {
     let knows = status.log_failure.is_some() || status.snapshot_failure.is_some();
     let failed = status.last_failure.as_ref().is_some_and(|last| last.running_at.is_none());

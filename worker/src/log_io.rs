@@ -59,7 +59,7 @@ pub(crate) fn spawn(beside: &mut JoinSet<Report>, store: Arc<dyn Store>, command
     }
 }
 
-/// Reads the log of a job, which begins with a copy where it is to begin from another job's snapshot.
+/// Reads the log of a job. It begins with a copy where it is to begin from another job's snapshot.
 pub(crate) async fn report_log(
     store: Arc<dyn Store>,
     origin: Option<Origin>,

@@ -107,7 +107,14 @@ fn what_no_job_can_begin_from_is_refused_and_leaves_nothing() {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let last = place.objects("whole").into_keys().filter(|name| name.starts_with("log/")).count();
     let last = from(&place, "whole", last as u64);
-    refused(&place.run(&words(&last)), "is the last snapshot of a job that has finished");
+    let uri = last.iter().find_map(|arg| arg.strip_prefix("spec.restore.uri=")).unwrap();
+    place.run(&words(&last)).refused(
+        2,
+        &format!(
+            "gulls: spec.restore.uri: {uri} is the last snapshot of a job that has finished: \
+             nothing is left to be run from it"
+        ),
+    );
     let mark = place.path("state/default/birds/committed/2");
     fs::remove_file(&mark).unwrap();
     refused(&place.run(&words(&from(&place, "birds", 2))), "was made visible");

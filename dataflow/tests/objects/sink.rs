@@ -128,8 +128,12 @@ pub(crate) async fn every_lost_answer_is_survived() {
     life.snapshot(1).await.unwrap();
     life.commit(1).await.unwrap();
     life.finish(2).await.unwrap();
-    let completions = place.proxy.seen().iter().filter(|it| is_completion(it)).count();
-    assert!(completions >= 8, "each of four twice: {completions}");
+    let seen = place.proxy.seen();
+    let completions: Vec<_> = seen.iter().filter(|it| is_completion(it)).collect();
+    // A busy machine may give one of the two tasks nothing to write for a snapshot.
+    assert!(completions.len() >= 4, "of two snapshots: {}", completions.len());
+    let times = |one| completions.iter().filter(|it| **it == one).count();
+    assert!(completions.iter().all(|one| times(*one) >= 2), "each at least twice");
     assert_all(&place.numbers().await, 2000);
 }
 

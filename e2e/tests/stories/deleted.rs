@@ -1,6 +1,6 @@
 //! What goes with a job, or with a savepoint as an object, is gone from the bucket before the
-//! object is; savepoints stay. With a wrong key the status says why nothing is deleted, and a key that is
-//! mended is taken. A namespace that is deleted waits for none of it.
+//! object is; savepoints stay. With a wrong key the status says why nothing is deleted, and a key
+//! that is mended is taken. A namespace that is deleted waits for none of it.
 
 use std::process::Command;
 

@@ -31,8 +31,8 @@ const BYTES: u64 = 20_000_000;
 const BYTES_OF_A_JOB: u64 = 80_000;
 /// What it may ask for in a minute: of itself (four watches that begin anew each half a minute, the
 /// Lease), and for each job: two writes of its status, each with a later snapshot; and the five
-/// objects that it is made of, read every five minutes. A fifth more, since a look comes early where
-/// something happens.
+/// objects that it is made of, read every five minutes. A fifth more, since a look comes early
+/// where something happens.
 const REQUESTS: u64 = 100;
 const REQUESTS_OF_TEN_JOBS: u64 = 36;
 

@@ -157,8 +157,12 @@ pub fn needs_new_pods(old: &Accepted, new: &Accepted) -> bool {
         || old.spec.state.local_volume != new.spec.state.local_volume
 }
 
-/// Why another spec than the one in force is not taken up, if it is not.
-pub fn blocked(live: &Live, next: &Accepted, facts: &Facts) -> Option<Blocked> {
+/// Why the spec as it was written last is not taken up, if it is not.
+pub fn blocks(facts: &Facts) -> Option<Blocked> {
+    blocked(facts.live?, &Accepted::of(facts.valid?), facts)
+}
+
+fn blocked(live: &Live, next: &Accepted, facts: &Facts) -> Option<Blocked> {
     let old = &live.accepted;
     if is_same(old, next) {
         return None;

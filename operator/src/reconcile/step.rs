@@ -15,7 +15,7 @@ use super::acceptable::{config, valid};
 use super::accepted::{self, Accepted, Refused};
 use super::build::{Wanted, build};
 use super::check::{self, Fit};
-use super::decide::{Decision, Facts, Live, Order, Seen, back, blocked, decide, is_as_it_is};
+use super::decide::{Decision, Facts, Live, Order, Seen, back, blocks, decide, is_as_it_is};
 use super::lost::Leaving;
 use super::operator::Operator;
 use super::status::{self, Sight, status};
@@ -24,7 +24,7 @@ use super::validate::{self, Owner};
 use super::written::Written;
 use super::{apply, deletion, fetch};
 use crate::coordinators::Coordinators;
-use crate::crd::{StreamJob, StreamJobStatus};
+use crate::crd::{StreamJob, StreamJobStatus, StreamSnapshot};
 use crate::finalizer;
 use crate::metrics::Metrics;
 use crate::names;
@@ -153,13 +153,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         return Ok(Action::requeue(RETRY_PAUSE));
     }
     let patience = give_up(context, &owner, &there.leaving).await?;
-    // A spec in force has its address.
-    let is_in_force =
-        there.live.as_ref().is_some_and(|live| live.accepted.hash == accepted::hash(&job.spec.job));
-    let named = match &job.spec.job.restore.snapshot_name {
-        Some(name) if !is_in_force => fetch::snapshot(&context.client, &owner, name).await?,
-        _ => None,
-    };
+    let named = named(context, job, &owner, there.live.as_ref()).await?;
     let valid = valid(job, &context.operator, there.live.as_ref(), named.as_ref())?;
     there.check = check::see(context, &owner, valid.as_ref().ok(), there.live.as_ref()).await?;
     let trouble = there.workers.iter().find_map(|worker| worker.trouble.as_ref());
@@ -177,9 +171,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     let restarts = restarts_before + seen.as_ref().map_or(0, |it| it.status.restarts as i64);
     let (decision, refusal) = carry_out(context, &owner, &facts, &there, restarts).await?;
     sight.mistakes = valid.as_ref().err().map(String::as_str);
-    let next = valid.as_ref().ok().map(Accepted::of);
-    let blocked =
-        there.live.as_ref().zip(next).and_then(|(live, next)| blocked(live, &next, &facts));
+    let blocked = blocks(&facts);
     sight.blocked = blocked.as_ref();
     sight.decision = decision.as_ref();
     if refusal.is_some() {
@@ -197,6 +189,21 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         context.still.keep(&owner, there);
     }
     Ok(Action::requeue(next))
+}
+
+/// The `StreamSnapshot` that the job is to begin from. A spec in force has its address.
+async fn named(
+    context: &Context,
+    job: &StreamJob,
+    owner: &Owner,
+    live: Option<&Live>,
+) -> Result<Option<StreamSnapshot>, Error> {
+    let spec = &job.spec.job;
+    let is_in_force = live.is_some_and(|live| live.accepted.hash == accepted::hash(spec));
+    match &spec.restore.snapshot_name {
+        Some(name) if !is_in_force => Ok(fetch::snapshot(&context.client, owner, name).await?),
+        _ => Ok(None),
+    }
 }
 
 /// Counts the last restart, once it is over.

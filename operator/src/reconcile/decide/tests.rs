@@ -131,7 +131,7 @@ fn a_job_that_runs_as_it_should_asks_nothing_of_the_api_server() {
     let as_it_is = valid(1, "workers: 2");
     let seen = seen(vec![two.accepted.clone()]);
     let is_as_it_is = |valid: &Valid, live: &Live, facts: Facts| {
-        super::is_as_it_is(&decide(&Facts { valid: Some(valid), ..facts }).unwrap(), live)
+        is_as_it_is(&decide(&Facts { valid: Some(valid), ..facts }).unwrap(), live)
     };
     let running = facts(None, Some(&two), Some(&seen));
     assert!(is_as_it_is(&as_it_is, &two, running));
