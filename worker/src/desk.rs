@@ -261,7 +261,13 @@ impl Desk {
             status.last_savepoint.as_ref().map_or(0, |last| last.request) + 1
         };
         self.request(Request::Savepoint(asked)).await?;
-        self.saved(asked).await
+        match self.saved(asked).await? {
+            Answer::Short(why) => {
+                let message = format!("no savepoint was taken: {why}");
+                Err(Failure::new(ErrorKind::Unavailable, message))
+            }
+            answer => Ok(answer),
+        }
     }
 
     async fn saved(&self, request: u64) -> Said {

@@ -117,7 +117,7 @@ fn stopped(status: &Status, twice: bool) -> String {
 pub(crate) fn short(job: &str, status: &Status) -> String {
     let knows = status.log_failure.is_some() || status.snapshot_failure.is_some();
     let failed = status.last_failure.as_ref().is_some_and(|last| last.running_at.is_none());
-    let stopped = if knows || failed {
+    let stopped = if knows || failed || status.run.is_none() {
         stopped(status, false)
     } else {
         "stopped without a snapshot (its own output says why)".to_owned()
@@ -142,7 +142,7 @@ fn goes_on(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use millstream_coordinator::status::LogFailure;
-    use millstream_protocol::id::Epoch;
+    use millstream_protocol::id::{Epoch, Run};
     use millstream_protocol::time::Timestamp;
 
     use super::*;
@@ -184,7 +184,8 @@ mod tests {
         let said = "birds stopped without a snapshot (snapshot 7 cannot be published: the disk is \
                     full): the next start resumes from snapshot 6";
         assert_eq!(short("birds", &status), said);
-        let at_once = Status { log_failure: None, snapshot_failure: None, ..status };
+        let at_once =
+            Status { log_failure: None, snapshot_failure: None, run: Some(Run(1)), ..status };
         assert!(short("birds", &at_once).contains("(its own output says why): the next start "));
     }
 }

@@ -438,7 +438,8 @@ fn a_job_is_stopped_whoever_else_has_asked_or_tried_to_run_it() {
         (0..12).map(|_| Running::start(&place, &["savepoint", "job.yaml"])).collect();
     sleep(Duration::from_millis(500));
     let stopped = place.run(&["stop", "job.yaml"]);
-    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert_eq!(stopped.code, Some(4), "{stopped:?}");
+    assert!(stopped.err.contains("stopped without a snapshot (it was starting)"), "{stopped:?}");
     let ended: Vec<_> = asked.into_iter().map(|it| it.end().code).collect();
     assert!(ended.iter().all(|code| *code == Some(1)), "{ended:?}");
     waits.end();

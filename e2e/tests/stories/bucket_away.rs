@@ -7,7 +7,7 @@ use millstream_e2e::job::{Job, is, says, words};
 use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 
-use crate::kept::Kept;
+use crate::kept::{self, Kept};
 use crate::{close, open};
 
 /// The last snapshot is too old by then: of those that are taken each second, three are missing.
@@ -43,7 +43,7 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         says(status, "SnapshotsHealthy", "True", "AsExpected")
     })?;
     kept.goes_on(&job, "the bucket is back")?;
-    kept.did_not_flap(&job, begun)?;
+    kept::did_not_flap(&job, begun)?;
     let events = job.kubectl(&["events", "--for=streamjob/turnover", "--types=Warning"])?;
     for reason in ["SnapshotOld", "SnapshotFailed"] {
         ensure!(events.contains(reason), "no event {reason}: {events}");

@@ -6,7 +6,7 @@ use millstream_e2e::image::{NEXT, TAG, name};
 use millstream_e2e::stage::{RELEASE, SYSTEM, Stage};
 use millstream_e2e::story::Story;
 
-use crate::kept::Kept;
+use crate::kept::{self, Kept};
 use crate::{close, open};
 
 /// The chart as it was released last: `cargo xtask release-crds` puts it there.
@@ -26,7 +26,7 @@ fn upgraded(story: &Story, stage: &Stage) -> Result<()> {
     let next = format!("workerImage.tag={NEXT}");
     stage.install(RELEASE, SYSTEM, &[next.as_str()])?;
     kept.goes_on(&job, "the chart was upgraded")?;
-    kept.did_not_flap(&job, begun)?;
+    kept::did_not_flap(&job, begun)?;
     let images = "--output=jsonpath={.items[*].spec.containers[0].image}";
     let images = job.kubectl(&["get", "pods", images])?;
     let before = format!("{}:{TAG}", name("worker"));

@@ -34,8 +34,12 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
         stage.apply(&counter(stage, name, spec).to_string())?;
         Job::watch(story, stage, NAMESPACE, name)
     };
-    // As many records as can be made: those that are asked for beyond it wait.
-    let many = json!({"program": {"args": {"recordsPerSecond": "1000000000", "keys": "300000"}}});
+    // As many records as can be made: those that are asked for beyond it wait. To count under so many
+    // keys takes longer than to make them.
+    let many = json!({
+        "program": {"args": {"recordsPerSecond": "1000000000", "keys": "5000000"}},
+        "snapshots": {"interval": "10s"},
+    });
     let counts = apply("counts", &many)?;
     let volume = apply(
         "volume",

@@ -45,13 +45,13 @@ impl Kept {
         job.is_ready(2)?;
         self.is_there(job)
     }
+}
 
-    /// It was Ready all the time, in the phase in which it was.
-    pub(crate) fn did_not_flap(&self, job: &Job, since: Instant) -> Result<()> {
-        let course = job.course(since);
-        ensure!(course.is_empty(), "the job was {course:?}, although it ran all the time");
-        Ok(())
-    }
+/// It was Ready all the time, in the phase in which it was.
+pub(crate) fn did_not_flap(job: &Job, since: Instant) -> Result<()> {
+    let course = job.course(since);
+    ensure!(course.is_empty(), "the job was {course:?}, although it ran all the time");
+    Ok(())
 }
 
 /// The tasks at these addresses take in records for so long, as they say themselves.

@@ -9,7 +9,7 @@ use millstream_e2e::stage::Stage;
 use millstream_e2e::story::Story;
 use serde_json::Value;
 
-use crate::kept::{Kept, runs_on};
+use crate::kept::{self, Kept, runs_on};
 use crate::{RATE, close, open};
 
 /// How long there is none.
@@ -34,7 +34,7 @@ pub(crate) fn story(story: &Story, stage: &Stage) -> Result<()> {
     let gap = orders.longest_gap(begun);
     story.say(&format!("the longest time without results: {:.1} s", gap.as_secs_f64()));
     kept.goes_on(&job, "the next operator has begun")?;
-    kept.did_not_flap(&job, begun)?;
+    kept::did_not_flap(&job, begun)?;
     has_its_pace(&job)?;
     close(&job, orders)
 }

@@ -24,12 +24,11 @@ pub(crate) const NEEDS: [&str; 9] = [
 ];
 
 /// What no story brings about: of what, the word, and why.
-const UNSEEN: [(&str, &str, &str); 6] = [
-    (PHASE, "Deleting", "a job without a finalizer is gone at once"),
+const UNSEEN: [(&str, &str, &str); 5] = [
     ("Ready", "UserCodeFailed", "no program of the stock image has a function that fails"),
     (EVENT, "UserCodeFailed", "the same"),
     ("Complete", "Unbounded", "it is not known of a program whether it has an end"),
-    ("Stalled", "StateTooOld", "restore.maxAge is not served yet"),
+    ("Stalled", "StateTooOld", "the newest snapshot of a job that was suspended is seconds old"),
     ("Stalled", "WorkerTooOld", "there is one version of the protocol"),
 ];
 /// Of a condition of which nothing is known.

@@ -135,7 +135,7 @@ fn is_killed(
     story.until(60, "the next operator has the Lease", || next.leads(story))?;
     let leads = now() - killed;
     story.until(120, "it has taken over all jobs", || next.runs(story, jobs.count))?;
-    let all = now() - killed - leads;
+    let all = now().duration_since(killed).saturating_sub(leads);
     story.until(90, "each has a later snapshot", || jobs.are_later(story, &before))?;
     jobs::are_well(&jobs.all()?)?;
     Ok(TakenOver { leads, all, memory: next.memory()? })

@@ -113,7 +113,7 @@ impl<'a> Operator<'a> {
         // The one that it has forked in the sandbox.
         for _ in 0..50 {
             let found = Command::new("pgrep").args(["--parent", &entered]).output()?;
-            operator.id = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+            String::from_utf8_lossy(&found.stdout).trim().clone_into(&mut operator.id);
             if operator.id.lines().count() == 1 && operator.is_there() {
                 return Ok(operator);
             }

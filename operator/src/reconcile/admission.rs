@@ -53,12 +53,11 @@ fn second(event: &Event) -> Option<i64> {
 /// A note is `create Pod NAME in StatefulSet NAME failed error: WHY`, or, of a batch `Job`, `Error
 /// creating: WHY`. What is no refusal passes.
 fn trouble(note: &str) -> Option<Trouble> {
-    let (pod, why) = match note.strip_prefix("Error creating: ") {
-        Some(why) => ("its pod", why),
-        None => {
-            let (pod, rest) = note.split_once("create Pod ")?.1.split_once(' ')?;
-            (pod, rest.split_once("failed error: ")?.1)
-        }
+    let (pod, why) = if let Some(why) = note.strip_prefix("Error creating: ") {
+        ("its pod", why)
+    } else {
+        let (pod, rest) = note.split_once("create Pod ")?.1.split_once(' ')?;
+        (pod, rest.split_once("failed error: ")?.1)
     };
     let reason = if why.contains(" is invalid: ") {
         condition::CONFIG_ERROR

@@ -180,7 +180,7 @@ fn means(
     owner: &Owner,
     set: Option<&DynamicObject>,
 ) -> Option<Means> {
-    let annotations = set.map(|set| set.annotations());
+    let annotations = set.map(ResourceExt::annotations);
     let in_force = annotations.and_then(|it| Accepted::from_annotations(it).ok());
     let refused = annotations.and_then(|it| accepted::kept::<Refused>(it, names::REFUSED));
     // Whoever mends a wrong key by another template is listened to.

@@ -12,7 +12,7 @@ use millstream_protocol::error_kind::ErrorKind;
 use millstream_protocol::time::Timestamp;
 
 use super::acceptable::{config, valid};
-use super::accepted::{self, Accepted, Refused};
+use super::accepted::{self, Refused};
 use super::build::{Wanted, build};
 use super::check::{self, Fit};
 use super::decide::{Decision, Facts, Live, Order, Seen, back, blocks, decide, is_as_it_is};

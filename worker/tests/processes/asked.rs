@@ -68,7 +68,10 @@ pub(crate) fn who_asks_a_job_that_fails_is_told_why_and_waits_no_longer_than_wan
     assert!(asked.err.contains("error: no answer within 4s (--timeout): still"), "{asked:?}");
     assert_eq!(asked.err.lines().count(), 2, "once: {asked:?}");
     // It does not run, so that a stop ends it at once.
-    assert_eq!(place.run(&["stop", "job.yaml"]).code, Some(0));
+    let stopped = place.run(&["stop", "job.yaml"]);
+    assert_eq!(stopped.code, Some(4), "{stopped:?}");
+    let why = "stopped without a snapshot (it was restarting: operator ";
+    assert!(stopped.err.contains(why), "{stopped:?}");
     assert_eq!(running.end().code, Some(4));
     let refused = place.run(&["stop", "job.yaml", "--timeout", "0s"]);
     assert!(refused.code == Some(2) && refused.err.contains("a duration above 0"), "{refused:?}");
