@@ -24,7 +24,8 @@ pub(crate) const NEEDS: [&str; 9] = [
 ];
 
 /// What no story brings about: of what, the word, and why.
-const UNSEEN: [(&str, &str, &str); 5] = [
+const UNSEEN: [(&str, &str, &str); 6] = [
+    ("Backpressured", "Blocked", "no story has a sink that is slower than its source"),
     ("Ready", "UserCodeFailed", "no program of the stock image has a function that fails"),
     (EVENT, "UserCodeFailed", "the same"),
     ("Complete", "Unbounded", "it is not known of a program whether it has an end"),
