@@ -1,7 +1,7 @@
 //! A job that is being deleted: its workers end, then its snapshots go, where they are to go with
 //! it, and then it may go itself.
 //!
-//! Received from: [`super::step`]. Handed to: the API server, an [`errand`](super::errand) among
+//! Received from: [`super::step`]. Handed to: the API server, an [`errand`] among
 //! other things. What is to be done is decided by [`super::removal`]. Invariant: no snapshot is
 //! deleted while a pod of the job is there.
 
