@@ -71,9 +71,33 @@ for _ in $(seq 240); do
   fi
   sleep 0.5
 done
-[ -n "$ready" ] || die "no API server: $(tail -5 "$scratch/etcd.log" "$scratch/server.log")"
+[ -n "$ready" ] || die "no API server: $(tail -n 5 "$scratch/etcd.log" "$scratch/server.log")"
 
 # As the namespaces of jobs may be: what a job's pods are must pass.
 kubectl create namespace plants >/dev/null
 kubectl label namespace plants pod-security.kubernetes.io/enforce=restricted \
   pod-security.kubernetes.io/warn=restricted >/dev/null
+
+# as_operator: what the chart makes in the namespace plants, but for the operator itself, and the
+# `$scratch/kubeconfig` with which that asks.
+as_operator() {
+  "$helm" template ms charts/millstream --namespace plants >"$scratch/made.yaml"
+  kubectl apply --server-side -f "$scratch/made.yaml" >/dev/null
+  # There is nobody here who would make pods of it.
+  kubectl delete deployment ms-millstream >/dev/null
+  kubectl wait --for=condition=Established --timeout=60s crd/streamjobs.millstream.dev >/dev/null
+  cat >"$scratch/kubeconfig" <<EOF
+apiVersion: v1
+kind: Config
+clusters:
+- name: here
+  cluster: {server: "https://127.0.0.1:$port", insecure-skip-tls-verify: true}
+users:
+- name: operator
+  user: {token: "$token-operator"}
+contexts:
+- name: here
+  context: {cluster: here, user: operator, namespace: plants}
+current-context: here
+EOF
+}

@@ -13,28 +13,11 @@ program=${1:?the program of the operator}
 . scripts/api-server.sh
 
 fail() {
-  tail -20 "$scratch/operator.log" >&2
+  tail -n 20 "$scratch/operator.log" >&2
   die "$*"
 }
 
-"$helm" template ms charts/millstream --namespace plants >"$scratch/made.yaml"
-kubectl apply --server-side -f "$scratch/made.yaml" >/dev/null
-kubectl delete deployment ms-millstream >/dev/null
-kubectl wait --for=condition=Established --timeout=60s crd/streamjobs.millstream.dev >/dev/null
-cat >"$scratch/kubeconfig" <<EOF
-apiVersion: v1
-kind: Config
-clusters:
-- name: here
-  cluster: {server: "https://127.0.0.1:$port", insecure-skip-tls-verify: true}
-users:
-- name: operator
-  user: {token: "$token-operator"}
-contexts:
-- name: here
-  context: {cluster: here, user: operator, namespace: plants}
-current-context: here
-EOF
+as_operator
 KUBECONFIG=$scratch/kubeconfig "$program" --namespace plants --pod-name operator \
   --health "127.0.0.1:$((port + 10))" --worker-image w:1 >"$scratch/operator.log" 2>&1 &
 others+=($!)

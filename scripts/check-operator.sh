@@ -13,30 +13,11 @@ program=${1:?the program of the operator}
 . scripts/api-server.sh
 
 fail() {
-  tail -20 "$scratch"/operator-*.log >&2
+  tail -n 20 "$scratch"/operator-*.log >&2
   die "$*"
 }
 
-"$helm" template ms charts/millstream --namespace plants >"$scratch/made.yaml"
-kubectl apply --server-side -f "$scratch/made.yaml" >/dev/null
-# There is nobody here who would make pods of it.
-kubectl delete deployment ms-millstream >/dev/null
-kubectl wait --for=condition=Established --timeout=60s crd/streamjobs.millstream.dev >/dev/null
-
-cat >"$scratch/kubeconfig" <<EOF
-apiVersion: v1
-kind: Config
-clusters:
-- name: here
-  cluster: {server: "https://127.0.0.1:$port", insecure-skip-tls-verify: true}
-users:
-- name: operator
-  user: {token: "$token-operator"}
-contexts:
-- name: here
-  context: {cluster: here, user: operator, namespace: plants}
-current-context: here
-EOF
+as_operator
 
 declare -A pid
 # start NAME: an operator, whose log goes on.
