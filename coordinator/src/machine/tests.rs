@@ -24,7 +24,7 @@ use crate::testing::chance::Chance;
 use crate::testing::entries::claim;
 use crate::testing::host;
 use crate::testing::outside::Outside;
-use crate::testing::worker::FakeWorker;
+use crate::testing::worker::{Body, FakeWorker};
 
 const W0: WorkerIndex = WorkerIndex(0);
 
@@ -823,10 +823,12 @@ fn a_job_whose_input_has_ended_is_finished_for_good() {
     let commit = rig.until(|command| matches!(command, Command::Commit { .. }));
     // It dies before the output is visible: the next start makes it so, and starts nothing.
     drop(commit);
+    rig.outside.upload("parts/0/1/0-a", Body::default());
     let mut rig = Rig::new(1, None, rig.outside);
     rig.attach();
     rig.settle();
     assert_eq!(rig.exit, Some(Outcome::Finished { already: false }));
+    assert!(rig.outside.part("parts/0/1/0-a").is_none(), "no later run would clear it up");
     assert_eq!(rig.outside.history().len(), host::RECORDS);
     let mut rig = Rig::new(1, None, rig.outside);
     rig.attach();

@@ -30,6 +30,15 @@ impl Snapshot {
         self.delete(ctx, BTreeSet::new())
     }
 
+    /// What is left to do for a job whose final snapshot an earlier run has published, and this one
+    /// has marked: no later run will clear anything up.
+    pub(crate) fn clear_up(ctx: &mut Context) -> Progress {
+        let (run, epoch) = (ctx.reign().run, ctx.reign().epoch);
+        let (purpose, started, stage) =
+            (Purpose::Final, ctx.now, Stage::Listing { until: ctx.now });
+        Self { run, epoch, purpose, savepoint: None, started, new_bytes: 0, stage }.retain(ctx)
+    }
+
     pub(super) fn listing(self, ctx: &mut Context, event: &Event, until: Timestamp) -> Progress {
         match event {
             Event::Report(_, Report::Parts(Ok(parts))) => {

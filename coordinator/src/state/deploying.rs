@@ -1,10 +1,11 @@
 //! Bringing the tasks of a run into being: old tasks away, state restored, sinks recovered.
 //!
-//! Received from: [`super::Claiming`]. Handed to: [`Running`]; or the end, where nothing is left to
-//! run; or [`super::waiting`], where the output of the base was all that was to be completed before
-//! a wish is acted upon, or a worker is about to end. Invariants: no task is deployed while one of
-//! an earlier run may still reach a sink; none starts before all sinks are recovered and the base
-//! is marked as committed; none of a run that a wish asked for before the log says that it began.
+//! Received from: [`super::Claiming`]. Handed to: [`Running`]; or [`Stopping`], where nothing is
+//! left to run; or [`super::waiting`], where the output of the base was all that was to be
+//! completed before a wish is acted upon, or a worker is about to end. Invariants: no task is
+//! deployed while one of an earlier run may still reach a sink; none starts before all sinks are
+//! recovered and the base is marked as committed; none of a run that a wish asked for before the
+//! log says that it began.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,10 +17,10 @@ use millstream_protocol::session::{Command, Deploy, Report, Restore};
 use millstream_protocol::time::Timestamp;
 use millstream_protocol::wish::Wish;
 
-use super::{Running, State, resolving, waiting};
+use super::{Running, State, Stopping, resolving, waiting};
 use crate::append::{Append, Progress};
 use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
-use crate::machine::{Event, Outcome};
+use crate::machine::Event;
 use crate::status::Restored;
 
 /// How long tasks may take to let go. User code is interrupted between records only.
@@ -226,7 +227,7 @@ impl Deploying {
 
     fn start(self, ctx: &mut Context) -> State {
         if self.restore.as_ref().is_some_and(|restore| restore.manifest.is_final) {
-            return ctx.end(Outcome::Finished { already: false });
+            return Stopping::clear_up(ctx);
         }
         // What has been marked, or begun, stays so.
         if ctx.is_left() {

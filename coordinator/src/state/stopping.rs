@@ -1,7 +1,8 @@
 //! Taking the last snapshot of a run, whose job is to stop, or to begin anew with another spec, or
 //! whose tasks have all ended.
 //!
-//! Received from: [`super::Running`]. Handed to: the end, or to [`super::resolving`]; back to
+//! Received from: [`super::Running`], or [`super::deploying`] where an earlier run has published
+//! the final one. Handed to: the end, or to [`super::resolving`]; back to
 //! [`super::Running`] where an edit gets no snapshot. Invariants: a job is finished only when its
 //! final snapshot is committed; none begins anew for an edit without one.
 
@@ -55,6 +56,21 @@ impl Stopping {
         }
         let step = Step::Taking(Snapshot::start(ctx, purpose));
         State::Stopping(Self { purpose, attempts: 1, step, finished, wanted: false })
+    }
+
+    /// The final snapshot is there, by an earlier run; what is old goes.
+    pub(super) fn clear_up(ctx: &mut Context) -> State {
+        match Snapshot::clear_up(ctx) {
+            Progress::Going(snapshot) => State::Stopping(Self {
+                purpose: Purpose::Final,
+                attempts: 1,
+                step: Step::Taking(snapshot),
+                finished: BTreeSet::new(),
+                wanted: false,
+            }),
+            Progress::Failed(failure) => ctx.fail(failure),
+            Progress::Done | Progress::Aborted => ctx.end(Outcome::Finished { already: false }),
+        }
     }
 
     /// Where it stands, for the table of all states and events.
