@@ -106,15 +106,7 @@ impl Snapshot {
     /// do not know, and its output is perhaps not visible.
     pub(crate) fn again(ctx: &mut Context, seq: Seq, manifest: &Manifest) -> Option<Self> {
         let (run, epoch) = (manifest.run, manifest.epoch);
-        ctx.status.last_snapshot = Some(SnapshotStatus {
-            epoch,
-            seq,
-            uri: ctx.config.prefix.snapshot_uri(seq),
-            completed_at: manifest.at,
-            duration: Duration::ZERO,
-            bytes: manifest.bytes(),
-            new_bytes: 0,
-        });
+        ctx.status.last_snapshot = Some(SnapshotStatus::of(&ctx.config.prefix, seq, manifest));
         let parts = manifest.operators.iter().flat_map(|operator| &operator.parts);
         let objects = parts.map(|part| part.object.clone()).collect();
         ctx.send_all(&Command::Published { run, epoch, objects });

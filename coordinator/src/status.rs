@@ -10,6 +10,8 @@ use std::time::Duration;
 use millstream_protocol::error_kind::Failure;
 use millstream_protocol::flow::{Clock, Lag, Permille};
 use millstream_protocol::id::{Epoch, OperatorId, Run, Seq};
+use millstream_protocol::log::Manifest;
+use millstream_protocol::path::JobPrefix;
 use millstream_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +129,21 @@ pub struct SnapshotStatus {
     pub bytes: u64,
     /// Bytes that were uploaded for it.
     pub new_bytes: u64,
+}
+
+impl SnapshotStatus {
+    /// One that somebody else has published, whose time and new bytes are not known.
+    pub(crate) fn of(prefix: &JobPrefix, seq: Seq, manifest: &Manifest) -> Self {
+        Self {
+            epoch: manifest.epoch,
+            seq,
+            uri: prefix.snapshot_uri(seq),
+            completed_at: manifest.at,
+            duration: Duration::ZERO,
+            bytes: manifest.bytes(),
+            new_bytes: 0,
+        }
+    }
 }
 
 /// What became of a savepoint.

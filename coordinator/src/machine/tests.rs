@@ -548,6 +548,25 @@ fn a_lost_worker_is_waited_for() {
 }
 
 #[test]
+fn a_snapshot_whose_publication_nobody_heard_of_is_shown_once_it_is_gone_on_from() {
+    let mut rig = Rig::at_barrier(1);
+    rig.settle();
+    rig.feed(Event::Snapshot);
+    let (_, _, append) = rig.append();
+    let Command::Append { seq, text, .. } = append else { unreachable!() };
+    rig.outside.append(seq, &text).unwrap();
+    rig.feed(Event::Lost(W0, "killed".into()));
+    let shown = |rig: &Rig| rig.machine.status().last_snapshot.clone().map(|it| it.epoch);
+    assert_eq!(shown(&rig), Some(Epoch(1)));
+    rig.wake();
+    rig.workers[0] = FakeWorker::new(W0, 77);
+    rig.feed(Event::Attached(W0));
+    rig.settle();
+    assert_eq!(rig.machine.status().restored.as_ref().map(|it| it.epoch), Some(Epoch(2)));
+    assert_eq!(shown(&rig), Some(Epoch(2)));
+}
+
+#[test]
 fn a_stop_takes_a_last_snapshot_behind_which_nothing_is_emitted() {
     let mut rig = Rig::running(1);
     rig.feed(Event::Stop(StopMode::AfterSnapshot));

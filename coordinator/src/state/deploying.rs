@@ -21,7 +21,7 @@ use super::{Running, State, Stopping, resolving, waiting};
 use crate::append::{Append, Progress};
 use crate::context::{ANSWER_TIMEOUT, Context, STORE_ANSWER_TIMEOUT, STORE_RETRY_PAUSE};
 use crate::machine::Event;
-use crate::status::Restored;
+use crate::status::{Restored, SnapshotStatus};
 
 /// How long tasks may take to let go. User code is interrupted between records only.
 const DROP_TIMEOUT: Duration = Duration::from_mins(1);
@@ -232,6 +232,13 @@ impl Deploying {
         // What has been marked, or begun, stays so.
         if ctx.is_left() {
             return waiting::let_go(ctx);
+        }
+        // It may be one of which this coordinator never heard that it was published.
+        if let Some(Restore { seq, manifest, .. }) = &self.restore
+            && let Some(last) = &mut ctx.status.last_snapshot
+            && last.seq < *seq
+        {
+            *last = SnapshotStatus::of(&ctx.config.prefix, *seq, manifest);
         }
         ctx.status.restored = self.restore.map(|Restore { seq, manifest, .. }| Restored {
             from: ctx.config.prefix.snapshot_uri(seq),

@@ -50,6 +50,10 @@ pub(crate) struct Outside {
     /// The newest snapshot of the history that began last: what a start without a wish goes on
     /// from.
     newest: Option<Seq>,
+    /// What users have said that they do not want any more.
+    pub(crate) unwanted: BTreeSet<Seq>,
+    /// How many savepoints were deleted.
+    pub(crate) let_go: usize,
 }
 
 impl Outside {
@@ -85,6 +89,12 @@ impl Outside {
 
     pub(crate) fn manifest(&self, seq: Seq) -> Option<Manifest> {
         parse(self.log.get(&seq)?, seq).as_manifest().cloned()
+    }
+
+    /// The snapshots that are kept for a user.
+    pub(crate) fn savepoints(&self) -> Vec<Seq> {
+        let is_saved = |entry: &Entry| entry.as_manifest().is_some_and(|it| it.savepoint);
+        self.entries().filter(|(_, entry)| is_saved(entry)).map(|(seq, _)| seq).collect()
     }
 
     fn restorable(&self) -> Option<Seq> {
@@ -163,6 +173,9 @@ impl Outside {
         let entry = parse(text, seq);
         assert!(matches!(entry, Entry::Tombstone(_)), "only tombstones overwrite: {seq}");
         assert_eq!(there.epoch(), entry.epoch(), "a tombstone keeps the epoch: {seq}");
+        let is_saved = there.as_manifest().is_some_and(|manifest| manifest.savepoint);
+        assert!(!is_saved || self.unwanted.contains(&seq), "savepoint {seq} is wanted");
+        self.let_go += usize::from(is_saved);
         assert_ne!(Some(seq), self.newest, "what a start goes on from is overwritten");
         let claims = self.entries().filter_map(|(_, entry)| entry.as_claim().cloned());
         let base = claims.last().and_then(|claim| claim.base);

@@ -46,7 +46,7 @@ fn undisturbed_there_is_one_run_without_a_restart() {
 /// The seeds to simulate: what the environment of the build says, `20000` of them, `1000..2000`, or
 /// just `=17`.
 fn seeds() -> Range<u64> {
-    let given = option_env!("COORDINATOR_SEEDS").unwrap_or("300");
+    let given = option_env!("COORDINATOR_SEEDS").unwrap_or("600");
     let number = |text: &str| -> u64 {
         text.parse().unwrap_or_else(|error| panic!("COORDINATOR_SEEDS is {given:?}: {error}"))
     };
@@ -57,15 +57,17 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Each seed is a schedule of crashes, pauses, rivals, takeovers, edits, stalled and lost writes,
-/// lost, late and doubled messages. In each, the log is one line, nothing unpublished is visible,
-/// nothing named is deleted, and in the end each record is visible once.
+/// Each seed is a schedule of crashes, pauses, rivals, takeovers, edits, savepoints that come and
+/// go, stalled and lost writes, lost, late and doubled messages. In each, the log is one line,
+/// nothing unpublished is visible, nothing named is deleted, and in the end each record is visible
+/// once.
 #[test]
 fn whatever_breaks_each_record_is_visible_once() {
     let seeds = seeds();
     let count = seeds.end - seeds.start;
     let next = AtomicU64::new(seeds.start);
     let (taken_over, rescaled) = (AtomicU64::new(0), AtomicU64::new(0));
+    let let_go = AtomicU64::new(0);
     let left_in = Mutex::new(BTreeSet::new());
     let simulate_on = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -77,6 +79,7 @@ fn whatever_breaks_each_record_is_visible_once() {
         let over = claims.into_iter().any(|claim| claim.term.0 > 1);
         taken_over.fetch_add(over.into(), Ordering::Relaxed);
         rescaled.fetch_add(world.rescaled.into(), Ordering::Relaxed);
+        let_go.fetch_add(world.outside.let_go as u64, Ordering::Relaxed);
         left_in.lock().unwrap().extend(world.left_in);
     };
     thread::scope(|scope| {
@@ -88,6 +91,8 @@ fn whatever_breaks_each_record_is_visible_once() {
     if count >= 100 {
         assert!(taken_over > count / 10, "{taken_over} of {count} had a run that was taken over");
         assert!(rescaled > count / 20, "{rescaled} of {count} were rescaled while they ran");
+        let let_go = let_go.into_inner();
+        assert!(let_go > count / 50, "{let_go} savepoints were let go in {count}");
         let left_in: Vec<String> = left_in.into_inner().unwrap().into_iter().collect();
         let everywhere = [
             "Adopting",

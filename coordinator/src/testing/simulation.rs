@@ -305,7 +305,9 @@ impl World {
             return;
         }
         self.say(format!("host {host} worker {worker}: {}", brief_command(&command)));
-        if self.chance.hits(2) {
+        // Few commands come while a job is taken over, which takes a moment.
+        let is_rare = matches!(command, Command::Adopt { .. });
+        if self.chance.hits(if is_rare { 30 } else { 2 }) {
             self.leave(host, worker);
         }
         let fake = &mut self.hosts[host].workers[worker.0 as usize].1;

@@ -335,6 +335,7 @@ fn a_savepoint_that_is_let_go_goes_between_two_snapshots_and_not_while_it_is_nee
     assert_eq!(stays.seq, seq);
     assert!(stays.result.unwrap().unwrap_err().contains("is the newest snapshot"));
     rig.feed(Event::Snapshot);
+    rig.outside.unwanted.insert(seq);
     rig.feed(Event::LetGo(seq));
     assert_eq!(answer(&rig).result, None, "an epoch is in flight");
     rig.settle();

@@ -1,7 +1,7 @@
 //! What goes wrong in the model, and what its users ask for.
 
 use millstream_protocol::error_kind::{ErrorKind, Failure};
-use millstream_protocol::id::WorkerIndex;
+use millstream_protocol::id::{Seq, WorkerIndex};
 use millstream_protocol::session::Report;
 use millstream_protocol::wish::Wish;
 
@@ -23,6 +23,7 @@ impl World {
         let host = living[self.between(0, living.len() as i64 - 1) as usize];
         let count = self.hosts[host].workers.len() as i64;
         let worker = WorkerIndex(self.between(0, count - 1) as u32);
+        self.keep_or_let_go(host);
         match self.between(0, 14) {
             0 | 1 => self.kill_worker(host, worker),
             2 => {
@@ -63,6 +64,25 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whatever else happens, the user now and then wants a savepoint, or does not want a snapshot
+    /// any more, mostly one that he asked for.
+    fn keep_or_let_go(&mut self, host: usize) {
+        if self.chance.hits(300) {
+            self.lives += 1;
+            return self.feed(host, &Event::Savepoint(self.lives));
+        }
+        if !self.chance.hits(400) {
+            return;
+        }
+        let saved = self.outside.savepoints();
+        let seq = match saved.len() {
+            0 => Seq(self.between(0, self.outside.log().len() as i64) as u64),
+            count => saved[self.between(0, count as i64 - 1) as usize],
+        };
+        self.outside.unwanted.insert(seq);
+        self.feed(host, &Event::LetGo(seq));
     }
 
     /// The coordinator dies and another one takes its place, with the same workers.
