@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The exit code of a command that could not find out what it was asked: it may be asked again.
+pub const UNANSWERED: u8 = 5;
+
 /// What kind of failure an error is. Every process reacts to the kind alone, in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

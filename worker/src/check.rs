@@ -3,11 +3,13 @@
 //! Received from: the command line; of a new version of a job that runs in a cluster, the operator
 //! asks before it stops the old one. Invariant: nothing is written.
 
+use std::process::ExitCode;
+
 use millstream_coordinator::config::Config;
 use millstream_coordinator::history::History;
 use millstream_coordinator::resolve::{Decision, Facts, resolve};
 use millstream_dataflow::engine::plan_of;
-use millstream_dataflow::{Error, Result};
+use millstream_dataflow::{Error, Kind, Result};
 use millstream_protocol::job::StreamJob;
 use millstream_protocol::plan::Plan;
 use millstream_protocol::wish::Wish;
@@ -17,14 +19,25 @@ use crate::config::{absolute_store, read_job};
 use crate::log_io::read_log;
 use crate::program::Programs;
 use crate::store::{self, Access};
+use crate::terminal::{self, UNANSWERED};
 
-/// Says what a start would begin with, or why there would be none.
-pub(crate) fn check(programs: &Programs, args: &cli::Check) -> Result<String> {
-    let mut job = match (&args.job, &args.json) {
+/// Says what a start would begin with, or why there would be none. That nobody can say so now is
+/// told apart by the exit code: whoever asks may ask again.
+pub(crate) fn run(programs: &Programs, args: &cli::Check) -> ExitCode {
+    match check(programs, args) {
+        Err(error) if error.kind() == Kind::Unavailable => {
+            ExitCode::from(terminal::fail(&error.to_string(), UNANSWERED))
+        }
+        said => terminal::finish(said),
+    }
+}
+
+fn check(programs: &Programs, args: &cli::Check) -> Result<String> {
+    let mut job = match (&args.job, &args.job_json) {
         (Some(path), _) => read_job(path, &args.sets)?,
         (None, Some(text)) => serde_json::from_str(text)
-            .map_err(|error| Error::invalid(format!("--json: is no StreamJob: {error}")))?,
-        (None, None) => return Err(Error::invalid("name the StreamJob file, or give --json")),
+            .map_err(|error| Error::invalid(format!("--job-json: is no StreamJob: {error}")))?,
+        (None, None) => return Err(Error::invalid("name the StreamJob file, or give --job-json")),
     };
     job.spec.snapshots.store = absolute_store(&job.spec.snapshots.store)?;
     let threads = job.spec.threads_per_worker.unwrap_or(1).saturating_mul(job.spec.workers);

@@ -190,14 +190,14 @@ pub(crate) struct Describe {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
     /// The `StreamJob` file.
-    #[arg(required_unless_present = "json")]
+    #[arg(required_unless_present = "job_json")]
     pub(crate) job: Option<PathBuf>,
     /// Set a field of the job. May be repeated.
     #[arg(long = "set", value_name = "spec.path=value", requires = "job")]
     pub(crate) sets: Vec<String>,
-    /// The `StreamJob` itself, as JSON.
+    /// The `StreamJob` itself, as JSON, in place of a file.
     #[arg(long, value_name = "JSON", conflicts_with = "job")]
-    pub(crate) json: Option<String>,
+    pub(crate) job_json: Option<String>,
 }
 
 /// How a bucket is reached: for `s3://`, beside what environment and profile say.

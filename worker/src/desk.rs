@@ -186,10 +186,10 @@ impl Desk {
             (wanted.generation, wanted.job) = (generation, next);
             (generation, before)
         };
-        say(&format!("scaling from {before} to {workers} workers"));
+        say(&format!("scaling from {before} to {}", count(workers)));
         let clock = SystemClock::new();
         let asked = clock.monotonic_ns();
-        let _ = note.send(format!("from {before} to {workers} workers")).await;
+        let _ = note.send(format!("from {before} to {}", count(workers))).await;
         let scaled = self.scaled(generation, note).await;
         let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(asked));
         // Whoever asks next may have asked for more of them already.
@@ -205,7 +205,7 @@ impl Desk {
         let stood = self.handle.status.borrow().stood.filter(|_| workers != before);
         let stood = stood.map(|stood| format!(", and stood still for {}", brief(stood)));
         let stood = stood.unwrap_or_default();
-        let said = format!("runs on {workers} workers: it took {}{stood}\n", brief(took));
+        let said = format!("runs on {}: it took {}{stood}\n", count(workers), brief(took));
         scaled.map(|()| Answer::Done(said))
     }
 
@@ -335,6 +335,10 @@ fn of_workers(problem: &Problem, job: &StreamJob) -> String {
         }
         _ => problem.to_string().replace("spec.workers", "--workers"),
     }
+}
+
+fn count(workers: u32) -> String {
+    if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
 }
 
 /// Returns when this run has the job.

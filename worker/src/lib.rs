@@ -72,7 +72,7 @@ pub fn main(programs: &[Program]) -> ExitCode {
         cli::Command::Stop(args) => ask::stop(args),
         cli::Command::Serve(args) => serve::run(programs, args),
         cli::Command::Describe(args) => terminal::finish(describe::describe(&programs, &args)),
-        cli::Command::Check(args) => terminal::finish(check::check(&programs, &args)),
+        cli::Command::Check(args) => check::run(&programs, &args),
         cli::Command::Snapshots(command) => terminal::finish(snapshots::run(command)),
         cli::Command::Programs => {
             let names: Vec<_> = programs.names().map(|name| format!("{name}\n")).collect();

@@ -16,7 +16,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const INVALID: u8 = 2;
 pub(crate) const FENCED: u8 = 3;
 pub(crate) const STOPPED_WITHOUT_SNAPSHOT: u8 = 4;
-pub(crate) const UNANSWERED: u8 = 5;
+pub(crate) use millstream_protocol::error_kind::UNANSWERED;
 
 /// Whether standard error takes JSON lines only.
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -2,11 +2,13 @@
 //! version's pod asks, before the old one is stopped for it.
 //!
 //! Received from: [`super::step`]. Handed to: [`super::decide`], as [`Fit`]. Invariants: a version
-//! that does not fit, or whose pod does not come up, is refused while the old one runs on; what was
-//! found holds for one attempt.
+//! that does not fit, or whose pod does not come up, is refused while the old one runs on; one of
+//! which that cannot be said, since the store does not answer, is asked again; what was found holds
+//! for one attempt.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use millstream_coordinator::driver::Clock as _;
+use millstream_protocol::error_kind::UNANSWERED;
 use millstream_protocol::job::{API_VERSION, KIND};
 use millstream_protocol::time::Timestamp;
 
@@ -15,6 +17,7 @@ use super::build::errand::{Errand as Wanted, build};
 use super::decide::back::{QUIET, TROUBLED};
 use super::decide::{Decision, Live, Order, needs_new_pods};
 use super::errand::{self, Begun, Errand};
+use super::removal::AGAIN_AFTER;
 use super::step::{Context, Error};
 use super::validate::{Owner, Valid, as_in_a_file};
 
@@ -36,6 +39,8 @@ pub enum Fit {
 pub(super) struct Check {
     /// What it has found.
     pub(super) fit: Fit,
+    /// Why it could not find out, and is to be asked again.
+    pub(super) waits: Option<String>,
     /// Which object it is.
     pub(super) uid: Option<String>,
 }
@@ -54,7 +59,19 @@ pub(super) async fn see(
     let Owner { namespace, uid, .. } = owner;
     let seen = errand::see(&context.client, namespace, &name(owner), uid).await?;
     let fit = fit(&seen, &next.hash, context.clock.now());
-    Ok(Some(Check { fit, uid: seen.uid }))
+    let waits = match &seen.errand {
+        errand if is_unknown(errand) => Some(format!(
+            "it cannot be said yet whether this version fits, and it is asked again: {}",
+            errand.message().unwrap_or_default()
+        )),
+        _ => None,
+    };
+    Ok(Some(Check { fit, waits, uid: seen.uid }))
+}
+
+/// Whether it could not find out: the store does not answer, which passes.
+fn is_unknown(errand: &Errand) -> bool {
+    matches!(errand, Errand::Failed { code: Some(code), .. } if *code == i32::from(UNANSWERED))
 }
 
 fn fit(seen: &errand::Seen, hash: &str, now: Timestamp) -> Fit {
@@ -65,6 +82,13 @@ fn fit(seen: &errand::Seen, hash: &str, now: Timestamp) -> Fit {
     match &seen.errand {
         Errand::None => Fit::Unasked,
         Errand::Done => Fit::Yes,
+        Errand::Failed { at, .. } if is_unknown(&seen.errand) => {
+            if now.since(*at) < AGAIN_AFTER {
+                Fit::Asked
+            } else {
+                Fit::Unasked
+            }
+        }
         Errand::Failed { message, .. } => Fit::No(message.clone()),
         Errand::Runs(Some(trouble)) if age > TROUBLED => Fit::No(trouble.clone()),
         Errand::Runs(None) if age > QUIET => {
@@ -153,7 +177,7 @@ fn wanted<'a>(owner: &'a Owner, next: &'a Accepted) -> Wanted<'a> {
         job: (owner.namespace.as_str(), owner.name.as_str()),
         spec: &next.spec,
         // A variable's name in it is not to be replaced.
-        args: vec!["check".to_owned(), format!("--json={}", job.replace('$', "$$"))],
+        args: vec!["check".to_owned(), format!("--job-json={}", job.replace('$', "$$"))],
         checks: Some(&next.hash),
     }
 }
@@ -175,10 +199,16 @@ mod tests {
         };
         let pull = || Errand::Runs(Some("no such image".to_owned()));
         let no = |why: &str| Fit::No(why.to_owned());
-        let failed = Errand::Failed { at: at(1), message: "state counts".to_owned() };
+        let failed = |code| {
+            let message = "state counts".to_owned();
+            Errand::Failed { at: at(1), code: Some(code), message }
+        };
         assert_eq!(found(Errand::Done, "bb", 1), Fit::Unasked);
         assert_eq!(found(Errand::Done, "aa", 1), Fit::Yes);
-        assert_eq!(found(failed, "aa", 1), no("state counts"));
+        assert_eq!(found(failed(2), "aa", 1), no("state counts"));
+        assert_eq!(found(failed(137), "aa", 1), no("state counts"));
+        assert_eq!(found(failed(5), "aa", 15), Fit::Asked, "the store does not answer");
+        assert_eq!(found(failed(5), "aa", 16), Fit::Unasked, "and is asked again");
         assert_eq!(found(pull(), "aa", 60), Fit::Asked);
         assert_eq!(found(pull(), "aa", 61), no("no such image"));
         assert_eq!(found(Errand::Runs(None), "aa", 599), Fit::Asked);
@@ -192,7 +222,7 @@ mod tests {
         let valid = validate(&job, &testing::operator()).unwrap();
         let next = Accepted::of(&valid);
         let wanted = wanted(&valid.owner, &next);
-        let json = wanted.args[1].strip_prefix("--json=").unwrap().replace("$$", "$");
+        let json = wanted.args[1].strip_prefix("--job-json=").unwrap().replace("$$", "$");
         let read: millstream_protocol::job::StreamJob = serde_json::from_str(&json).unwrap();
         assert_eq!(read.spec.program, next.spec.program);
         assert_eq!((&*read.metadata.name, read.spec.pod_template), ("averages", None));

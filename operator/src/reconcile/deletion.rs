@@ -231,6 +231,7 @@ async fn show(
         job,
         mistakes: None,
         blocked: None,
+        unchecked: None,
         deleting: Some(message),
         decision: None,
         coordinator: None,

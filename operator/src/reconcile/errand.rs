@@ -37,11 +37,23 @@ pub enum Errand {
     Failed {
         /// When.
         at: Timestamp,
+        /// With which exit code, where its pod says so.
+        code: Option<i32>,
         /// What it said last.
         message: String,
     },
     /// It has done what it was for.
     Done,
+}
+
+impl Errand {
+    /// What one that has failed said last.
+    pub(super) fn message(&self) -> Option<&str> {
+        match self {
+            Self::Failed { message, .. } => Some(message),
+            Self::None | Self::Runs(_) | Self::Done => None,
+        }
+    }
 }
 
 /// An errand as it was seen.
@@ -150,6 +162,7 @@ fn state(job: &Job, pods: &[Pod]) -> Errand {
         Some(over) if over.type_ == "Complete" => Errand::Done,
         Some(over) => Errand::Failed {
             at: time(over.last_transition_time.as_ref()),
+            code: None,
             message: over.message.clone().unwrap_or_default(),
         },
         None => {
@@ -173,7 +186,8 @@ fn ended(pod: &Pod) -> Option<Errand> {
         Some(last) => last.strip_prefix("error: ").unwrap_or(last).to_owned(),
         None => format!("it ended with code {} and without a word", end.exit_code),
     };
-    Some(Errand::Failed { at: time(end.finished_at.as_ref()), message })
+    let (at, code) = (time(end.finished_at.as_ref()), Some(end.exit_code));
+    Some(Errand::Failed { at, code, message })
 }
 
 fn time(at: Option<&Time>) -> Timestamp {
@@ -300,7 +314,8 @@ mod tests {
             pod("{terminated: {exitCode: 1, finishedAt: '1970-01-01T00:00:07Z', message: \
                           \"a line\\nerror: the key is wrong\\n\"}}");
         let message = "the key is wrong".to_owned();
-        assert_eq!(state(&job, &[failed]), Errand::Failed { at: Timestamp(7000), message });
+        let (at, code) = (Timestamp(7000), Some(1));
+        assert_eq!(state(&job, &[failed]), Errand::Failed { at, code, message });
         let Errand::Failed { message, .. } = state(&job, &[pod("{terminated: {exitCode: 137}}")])
         else {
             panic!("it has failed")
@@ -323,7 +338,7 @@ mod tests {
         let late = "{type: Failed, status: 'True', message: was active longer than specified, \
                     lastTransitionTime: '1970-01-01T00:00:09Z'}";
         let message = "was active longer than specified".to_owned();
-        assert_eq!(of(late), Errand::Failed { at: Timestamp(9000), message });
+        assert_eq!(of(late), Errand::Failed { at: Timestamp(9000), code: None, message });
     }
 
     #[test]

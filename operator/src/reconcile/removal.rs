@@ -72,7 +72,7 @@ pub fn decide(facts: &Facts) -> Step {
     }
     match facts.errand {
         Errand::None => Step::Begin,
-        Errand::Failed { at, message } if facts.now.since(*at) >= AGAIN_AFTER => {
+        Errand::Failed { at, message, .. } if facts.now.since(*at) >= AGAIN_AFTER => {
             Step::Again(message.clone())
         }
         Errand::Failed { .. } | Errand::Runs(_) | Errand::Done => {
@@ -97,7 +97,8 @@ mod tests {
     }
 
     fn failed(secs: u64) -> Errand {
-        Errand::Failed { at: after(secs), message: "the key is wrong".to_owned() }
+        let message = "the key is wrong".to_owned();
+        Errand::Failed { at: after(secs), code: Some(1), message }
     }
 
     /// Each row: the seconds, what is in the way, the errand, and what is done.

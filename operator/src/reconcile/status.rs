@@ -36,6 +36,8 @@ pub struct Sight<'a> {
     pub mistakes: Option<&'a str>,
     /// Why the spec cannot be taken up, though it has no mistake.
     pub blocked: Option<&'a Blocked>,
+    /// Why it cannot be said yet whether the version that was written last fits.
+    pub unchecked: Option<&'a str>,
     /// What a job that is being deleted waits for.
     pub deleting: Option<&'a str>,
     /// What was decided.

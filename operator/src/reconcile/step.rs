@@ -136,6 +136,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         job,
         mistakes: None,
         blocked: None,
+        unchecked: None,
         deleting: None,
         decision: None,
         coordinator: seen.as_ref(),
@@ -145,8 +146,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
         now: context.clock.now(),
     };
     if is_paused(job) {
-        let status = status::paused(&sight);
-        say(context, job, &owner, &status).await?;
+        say(context, job, &owner, &status::paused(&sight)).await?;
         return Ok(Action::requeue(LOOK_EVERY));
     }
     if finalizer::follow(&context.client, job, job.spec.job.snapshots.on_delete).await? {
@@ -174,6 +174,7 @@ async fn look(job: &DeserializeGuard<StreamJob>, context: &Context) -> Result<Ac
     let blocked = blocks(&facts);
     sight.blocked = blocked.as_ref();
     sight.decision = decision.as_ref();
+    sight.unchecked = there.check.as_ref().and_then(|check| check.waits.as_deref());
     if refusal.is_some() {
         sight.mistakes = refusal.as_deref();
         // No spec is in force yet.

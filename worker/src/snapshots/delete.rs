@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use millstream_coordinator::driver::{Clock as _, WallClock};
 use millstream_coordinator::history::History;
-use millstream_coordinator::retain::{self, Retention};
+use millstream_coordinator::retain::{self, Indispensable, Retention};
 use millstream_dataflow::snapshot::Store;
 use millstream_dataflow::{Error, Result};
 use millstream_protocol::error_kind::ErrorKind;
@@ -49,7 +49,14 @@ async fn savepoint(job: &Job, seq: Seq, args: &Deletion) -> Result<String> {
     } else {
         retain::delete(&history, seq, now).map(Some)
     };
-    let retention = retention.map_err(|reason| Error::invalid(format!("{uri} {reason}")))?;
+    let retention = retention.map_err(|reason| {
+        // Nothing follows the last snapshot of a job that was removed.
+        let also = match reason {
+            Indispensable::Newest => "; where the job is removed for good, add --job-is-gone",
+            Indispensable::Missing | Indispensable::NoSavepoint | Indispensable::Base => "",
+        };
+        Error::invalid(format!("{uri} {reason}{also}"))
+    })?;
     let Some(retention) = retention else { return whole(job, args).await };
     if !args.yes {
         return Err(Error::invalid(format!(

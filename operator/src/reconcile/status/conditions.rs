@@ -262,7 +262,7 @@ fn pending(sight: &Sight) -> Says {
     let is_held = sight.mistakes.is_some() || sight.blocked.is_some() || decision.refused.is_some();
     let (old, new) = (decision.accepted.spec.workers, sight.job.spec.job.workers);
     let waits = sight.coordinator.and_then(|seen| seen.status.held.as_ref());
-    let waits = waits.map(|held| held.failure.message.as_str());
+    let waits = waits.map(|held| held.failure.message.as_str()).or(sight.unchecked);
     if decision.accepted.generation >= newest || is_held {
         no(condition::AS_EXPECTED, "")
     } else if old == new {

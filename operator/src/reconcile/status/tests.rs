@@ -23,6 +23,7 @@ struct Case {
     job: StreamJob,
     mistakes: Option<&'static str>,
     blocked: Option<Blocked>,
+    unchecked: Option<&'static str>,
     decision: Option<Decision>,
     seen: Option<Seen>,
     workers: Vec<Worker>,
@@ -61,7 +62,16 @@ fn case() -> Case {
     };
     let (decision, seen) = (Some(decision), Some(seen));
     let workers = vec![worker(0), worker(1)];
-    Case { job, mistakes: None, blocked: None, decision, seen, workers, refusal: None }
+    Case {
+        job,
+        mistakes: None,
+        blocked: None,
+        unchecked: None,
+        decision,
+        seen,
+        workers,
+        refusal: None,
+    }
 }
 
 fn worker(ordinal: u32) -> Worker {
@@ -99,6 +109,7 @@ impl Case {
             job: &self.job,
             mistakes: self.mistakes,
             blocked: self.blocked.as_ref(),
+            unchecked: self.unchecked,
             deleting: Some("waits until its pods have ended"),
             decision: self.decision.as_ref(),
             coordinator: self.seen.as_ref(),
@@ -322,6 +333,10 @@ fn a_job_reconciles_until_it_is_what_the_spec_says() {
     let said = held.condition("Reconciling").message;
     assert_eq!(said, "from 2 to 3 workers: it waits for a snapshot");
     expect(&held, "Stalled", "False", "AsExpected");
+    let job = StreamJob { metadata: edited.job.metadata.clone(), ..case().job };
+    let asked = Case { job, unchecked: Some("the store does not answer"), ..case() };
+    expect(&asked, "Reconciling", "True", "Upgrading");
+    assert_eq!(asked.condition("Reconciling").message, "the store does not answer");
     // What is refused is not on its way.
     expect(
         &edited.decided(|it| it.refused = Some(refusal())),
