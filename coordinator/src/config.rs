@@ -47,7 +47,9 @@ impl Config {
             None => Wish::of(&spec.restore, &prefix).map_err(|problem| vec![problem])?,
         };
         let key_groups = spec.key_groups().expect("validation has checked the bounds");
-        Ok(Self { prefix, spec: spec.clone(), key_groups, wish, generation: 1, seed })
+        // Of what its pods are made is no concern of the tasks in them.
+        let spec = JobSpec { pod_template: None, ..spec.clone() };
+        Ok(Self { prefix, spec, key_groups, wish, generation: 1, seed })
     }
 
     /// The command that removes all that the job has in its store, for messages.

@@ -114,7 +114,8 @@ pub struct Handle {
 /// Feeds the machine, and carries out what it decides.
 #[derive(Debug)]
 pub struct Driver<S, C> {
-    machine: Machine,
+    /// In a box: whoever runs it moves it about.
+    machine: Box<Machine>,
     session: S,
     clock: C,
     requests: mpsc::Receiver<Request>,
@@ -125,7 +126,7 @@ impl<S: Session, C: Clock> Driver<S, C> {
     /// A driver for one job, and the handle on it.
     pub fn new(config: Config, session: S, clock: C) -> (Self, Handle) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let machine = Machine::new(config);
+        let machine = Box::new(Machine::new(config));
         let (sender, status) = watch::channel(machine.status().clone());
         let driver = Self { machine, session, clock, requests: receiver, status: sender };
         (driver, Handle { requests, status })

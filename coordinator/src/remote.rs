@@ -90,7 +90,7 @@ struct Calls {
 /// A session under way. Dropping it ends it.
 #[derive(Debug)]
 struct Peer {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Box<Command>>,
     ends: oneshot::Sender<()>,
 }
 
@@ -98,7 +98,8 @@ struct Peer {
 enum Heard {
     Attached(WorkerIndex, Peer),
     Lost(WorkerIndex, String),
-    Report(WorkerIndex, Report),
+    // In a box: a queue sets room aside for 32 of what it takes.
+    Report(WorkerIndex, Box<Report>),
 }
 
 /// Sessions with the workers that the roster is told of, for the job of this name
@@ -126,7 +127,7 @@ impl Session for RemoteSession {
     fn send(&mut self, worker: WorkerIndex, command: Command) -> Result<(), String> {
         let slot = self.peers.get_mut(worker.0 as usize).ok_or("there is no such worker")?;
         let peer = slot.as_ref().ok_or("its session is over")?;
-        match peer.commands.try_send(command) {
+        match peer.commands.try_send(Box::new(command)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 *slot = None;
@@ -184,7 +185,7 @@ impl Session for RemoteSession {
                     *slot = None;
                     Event::Lost(worker, reason)
                 }
-                Heard::Report(worker, report) => Event::Report(worker, report),
+                Heard::Report(worker, report) => Event::Report(worker, *report),
             });
         }
     }
@@ -208,7 +209,8 @@ async fn attend(
             Err(_) => return,
         };
         let Some(found) = found else { continue };
-        match calls.call(&found).await {
+        // In a box: what it takes to open a connection is not kept beside it.
+        match Box::pin(calls.call(&found)).await {
             Ok((commands, reports)) => {
                 (failed, told) = (0, None);
                 let (ends, ended) = oneshot::channel();
@@ -263,7 +265,7 @@ fn tell(failed: u64, what: &str) {
     }
 }
 
-type Call = (mpsc::Sender<Command>, Streaming<v1::Report>);
+type Call = (mpsc::Sender<Box<Command>>, Streaming<v1::Report>);
 
 /// Why there is no session with a process.
 #[derive(Debug)]
@@ -289,9 +291,9 @@ impl Calls {
         let mut client = ControlClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
-        let (commands, waiting) = mpsc::channel::<Command>(COMMANDS_MAX);
+        let (commands, waiting) = mpsc::channel::<Box<Command>>(COMMANDS_MAX);
         let sent = tokio_stream::StreamExt::map(ReceiverStream::new(waiting), |command| {
-            v1::Command::from(&command)
+            v1::Command::from(&*command)
         });
         let mut request = Request::new(sent);
         for (name, value) in [(JOB, Some(&*self.job)), (POD, process.pod.as_deref())] {
@@ -331,7 +333,7 @@ async fn listen(
             Ok(report) => report,
             Err(error) => return error.to_string(),
         };
-        if heard.send(Heard::Report(worker, report)).await.is_err() {
+        if heard.send(Heard::Report(worker, Box::new(report))).await.is_err() {
             return "the coordinator is gone".to_owned();
         }
     }

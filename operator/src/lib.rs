@@ -14,6 +14,7 @@ mod files;
 mod finalizer;
 mod health;
 mod lease;
+mod memory;
 mod metrics;
 pub mod names;
 pub mod options;
@@ -21,6 +22,7 @@ pub mod reconcile;
 mod savepoints;
 mod serve;
 mod teller;
+mod templates;
 #[cfg(test)]
 mod testing;
 

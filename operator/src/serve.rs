@@ -18,7 +18,7 @@ use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use millstream_coordinator::driver::WallClock;
+use millstream_coordinator::driver::{Clock as _, WallClock};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +32,7 @@ use crate::crd::{StreamJob, StreamSnapshot};
 use crate::files;
 use crate::health;
 use crate::lease::Candidate;
+use crate::memory::{self, GIVE_BACK_EVERY};
 use crate::metrics::Metrics;
 use crate::names::{JOB, ROLE, WORKER};
 use crate::options::Options;
@@ -41,6 +42,7 @@ use crate::reconcile::validate::Owner;
 use crate::reconcile::written::Written;
 use crate::savepoints;
 use crate::teller::Teller;
+use crate::templates::Templates;
 
 /// How long the API server may take to take a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +125,13 @@ fn work(client: &Client, options: &Options, metrics: &Arc<Metrics>) -> JoinSet<(
         [] => vec![None],
         listed => listed.iter().cloned().map(Some).collect(),
     };
+    tasks.spawn(async {
+        let mut soon = tokio::time::interval(GIVE_BACK_EVERY);
+        loop {
+            soon.tick().await;
+            memory::give_back();
+        }
+    });
     for namespace in namespaces {
         tasks.spawn(control(client.clone(), options.clone(), namespace, metrics.clone()));
     }
@@ -177,11 +186,13 @@ async fn control(
         teller: Teller::new(client.clone(), options.pod_name.clone()),
         written: Written::default(),
         still: Still::default(),
+        templates: Arc::default(),
     });
     let watch = watcher::Config::default().timeout(WATCH_SECS).page_size(PAGE);
     let workers = watch.clone().labels(&format!("{JOB},{ROLE}={WORKER}"));
     let (jobs, writer) = reflector::store();
-    let seen = watcher(api::<Watched>(&client, namespace), watch.clone()).modify(trim);
+    let seen = watcher(api::<Watched>(&client, namespace), watch.clone())
+        .modify(trim(context.templates.clone()));
     let sets = changes_of::<StatefulSet>(api(&client, namespace), workers.clone(), &context);
     let pods = changes_of::<Pod>(api(&client, namespace), workers, &context);
     let controller = Controller::for_stream(seen.reflect(writer).applied_objects(), jobs.clone())
@@ -200,6 +211,8 @@ async fn control(
             });
             let uids: HashSet<String> = jobs.state().iter().filter_map(|job| job.uid()).collect();
             context.teller.keep(|uid| uids.contains(uid));
+            context.teller.forget_old(context.clock.now());
+            context.templates.sweep();
             context.written.keep(|uid| uids.contains(uid));
             context.still.retain(|uid| uids.contains(uid));
             context.metrics.keep(namespace, |namespace, name| {
@@ -222,12 +235,17 @@ async fn control(
 }
 
 /// What is kept of a job is without what nobody here reads, which is most of it: who has written
-/// which field, and what `kubectl apply` has noted.
-fn trim(job: &mut Watched) {
-    let meta = job.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove(NOTED_BY_KUBECTL);
+/// which field, and what `kubectl apply` has noted. Jobs that have the same template share it.
+fn trim(templates: Arc<Templates>) -> impl FnMut(&mut Watched) {
+    move |job| {
+        let meta = job.meta_mut();
+        meta.managed_fields = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.remove(NOTED_BY_KUBECTL);
+        }
+        if let Ok(job) = &mut job.0 {
+            templates.share(&mut job.spec.job.pod_template);
+        }
     }
 }
 

@@ -85,7 +85,7 @@ fn a_job_with_everything_is_as_reviewed() {
 /// A pod template over that of the small job.
 fn template(users: Value) -> Value {
     let mut job = job("small");
-    job.spec.job.pod_template = Some(users);
+    job.spec.job.pod_template = Some(users.into());
     objects(&job).stateful_set["spec"]["template"].clone()
 }
 

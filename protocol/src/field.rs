@@ -260,7 +260,7 @@ mod tests {
                 max_backoff: second,
                 reset_after: second,
             },
-            pod_template: Some(json!("x")),
+            pod_template: Some(json!("x").into()),
         };
         StreamJob { api_version: "x".into(), kind: "x".into(), metadata, spec }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +97,7 @@ pub struct JobSpec {
     /// `worker`. The annotation `millstream.dev/restartedAt` in it, with a new value, restarts
     /// the job.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<serde_json::Value>,
+    pub pod_template: Option<Arc<serde_json::Value>>,
 }
 
 impl Default for JobSpec {

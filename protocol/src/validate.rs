@@ -261,7 +261,7 @@ mod tests {
         check(&|s| s.restart.max_backoff = GepDuration::from_millis(1), "spec.restart.maxBackoff");
         check(&|s| s.state.memory = Some("lots".into()), "spec.state.memory");
         check(&|s| s.state.memory = Some("15Mi".into()), "spec.state.memory");
-        check(&|s| s.pod_template = Some(json!([])), "spec.podTemplate");
+        check(&|s| s.pod_template = Some(json!([]).into()), "spec.podTemplate");
     }
 
     #[test]

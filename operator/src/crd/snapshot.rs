@@ -3,6 +3,8 @@
 //! Received from: a user, who wants a snapshot kept. Handed to: the coordinator of the job that it
 //! names, which takes it; then to whoever restores from it.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use millstream_protocol::job::{OnDelete, SnapshotsSpec};
@@ -99,7 +101,7 @@ pub struct StreamSnapshotStatus {
     pub store: Option<StoreCopy>,
     /// The job's pod template, for the pod that deletes the snapshot: it has the credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<Value>,
+    pub pod_template: Option<Arc<Value>>,
 }
 
 /// How far a savepoint is.

@@ -70,7 +70,14 @@ pub(super) async fn find(context: &Context, owner: &Owner) -> Result<Fetched, Er
         return Ok(found);
     }
     context.still.ask(owner, now);
-    fetch(&context.client, owner).await
+    let mut found = fetch(&context.client, owner).await?;
+    if let Some(live) = &mut found.live {
+        context.templates.share(&mut live.accepted.spec.pod_template);
+        if let Some(previous) = &mut live.previous {
+            context.templates.share(&mut previous.accepted.spec.pod_template);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads what there is of a job.

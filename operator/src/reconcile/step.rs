@@ -29,6 +29,7 @@ use crate::finalizer;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::teller::Teller;
+use crate::templates::Templates;
 
 /// A job is looked at so often, whatever happens: what a coordinator counts is written then.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) teller: Teller,
     pub(crate) written: Written,
     pub(crate) still: Still,
+    pub(crate) templates: Arc<Templates>,
 }
 
 /// Why a look at a job came to nothing. It is repeated.

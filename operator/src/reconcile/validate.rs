@@ -139,7 +139,7 @@ fn resolved(spec: &JobSpec, operator: &Operator, problems: &mut Vec<Problem>) ->
         pod_template,
     } = spec.clone();
     let image = image.or_else(|| operator.worker_image.clone());
-    let limit = pod_template.as_ref().and_then(pod_template::cpu_limit);
+    let limit = pod_template.as_deref().and_then(pod_template::cpu_limit);
     let threads = threads_per_worker.or(limit).unwrap_or(THREADS_DEFAULT);
     let total = u64::from(threads) * u64::from(workers);
     problems.extend(wrong_image(image.as_deref()));
@@ -152,10 +152,10 @@ fn resolved(spec: &JobSpec, operator: &Operator, problems: &mut Vec<Problem>) ->
             ),
         ));
     }
-    problems.extend(wrong_store(&snapshots.store, pod_template.as_ref()));
+    problems.extend(wrong_store(&snapshots.store, pod_template.as_deref()));
     problems.extend(wrong_name(&restore));
     // That it is no mapping has been said.
-    if let Some(template) = pod_template.as_ref().filter(|template| template.is_object()) {
+    if let Some(template) = pod_template.as_deref().filter(|template| template.is_object()) {
         problems.extend(pod_template::problems(template));
     }
     JobSpec {

@@ -2,17 +2,28 @@
 //!
 //! Received from: [`crate::session`], whose commands and reports travel as JSON. Handed to: the
 //! coordinator, which calls, and the worker, which serves. The stubs are made from
-//! `proto/millstream/v1/worker.proto` by `cargo xtask generate`.
+//! `proto/millstream/v1` by `cargo xtask generate`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::session;
 
+mod codec;
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, reason = "generated")]
-#[path = "millstream.v1.rs"]
+#[path = "millstream.v1.control.rs"]
 #[rustfmt::skip]
-pub mod v1;
+mod control;
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, reason = "generated")]
+#[path = "millstream.v1.data.rs"]
+#[rustfmt::skip]
+mod data;
+
+/// What stands in `proto/millstream/v1`.
+pub mod v1 {
+    pub use super::control::{Command, Report, control_client, control_server};
+    pub use super::data::{Grants, Message, data_client, data_server};
+}
 
 /// Metadata of a session and of an exchange: for which job, as `namespace/name`.
 pub const JOB: &str = "millstream-job";

@@ -16,7 +16,8 @@ use super::source::Source;
 const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 
 /// Written by `cargo xtask generate`, for no reader.
-const GENERATED: [&str; 1] = ["protocol/src/grpc/millstream.v1.rs"];
+const GENERATED: [&str; 2] =
+    ["protocol/src/grpc/millstream.v1.control.rs", "protocol/src/grpc/millstream.v1.data.rs"];
 
 /// The files that belong to the project.
 pub struct Tree {
