@@ -68,6 +68,10 @@ impl World {
 
     /// Whatever else happens, the user now and then wants a savepoint, or does not want a snapshot
     /// any more, mostly one that he asked for.
+    ///
+    /// # Caveats
+    /// Seed 11327 fails: a retention that stalls deletes a savepoint from which a later wish has
+    /// begun. The log is to say that a savepoint goes before anybody deletes it.
     fn keep_or_let_go(&mut self, host: usize) {
         if self.chance.hits(300) {
             self.lives += 1;
