@@ -59,19 +59,20 @@ pub(super) async fn see(
     let Owner { namespace, uid, .. } = owner;
     let seen = errand::see(&context.client, namespace, &name(owner), uid).await?;
     let fit = fit(&seen, &next.hash, context.clock.now());
-    let waits = match &seen.errand {
-        errand if is_unknown(errand) => Some(format!(
-            "it cannot be said yet whether this version fits, and it is asked again: {}",
-            errand.message().unwrap_or_default()
-        )),
-        _ => None,
-    };
+    let waits = unknown(&seen.errand).map(|(_, why)| {
+        format!("it cannot be said yet whether this version fits, and it is asked again: {why}")
+    });
     Ok(Some(Check { fit, waits, uid: seen.uid }))
 }
 
-/// Whether it could not find out: the store does not answer, which passes.
-fn is_unknown(errand: &Errand) -> bool {
-    matches!(errand, Errand::Failed { code: Some(code), .. } if *code == i32::from(UNANSWERED))
+/// When and why it could not find out: the store does not answer, which passes.
+fn unknown(errand: &Errand) -> Option<(Timestamp, &str)> {
+    match errand {
+        Errand::Failed { at, code: Some(code), message } if *code == i32::from(UNANSWERED) => {
+            Some((*at, message))
+        }
+        _ => None,
+    }
 }
 
 fn fit(seen: &errand::Seen, hash: &str, now: Timestamp) -> Fit {
@@ -79,16 +80,12 @@ fn fit(seen: &errand::Seen, hash: &str, now: Timestamp) -> Fit {
         return Fit::Unasked;
     }
     let age = now.since(seen.since);
+    if let Some((at, _)) = unknown(&seen.errand) {
+        return if now.since(at) < AGAIN_AFTER { Fit::Asked } else { Fit::Unasked };
+    }
     match &seen.errand {
         Errand::None => Fit::Unasked,
         Errand::Done => Fit::Yes,
-        Errand::Failed { at, .. } if is_unknown(&seen.errand) => {
-            if now.since(*at) < AGAIN_AFTER {
-                Fit::Asked
-            } else {
-                Fit::Unasked
-            }
-        }
         Errand::Failed { message, .. } => Fit::No(message.clone()),
         Errand::Runs(Some(trouble)) if age > TROUBLED => Fit::No(trouble.clone()),
         Errand::Runs(None) if age > QUIET => {

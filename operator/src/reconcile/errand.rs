@@ -46,16 +46,6 @@ pub enum Errand {
     Done,
 }
 
-impl Errand {
-    /// What one that has failed said last.
-    pub(super) fn message(&self) -> Option<&str> {
-        match self {
-            Self::Failed { message, .. } => Some(message),
-            Self::None | Self::Runs(_) | Self::Done => None,
-        }
-    }
-}
-
 /// An errand as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {

@@ -50,10 +50,13 @@ async fn savepoint(job: &Job, seq: Seq, args: &Deletion) -> Result<String> {
         retain::delete(&history, seq, now).map(Some)
     };
     let retention = retention.map_err(|reason| {
-        // Nothing follows the last snapshot of a job that was removed.
+        // Of a job that was removed only savepoints are left, and nothing follows the last one.
+        let is_removed = history.manifests().all(|(_, manifest)| manifest.savepoint);
         let also = match reason {
-            Indispensable::Newest => "; where the job is removed for good, add --job-is-gone",
-            Indispensable::Missing | Indispensable::NoSavepoint | Indispensable::Base => "",
+            Indispensable::Newest if is_removed => {
+                "; where the job is removed for good, add --job-is-gone"
+            }
+            _ => "",
         };
         Error::invalid(format!("{uri} {reason}{also}"))
     })?;
